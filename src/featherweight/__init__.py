@@ -1,0 +1,55 @@
+"""Fit a light-weight CNN to pictures, a platform and a latency budget, and prove it.
+
+The names below are imported at their first use, so that importing the package costs nothing and
+does not load torch. Every other module may be imported by its path.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "Architecture": "featherweight.architecture:Architecture",
+    "BlockSpec": "featherweight.architecture:BlockSpec",
+    "build_network": "featherweight.nn.network:build_network",
+    "check_data": "featherweight.data.check:check_data",
+    "create_architecture": "featherweight.networks.resolve:create_architecture",
+    "evaluate_network": "featherweight.training.classify:evaluate_network",
+    "export_network": "featherweight.exporting.export:export_network",
+    "fit": "featherweight.fitting.fit:fit",
+    "load_images": "featherweight.data.images:load_images",
+    "load_network": "featherweight.networks.storage:load_network",
+    "load_pretrained": "featherweight.networks.pretrained:load_pretrained",
+    "measure_artifacts": "featherweight.measuring.latency:measure_artifacts",
+    "parse_platform": "featherweight.measuring.platform:parse_platform",
+    "profile": "featherweight.profiling.profile:profile",
+    "read_architecture": "featherweight.architecture:read_architecture",
+    "resolve_architecture": "featherweight.networks.resolve:resolve_architecture",
+    "save_network": "featherweight.networks.storage:save_network",
+    "train_classifier": "featherweight.training.classify:train_classifier",
+    "verify_artifact": "featherweight.exporting.verify:verify_artifact",
+    "write_bundle": "featherweight.exporting.bundle:write_bundle",
+    "write_report": "featherweight.reporting.report:write_report",
+}
+"""Public name -> where it is defined."""
+
+__all__ = ["__version__", *_PUBLIC]  # noqa: PLE0604 - strings, from the table above
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name at its first use (PEP 562)."""
+    if name == "__version__":
+        value: object = importlib.import_module("importlib.metadata").version("featherweight")
+    elif name in _PUBLIC:
+        module, _, attribute = _PUBLIC[name].partition(":")
+        value = getattr(importlib.import_module(module), attribute)
+    else:
+        raise AttributeError(f"module 'featherweight' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted({*globals(), *__all__})

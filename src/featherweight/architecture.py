@@ -1,0 +1,165 @@
+"""What a network is: a frozen value with every width written out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from featherweight.errors import ArchitectureError
+from featherweight.records import Record, parse_record, read_json, to_plain, write_json
+
+__all__ = [
+    "Activation",
+    "Architecture",
+    "BlockSpec",
+    "make_divisible",
+    "read_architecture",
+    "small_form",
+    "write_architecture",
+]
+
+Activation = Literal["none", "relu", "relu6", "hard_swish"]
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """Round a width to a multiple of `divisor` without losing more than 10 %.
+
+    Source: tensorflow/models slim `_make_divisible`, used by MobileNetV2, V3 and MnasNet.
+    """
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+class BlockSpec(Record):
+    """One block; the defaults are neutral.
+
+    A non-neutral value in a field that the operator does not use is an error of `layers`.
+
+    Attributes:
+        op: name of the operator (see `featherweight.operators`).
+        out_channels: width after the block.
+        kernel_size: side of the square spatial kernel.
+        stride: spatial reduction of the block.
+        groups: groups of the spatial convolution.
+        hidden_channels: width inside the block; `None` = no expansion convolution.
+        se_channels: reduced width of squeeze-and-excitation; 0 = none.
+        se_gate: function that ends squeeze-and-excitation.
+        activation: non-linearity after the norms.
+        skip: what is added to the block's output.
+    """
+
+    op: str
+    out_channels: int = Field(ge=1)
+    kernel_size: int = Field(default=3, ge=1)
+    stride: int = Field(default=1, ge=1)
+    groups: int = Field(default=1, ge=1)
+    hidden_channels: int | None = Field(default=None, ge=1)
+    se_channels: int = Field(default=0, ge=0)
+    se_gate: Literal["hard_sigmoid", "sigmoid"] = "hard_sigmoid"
+    activation: Activation = "none"
+    skip: Literal["none", "identity", "pool", "pad"] = "none"
+
+
+class Architecture(Record):
+    """A classifier: blocks, then global average pooling, then linear layers.
+
+    Attributes:
+        name: what people call it; not part of the digest.
+        input_shape: (C, H, W).
+        blocks: from the first convolution to the last feature map.
+        head_channels: widths of the linear layers between pooling and classifier.
+        head_activation: non-linearity after each of them.
+        num_classes: outputs of the last linear layer.
+        dropout: share of features dropped before the classifier while training.
+        norm_eps: epsilon of every batch norm.
+        padding: `symmetric` (k // 2 on each side, PyTorch) or `same` (TensorFlow SAME).
+    """
+
+    kind: Literal["classifier"] = "classifier"
+    name: str
+    input_shape: tuple[int, int, int]
+    blocks: tuple[BlockSpec, ...] = Field(min_length=1)
+    head_channels: tuple[int, ...] = ()
+    head_activation: Activation = "none"
+    num_classes: int = Field(ge=1)
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    norm_eps: float = Field(default=1e-5, gt=0.0)
+    padding: Literal["symmetric", "same"] = "symmetric"
+
+    @model_validator(mode="after")
+    def _positive_input(self) -> Self:
+        if min(self.input_shape) < 1:
+            raise ValueError("input_shape must be positive")
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the sorted-key JSON without name and without neutral values."""
+        plain = self.model_dump(mode="json", exclude={"name"}, exclude_defaults=True)
+        return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def resolution(self) -> int:
+        """Height of the input."""
+        return self.input_shape[1]
+
+    def at_resolution(self, resolution: int) -> Architecture:
+        """Return the same network for a square input of another size."""
+        return self.changed(input_shape=(self.input_shape[0], resolution, resolution))
+
+    def changed(self, **fields: Any) -> Architecture:
+        """Return a validated copy with some fields replaced."""
+        return Architecture.model_validate({**self.model_dump(), **fields})
+
+
+def read_architecture(path: Path) -> Architecture:
+    """Read an architecture.json.
+
+    Raises:
+        RecordError: the file does not describe an Architecture; names the key path.
+    """
+    return parse_record(Architecture, read_json(path), source=str(path))
+
+
+def write_architecture(architecture: Architecture, path: Path) -> None:
+    """Write an architecture.json."""
+    write_json(path, to_plain(architecture))
+
+
+def small_form(architecture: Architecture, *, smallest_map: int = 4) -> Architecture:
+    """Remove strides from the front until the last feature map is at least 4 x 4.
+
+    Networks drawn for 224 x 224 leave one pixel of a 32 x 32 picture; their small form keeps
+    the widths and blocks and spends the resolution later. A max pool without stride is dropped.
+
+    Raises:
+        ArchitectureError: the input itself is smaller than `smallest_map`.
+    """
+    side = min(architecture.input_shape[1:])
+    if side < smallest_map:
+        raise ArchitectureError(
+            f"an input of {side} pixels is too small for the small form",
+            allowed=f"{smallest_map} pixels or more",
+        )
+    blocks = list(architecture.blocks)
+    position = 0
+    while _last_map(side, blocks) < smallest_map:
+        if blocks[position].stride > 1:
+            blocks[position] = BlockSpec.model_validate(
+                {**blocks[position].model_dump(), "stride": 1}
+            )
+        position += 1
+    kept = [block for block in blocks if block.op != "max_pool" or block.stride > 1]
+    return architecture.changed(blocks=tuple(kept))
+
+
+def _last_map(side: int, blocks: list[BlockSpec]) -> int:
+    for block in blocks:
+        even = block.kernel_size % 2 == 0  # such a window does not reach over the last pixel
+        side = (side - 2) // block.stride + 1 if even else math.ceil(side / block.stride)
+    return side

@@ -1,0 +1,32 @@
+"""`featherweight data check`: look at a data set before training on it."""
+
+from __future__ import annotations
+
+import typer
+
+from featherweight.cli import output
+from featherweight.cli.options import As_json, Data, Seed
+
+__all__ = ["data_app"]
+
+data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.", rich_markup_mode=None)
+
+
+@data_app.callback()
+def _group() -> None:
+    """Look at data sets."""
+
+
+@data_app.command("check")
+def check(data: Data, seed: Seed = 0, json: As_json = False) -> int:
+    """Report classes, splits, broken and duplicate pictures; exit 2 when fit would refuse."""
+    from featherweight.data.check import check_data
+
+    found = check_data(data, seed=seed)
+    if json:
+        output.print_json(found.model_dump(mode="json"))
+    else:
+        lines = [f"{'ok' if found.ok else 'NOT OK'}: {found.images} pictures"]
+        lines += [f"{p.kind}: {p.path}: {p.detail}" for p in found.problems]
+        output.print_lines(lines)
+    return 0 if found.ok else 2

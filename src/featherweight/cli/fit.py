@@ -1,0 +1,107 @@
+"""`featherweight fit`: the main job."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from typing import Annotated
+
+import typer
+
+from featherweight.cli import output
+from featherweight.cli.options import (
+    DEFAULT_PLATFORM,
+    As_json,
+    Data,
+    Device,
+    Epochs,
+    On,
+    Output,
+    Pretrained,
+    Seed,
+    Time,
+)
+from featherweight.reporting.run import FitSummary
+
+__all__ = ["fit"]
+
+
+def fit(  # noqa: PLR0913 - one parameter per flag
+    data: Data,
+    latency: Annotated[str, typer.Option("--latency", help="Budget: 5ms, 5000us or 200fps.")],
+    on: On = DEFAULT_PLATFORM,
+    time: Time = None,
+    epochs: Epochs = None,
+    model: Annotated[str | None, typer.Option("--model", help="Fit only this network.")] = None,
+    pretrained: Pretrained = "auto",
+    precision: Annotated[
+        list[str] | None, typer.Option("--precision", help="What may ship: fp32, int8 (repeat).")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    output_directory: Output = None,
+    json: As_json = False,
+) -> int:
+    """Train, export, measure and verify the best network for a latency budget.
+
+    Exit code 0: the exported file keeps the budget. 3: it does not, or no network can.
+    The same command continues an interrupted run.
+    """
+    output.show_log(quiet=False)
+    from featherweight.fitting.fit import fit as fit_network
+
+    result = fit_network(
+        data,
+        latency=latency,
+        on=on,
+        time=time,
+        epochs=epochs,
+        model=model,
+        pretrained=pretrained,
+        precisions=tuple(precision) if precision else ("fp32", "int8"),
+        seed=seed,
+        device=device,
+        output=output_directory,
+        command=shlex.join(["featherweight", *sys.argv[1:]]),
+    )
+    if json:
+        output.print_json(result.summary.model_dump(mode="json"))
+    else:
+        output.print_lines(_verdict(result.summary))
+    return 0 if result.met else 3
+
+
+def _verdict(summary: FitSummary) -> list[str]:
+    budget = f"budget {summary.budget_ms:g} ms on {summary.platform}"
+    if summary.verdict == "infeasible":
+        return [
+            f"INFEASIBLE: {budget}",
+            f"nearest feasible: --latency {summary.nearest_feasible_ms:.3f}ms",
+            f"report: {summary.run_directory}/report.html",
+        ]
+    lines = [f"{'MET' if summary.verdict == 'met' else 'NOT MET'}: {budget}"]
+    if summary.measured is not None:
+        low, high = summary.measured.interval_ms
+        lines.append(
+            f"measured: median {summary.measured.median_ms:.3f} ms "
+            f"(95 % interval {low:.3f}-{high:.3f}), {summary.utilisation:.0%} of the budget"
+        )
+    if summary.accuracy is not None:
+        low, high = summary.accuracy.interval
+        balanced = summary.balanced_accuracy
+        lines.append(
+            f"accuracy of the file: {summary.accuracy.artifact:.3f} on {summary.accuracy.n} "
+            f"{summary.accuracy.split} pictures (95 % interval {low:.3f}-{high:.3f})"
+            + ("" if balanced is None else f", balanced {balanced:.3f}")
+        )
+    load = summary.foreign_cpu_share
+    lines += [
+        f"network: {summary.network} {summary.precision}, start: {summary.pretrained or 'scratch'}",
+        f"training: {summary.images_seen} pictures seen, {summary.images_per_s or 0:.0f}/s, "
+        f"foreign CPU load {'unknown' if load is None else f'{load:.0%}'}, "
+        f"{summary.seconds or 0:.0f} s in all",
+        f"file: {summary.run_directory}/{summary.artifact}",
+        f"bundle for the device: {summary.run_directory}/{summary.bundle}",
+        f"report: {summary.run_directory}/report.html",
+    ]
+    return lines

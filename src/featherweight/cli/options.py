@@ -1,0 +1,36 @@
+"""Flags that several commands share, spelled once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["As_json", "Data", "Device", "Epochs", "On", "Output", "Pretrained", "Seed", "Time"]
+
+DEFAULT_PLATFORM = "local/onnxruntime:threads=1"
+
+Data = Annotated[
+    str, typer.Argument(help="Folder of class folders, Parquet file, or 'demo' (bundled digits).")
+]
+On = Annotated[
+    str, typer.Option("--on", help="Platform: DEVICE/RUNTIME[:threads=N,precision=fp32|int8].")
+]
+As_json = Annotated[
+    bool, typer.Option("--json", help="Print data as JSON on stdout; talk goes to stderr.")
+]
+Output = Annotated[Path | None, typer.Option("--output", help="Directory to write to.")]
+Seed = Annotated[int, typer.Option("--seed", help="Seed of everything that draws.")]
+Device = Annotated[
+    str, typer.Option("--device", help="Where training runs: auto, cpu, cuda or mps.")
+]
+Time = Annotated[
+    str | None, typer.Option("--time", help="Wall clock of the whole command, such as 30m.")
+]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", min=1, help="Epochs of training instead of --time.")
+]
+Pretrained = Annotated[
+    str, typer.Option("--pretrained", help="auto, none, or a weights file (with --model).")
+]

@@ -1,0 +1,102 @@
+"""`featherweight train`, `evaluate` and `predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from featherweight.cli import output
+from featherweight.cli.options import (
+    As_json,
+    Data,
+    Device,
+    Epochs,
+    Output,
+    Pretrained,
+    Seed,
+    Time,
+)
+
+__all__ = ["evaluate", "predict", "train"]
+
+_Trained = Annotated[Path, typer.Argument(help="Run directory of a trained network.")]
+
+
+def train(  # noqa: PLR0913 - one parameter per flag
+    data: Data,
+    model: Annotated[str, typer.Option("--model", help="Network, e.g. mobilenet_v2:width=0.5")],
+    time: Time = None,
+    epochs: Epochs = None,
+    pretrained: Pretrained = "none",
+    teacher: Annotated[
+        Path | None, typer.Option("--teacher", help="Run directory of a network to learn from.")
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "auto",
+    output_directory: Output = None,
+    json: As_json = False,
+) -> None:
+    """Train one network; the same command continues an interrupted training."""
+    output.show_log(quiet=False)
+    from featherweight.training.train import train as train_network
+
+    trained = train_network(
+        data,
+        model=model,
+        time=time,
+        epochs=epochs,
+        pretrained=pretrained,
+        teacher=teacher,
+        seed=seed,
+        device=device,
+        output=output_directory,
+    )
+    if json:
+        output.print_json(trained.plain())
+    else:
+        output.print_lines(trained.lines())
+
+
+def evaluate(
+    network: _Trained,
+    data: Data,
+    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "test",
+    seed: Seed = 0,
+    device: Device = "auto",
+    json: As_json = False,
+) -> None:
+    """State a trained network's accuracy on one split."""
+    output.show_log(quiet=True)
+    from featherweight.training.predict import evaluate as evaluate_network
+
+    found = evaluate_network(network, data=data, split=split, seed=seed, device=device)
+    if json:
+        output.print_json(found)
+    else:
+        low, high = found["interval"]
+        output.print_lines(
+            [
+                f"accuracy {found['accuracy']:.3f} on {found['n']} {found['split']} pictures "
+                f"(95 % interval {low:.3f}-{high:.3f}), top-5 {found['top5']:.3f}"
+            ]
+        )
+
+
+def predict(
+    network: _Trained,
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    json: As_json = False,
+) -> None:
+    """Say what is on pictures."""
+    from featherweight.training.predict import predict as predict_pictures
+
+    found = predict_pictures(network, pictures=pictures)
+    if json:
+        output.print_json(found)
+    else:
+        output.print_table(
+            ["picture", "label", "score"],
+            [[p["image"], p["label"], f"{p['score']:.3f}"] for p in found],
+        )

@@ -1,0 +1,217 @@
+"""Decode every picture once: a memory-mapped uint8 array on disk, checked before it is used."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from featherweight.data.dataset import ImageData, ImageSplit
+from featherweight.data.decode import (
+    content_digest,
+    decode_square,
+    map_decoding,
+    read_picture,
+)
+from featherweight.errors import DataError, FailedError, RecordError, UsageError
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.records import Record, parse_record, read_json, write_json
+
+__all__ = ["CacheSeal", "cached_pixels"]
+
+logger = logging.getLogger(__name__)
+
+CACHE_FORMAT = 1
+EDGE_BYTES = 1 << 20
+
+
+class CacheSeal(Record):
+    """Written beside a complete cache file; a file without one is unfinished.
+
+    Attributes:
+        digest: of everything the pixels depend on.
+        size_bytes: of the .npy file.
+        sha256: of the whole file.
+        edge_sha256: of its first and last megabyte, cheap enough for every opening.
+    """
+
+    digest: str
+    size_bytes: int
+    sha256: str
+    edge_sha256: str
+
+
+def cached_pixels(
+    data: ImageData,
+    split: str,
+    *,
+    size: int,
+    preprocessing: Preprocessing | None,
+    directory: Path,
+    full_check: bool = False,
+) -> npt.NDArray[np.uint8]:
+    """Return the pictures of a split as squares, decoded at the first call and mapped after.
+
+    Killing the process at any moment leaves no half-written cache behind; two processes that want
+    the same cache build it once.
+
+    Args:
+        data: from `load_images`.
+        split: "train", "val" or "test".
+        size: side of the square, pixels.
+        preprocessing: its interpolation and crop fraction are applied (not mean and std);
+            None = bilinear, nothing cropped away.
+        directory: where cache files are kept; created when absent.
+        full_check: hash the whole file when it is opened, not only its ends.
+
+    Returns:
+        uint8 (N, size, size, 3), read-only memory map; row i is picture i of the split.
+
+    Raises:
+        UsageError: unknown split, or a size below 1.
+        DataError: a picture changed or broke since `load_images`.
+        FailedError: the cache cannot be written (disk full, no permission).
+    """
+    if split not in data.splits:
+        raise UsageError(f"no split named {split!r}", allowed=", ".join(data.splits))
+    if size < 1:
+        raise UsageError(f"picture size {size}", allowed="1 or more pixels")
+    preprocessing = preprocessing or Preprocessing()
+    digest = _cache_digest(data, split=split, size=size, preprocessing=preprocessing)
+    path = directory / f"{split}-{size}-{digest[:16]}.npy"
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_suffix(".lock")):
+            if not _intact(path, digest=digest, full_check=full_check):
+                _build(data.splits[split], path=path, size=size, preprocessing=preprocessing,
+                       digest=digest)  # fmt: skip
+    except OSError as error:
+        raise FailedError(
+            f"cannot write the picture cache {path}: {error.strerror or error}",
+            hint="free space or choose another --output",
+        ) from error
+    pixels: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return pixels
+
+
+def _cache_digest(data: ImageData, *, split: str, size: int, preprocessing: Preprocessing) -> str:
+    """Digest everything the cached pixels depend on."""
+    parts = {
+        "format": CACHE_FORMAT,
+        "fingerprint": data.fingerprint,
+        "split": split,
+        "size": size,
+        "interpolation": preprocessing.interpolation,
+        "crop_fraction": preprocessing.crop_fraction,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock; the kernel drops it when the process dies, however it dies."""
+    with path.open("wb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _seal_path(path: Path) -> Path:
+    return path.with_suffix(".json")
+
+
+def _intact(path: Path, *, digest: str, full_check: bool) -> bool:
+    """Tell whether a finished cache file is there and still what was written; warn when damaged."""
+    if not (path.exists() and _seal_path(path).exists()):
+        return False
+    try:
+        seal = parse_record(CacheSeal, read_json(_seal_path(path)), source=str(_seal_path(path)))
+    except RecordError as error:
+        logger.warning("the picture cache %s is rebuilt: %s", path, error)
+        return False
+    sound = (
+        seal.digest == digest
+        and path.stat().st_size == seal.size_bytes
+        and _edge_digest(path) == seal.edge_sha256
+        and (not full_check or _file_digest(path) == seal.sha256)
+    )
+    if not sound:
+        logger.warning("the picture cache %s is damaged and is rebuilt", path)
+    return sound
+
+
+def _edge_digest(path: Path) -> str:
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        digest = hashlib.sha256(stream.read(EDGE_BYTES))
+        stream.seek(max(0, size - EDGE_BYTES))
+        digest.update(stream.read(EDGE_BYTES))
+    return digest.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _build(
+    split: ImageSplit, *, path: Path, size: int, preprocessing: Preprocessing, digest: str
+) -> None:
+    """Write the file under a temporary name, rename it, then seal it.
+
+    Written through a file, not through a memory map: on a full disk a map kills the process with
+    SIGBUS, where write raises.
+    """
+    _seal_path(path).unlink(missing_ok=True)
+    # One name, not a random one: we hold the lock, so a leftover of a killed process is ours to
+    # overwrite and never piles up.
+    temporary = path.with_suffix(".partial")
+    try:
+        with temporary.open("wb") as stream:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (len(split), size, size, 3)}
+            np.lib.format.write_array_header_1_0(stream, header)
+            for square in _squares(split, size=size, preprocessing=preprocessing):
+                stream.write(square.tobytes())
+            stream.flush()
+            os.fsync(stream.fileno())
+        seal = CacheSeal(
+            digest=digest,
+            size_bytes=temporary.stat().st_size,
+            sha256=_file_digest(temporary),
+            edge_sha256=_edge_digest(temporary),
+        )
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    write_json(_seal_path(path), seal)
+
+
+def _squares(
+    split: ImageSplit, *, size: int, preprocessing: Preprocessing
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """Yield the decoded pictures in order."""
+
+    def decode(index: int) -> npt.NDArray[np.uint8]:
+        name = split.names[index]
+        try:
+            content = read_picture(split.paths_or_bytes[index])
+        except OSError as error:
+            raise DataError(f"cannot read {name} any more: {error.strerror or error}") from error
+        if content_digest(content) != split.inspections[index].digest:
+            raise DataError(
+                f"{name} changed since the data was loaded",
+                hint="leave the data alone during a run, then start again",
+            )
+        try:
+            return decode_square(content, size=size, preprocessing=preprocessing)
+        except (OSError, ValueError) as error:
+            raise DataError(f"cannot decode {name}: {error}", hint="remove the file") from error
+
+    return map_decoding(decode, split.paths_or_bytes)

@@ -1,0 +1,112 @@
+"""This machine as a device."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from featherweight.devices.device import DEVICES, CompletedRun, DeviceInfo
+from featherweight.errors import DeviceError, UsageError
+
+__all__ = ["LocalDevice"]
+
+_CPUINFO = Path("/proc/cpuinfo")
+_GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+
+
+class LocalDevice:
+    """The machine this process runs on."""
+
+    url = "local"
+    python = sys.executable
+
+    def info(self) -> DeviceInfo:
+        """Return facts about this machine."""
+        return DeviceInfo(
+            cpu=_cpu_name(),
+            cores=_usable_cores(),
+            memory_bytes=_memory_bytes(),
+            os=f"{platform.system()} {platform.release()}",
+            arch=platform.machine(),
+            governor=_GOVERNOR.read_text().strip() if _GOVERNOR.exists() else None,
+        )
+
+    def push(self, files: Sequence[str], directory: Path) -> str:
+        """Return `directory`: the files are already here; nothing is copied.
+
+        Raises:
+            UsageError: a file is missing.
+        """
+        for name in files:
+            if not (directory / name).is_file():
+                raise UsageError(
+                    f"the file {directory / name} does not exist", hint="export the network again"
+                )
+        return str(directory.resolve())
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        stdin: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> CompletedRun:
+        """Run a command; see `Device.run`.
+
+        Raises:
+            DeviceError: it could not be started, or ran past `timeout_s`.
+        """
+        try:
+            # subprocess.run kills the child on a timeout and on any other exception, Ctrl-C
+            # included, before that exception goes on.
+            done = subprocess.run(
+                list(argv),
+                input=stdin,
+                capture_output=True,
+                check=False,
+                encoding="utf-8",
+                errors="replace",
+                env={**os.environ, **(environment or {})},
+                timeout=timeout_s,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DeviceError(
+                f"the command {argv[0]!r} on the device 'local' ran past {timeout_s:.0f} s"
+            ) from error
+        except OSError as error:
+            raise DeviceError(
+                f"cannot start {argv[0]!r} on the device 'local': {error.strerror}"
+            ) from error
+        return CompletedRun(done.returncode, done.stdout, done.stderr)
+
+
+def _usable_cores() -> int:
+    """Return the CPUs this process may use: a container or taskset allows fewer than exist."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _cpu_name() -> str:
+    """Return the CPU's model name; ARM kernels name none in /proc/cpuinfo."""
+    if _CPUINFO.exists():
+        for line in _CPUINFO.read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model") and value.strip():
+                return value.strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_bytes() -> int | None:
+    """Return the physical memory, or `None` where sysconf does not know it."""
+    if "SC_PHYS_PAGES" not in os.sysconf_names:
+        return None
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+DEVICES.add("local", LocalDevice())

@@ -1,0 +1,105 @@
+"""The exceptions a caller of featherweight may meet.
+
+::
+
+    FeatherweightError            what was wrong, what is allowed, what to do
+    +-- UsageError                exit 2: wrong argument, unknown name, unreadable value
+    |   +-- RecordError           a file or mapping does not describe the record it should
+    |   +-- ArchitectureError     blocks that do not fit together
+    |   +-- DataError             pictures or labels that cannot be used
+    |   +-- UnsupportedError      a runtime cannot do what was asked of it
+    |   +-- MissingDependencyError  an optional library is not installed
+    |   +-- RunDirectoryError     a run directory is locked or belongs to another run
+    +-- FailedError               exit 1: the work itself failed (NaN loss, disk full)
+    +-- BudgetError               exit 3: no network fits the budget
+    +-- DeviceError               exit 4: the device does not answer or refuses
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArchitectureError",
+    "BudgetError",
+    "DataError",
+    "DeviceError",
+    "FailedError",
+    "FeatherweightError",
+    "MissingDependencyError",
+    "RecordError",
+    "RunDirectoryError",
+    "UnsupportedError",
+    "UsageError",
+]
+
+
+class FeatherweightError(Exception):
+    """Base of every error featherweight raises on purpose.
+
+    Args:
+        message: what was wrong, with the offending value.
+        allowed: what would have been accepted, if that can be listed.
+        hint: what the caller should do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, allowed: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.allowed = allowed
+        self.hint = hint
+
+    def __str__(self) -> str:
+        """Return the one line a user reads."""
+        parts = [self.message]
+        if self.allowed:
+            parts.append(f"allowed: {self.allowed}")
+        if self.hint:
+            parts.append(self.hint)
+        return "; ".join(parts)
+
+
+class UsageError(FeatherweightError):
+    """An argument, name, unit or file that cannot be used as given."""
+
+    exit_code = 2
+
+
+class RecordError(UsageError):
+    """A file or mapping does not describe the record it should; names the key path."""
+
+
+class ArchitectureError(UsageError):
+    """Blocks that do not fit together or use fields their operator does not have."""
+
+
+class DataError(UsageError):
+    """Pictures or labels that cannot be used."""
+
+
+class UnsupportedError(UsageError):
+    """A runtime or an operator cannot do what was asked of it."""
+
+
+class MissingDependencyError(UsageError):
+    """An optional library is not installed; the hint is the pip line."""
+
+
+class RunDirectoryError(UsageError):
+    """A run directory is locked by another process or belongs to another run."""
+
+
+class FailedError(FeatherweightError):
+    """The work itself failed: a loss that is not finite, a full disk, a broken cache."""
+
+
+class BudgetError(FeatherweightError):
+    """No network fits the budget; the hint names the nearest feasible one."""
+
+    exit_code = 3
+
+
+class DeviceError(FeatherweightError):
+    """A device does not answer, or a command on it failed."""
+
+    exit_code = 4

@@ -1,0 +1,163 @@
+"""Export a trained network's run directory and prove the files: the verbs `export`, `verify`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherweight.data.cache import cached_pixels
+from featherweight.data.home import cache_directory
+from featherweight.data.images import ImageData, load_images
+from featherweight.errors import UsageError
+from featherweight.exporting.export import export_network
+from featherweight.exporting.verification import Verification
+from featherweight.exporting.verify import verify_artifact
+from featherweight.networks.storage import StoredNetwork, load_network
+from featherweight.records import to_plain
+from featherweight.runtimes.artifact import Artifact, read_artifact
+
+__all__ = ["CALIBRATION_PICTURES", "Shipped", "calibration_pixels", "export", "verify"]
+
+CALIBRATION_PICTURES = 256
+"""Enough for stable ranges of per-tensor activations."""
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A file and, when there was data, what was verified about it."""
+
+    platform: str
+    artifact: Artifact
+    verification: Verification | None
+
+    def plain(self) -> dict[str, Any]:
+        """Return one item of `export --json`."""
+        return {
+            "platform": self.platform,
+            "files": [str(path) for path in self.artifact.paths],
+            "size_bytes": self.artifact.size_bytes,
+            "verification": None if self.verification is None else to_plain(self.verification),
+        }
+
+    def lines(self) -> list[str]:
+        """Return what a person reads."""
+        lines = [f"{path} ({self.artifact.size_bytes:,} bytes)" for path in self.artifact.paths]
+        if self.verification is None:
+            return [*lines, "not verified: give DATA to compare it with the network"]
+        v = self.verification
+        return [
+            *lines,
+            f"{'verified' if v.passed else 'NOT VERIFIED'}: accuracy {v.accuracy:.3f} on {v.n} "
+            f"{v.split} pictures (95 % interval {v.interval[0]:.3f}-{v.interval[1]:.3f}), "
+            f"same answer as the network on {v.top1_agreement:.1%}, "
+            f"relative error {v.relative_error:.2g}",
+        ]
+
+
+def export(
+    network: Path,
+    *,
+    data: str | Path | None = None,
+    on: Sequence[str],
+    output: Path | None = None,
+    seed: int = 0,
+) -> list[Shipped]:
+    """Write files for platforms; with data, calibrate int8 and verify on the test split.
+
+    Args:
+        network: run directory of a trained network.
+        data: the pictures it was trained on; int8 needs them.
+        on: platforms in text form.
+        output: folder of the files; default `artifacts` in the run directory.
+        seed: of the splits (the one the training used).
+
+    Raises:
+        UsageError: no network there, int8 without data, other classes, unknown platforms.
+    """
+    stored = load_network(network)
+    images = None if data is None else _load(stored, data, seed=seed)
+    shipped = []
+    for text in on:
+        runtime, precision = _runtime_and_precision(text)
+        calibration = None
+        if precision == "int8":
+            if images is None:
+                raise UsageError(
+                    "int8 needs pictures to calibrate on",
+                    hint=f"give the data: featherweight export {network} DATA --on {text}",
+                )
+            calibration = calibration_pixels(images, stored, seed=seed)
+        artifact = export_network(
+            stored.network,
+            runtime=runtime,
+            precision=precision,
+            out=(output or network / "artifacts") / f"{runtime}-{precision}",
+            calibration=calibration,
+            preprocessing=stored.preprocessing,
+            labels=stored.classes,
+        )
+        verification = None if images is None else _verify(artifact, stored, images)
+        shipped.append(Shipped(text, artifact, verification))
+    return shipped
+
+
+def verify(network: Path, *, artifact: Path, data: str | Path, seed: int = 0) -> Shipped:
+    """Compare an exported file with its network on the test split.
+
+    Raises:
+        UsageError: no network or file there, a file that was changed, other classes.
+    """
+    stored = load_network(network)
+    found = read_artifact(artifact)
+    images = _load(stored, data, seed=seed)
+    text = f"local/{found.runtime}:threads=1,precision={found.precision}"
+    return Shipped(text, found, _verify(found, stored, images))
+
+
+def calibration_pixels(
+    images: ImageData, stored: StoredNetwork, *, seed: int
+) -> NDArray[np.uint8]:
+    """Return training pictures as the file takes them, (n, R, R, 3), to set int8 ranges."""
+    pixels = _pixels(images, "train", stored, stored.network.architecture.resolution)
+    chosen = np.random.default_rng([seed, 256]).permutation(len(pixels))[:CALIBRATION_PICTURES]
+    return np.ascontiguousarray(pixels[np.sort(chosen)])
+
+
+def _load(stored: StoredNetwork, data: str | Path, *, seed: int) -> ImageData:
+    images = load_images(str(data), seed=seed)
+    if images.classes != stored.classes:
+        raise UsageError(
+            f"{data} has the classes {', '.join(images.classes)}",
+            allowed=f"those of the network: {', '.join(stored.classes)}",
+        )
+    return images
+
+
+def _pixels(
+    images: ImageData, split: str, stored: StoredNetwork, size: int
+) -> NDArray[np.uint8]:
+    return cached_pixels(
+        images, split, size=size, preprocessing=stored.preprocessing, directory=cache_directory()
+    )
+
+
+def _verify(artifact: Artifact, stored: StoredNetwork, images: ImageData) -> Verification:
+    return verify_artifact(
+        artifact,
+        stored.network,
+        images=_pixels(images, "test", stored, artifact.input_shape[0]),
+        labels=images.splits["test"].labels,
+        split="test",
+    )
+
+
+def _runtime_and_precision(text: str) -> tuple[str, str]:
+    """Read a platform's runtime and precision (measuring, which parses platforms, is above)."""
+    path, _, given = text.partition(":")
+    settings = dict(pair.partition("=")[::2] for pair in given.split(",") if pair)
+    return path.rpartition("/")[2], settings.get("precision", "fp32")

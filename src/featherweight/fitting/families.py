@@ -1,0 +1,137 @@
+"""Which networks fit shops for, and the knob that sizes each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from featherweight.architecture import Architecture
+from featherweight.errors import UsageError
+from featherweight.fitting.look import Look
+from featherweight.fitting.settings import FitSettings
+from featherweight.networks.pretrained import PRETRAINED
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.networks.resolve import create_architecture, resolve_architecture
+from featherweight.zoo.model import MODELS
+
+__all__ = ["Family", "families"]
+
+_SCRATCH_PHOTOS = ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "mobilenet_v1")
+_SMALL = ("convnet", "resnet", "mobilenet_v2")
+_WIDTHS = tuple(step / 16 for step in range(2, 17)) + tuple(1 + step / 8 for step in range(1, 17))
+_SCRATCH_PREPROCESSING = Preprocessing()
+
+
+@dataclass(frozen=True)
+class Family:
+    """One network with a knob that trades accuracy for time.
+
+    Attributes:
+        name: zoo name with its fixed settings.
+        knob: what is turned: resolution on photographs, width on small pictures.
+        values: settings of the knob, cheapest first.
+        build: knob value -> Architecture.
+        source: weights to start from; `None` = from scratch.
+        preprocessing: normalisation and resize that the start expects.
+    """
+
+    name: str
+    knob: Literal["resolution", "width"]
+    values: tuple[float, ...]
+    build: Callable[[float], Architecture]
+    source: str | None
+    preprocessing: Preprocessing
+
+    def label(self, value: float) -> str:
+        """Return the network's text form at one knob value."""
+        shown = f"{value:g}"
+        return f"{self.name}{',' if ':' in self.name else ':'}{self.knob}={shown}"
+
+
+def families(look: Look, settings: FitSettings) -> tuple[Family, ...]:
+    """List the families worth measuring for this data.
+
+    Small pictures: plain 3x3 networks beside MobileNetV2, sized by width at the native
+    resolution. Photographs: networks with installed weights, sized by resolution; without
+    weights the zoo's networks, also by resolution (small inputs train faster too).
+
+    Raises:
+        UsageError: `model` names no network, or `pretrained` names a file without `model`.
+    """
+    if settings.pretrained not in ("auto", "none") and settings.model is None:
+        raise UsageError(
+            f"--pretrained {settings.pretrained} needs --model",
+            allowed="auto, none, or a file together with --model NAME",
+            hint="name the network the weights belong to",
+        )
+    if settings.model is not None:
+        return (_asked(settings.model, look, settings),)
+    if look.small:
+        return tuple(_by_width(name, look) for name in _SMALL)
+    if look.weights:
+        return tuple(_by_resolution(name, look, source="auto") for name in look.weights)
+    return tuple(_by_resolution(name, look, source=None) for name in _SCRATCH_PHOTOS)
+
+
+def _by_width(name: str, look: Look) -> Family:
+    def build(width: float) -> Architecture:
+        return create_architecture(
+            name, width=width, resolution=look.resolution, classes=look.classes, form="small"
+        )
+
+    values: list[float] = []
+    seen: set[str] = set()
+    for width in _WIDTHS:  # widths are rounded to multiples of 8: skip repeats
+        digest = build(width).digest
+        if digest not in seen:
+            seen.add(digest)
+            values.append(width)
+    return Family(name, "width", tuple(values), build, None, _SCRATCH_PREPROCESSING)
+
+
+def _by_resolution(name: str, look: Look, *, source: str | None) -> Family:
+    def build(resolution: float) -> Architecture:
+        return create_architecture(
+            name, resolution=int(resolution), classes=look.classes, form="standard"
+        )
+
+    default = MODELS[name].default_resolution
+    largest = min(look.resolution, default + 64)
+    values = tuple(float(value) for value in range(64, max(largest, 64) + 1, 8))
+    preprocessing = _SCRATCH_PREPROCESSING
+    if source is not None and name in PRETRAINED:
+        # The whole picture enters: at the small resolutions a budget allows, the border that the
+        # 0.875 crop of the ImageNet protocol throws away is worth more than the scale it keeps.
+        preprocessing = PRETRAINED[name].preprocessing.model_copy(update={"crop_fraction": 1.0})
+    return Family(name, "resolution", values, build, source, preprocessing)
+
+
+def _asked(model: str, look: Look, settings: FitSettings) -> Family:
+    """The one family the user named; settings written out are kept fixed."""
+    name, _, given = model.partition(":")
+    start = resolve_architecture(model)  # refuses unknown names and settings
+    keys = {pair.partition("=")[0] for pair in given.split(",") if pair}
+    source = None if settings.pretrained == "none" else settings.pretrained
+    if source == "auto" and (look.small or name not in look.weights):
+        source = None
+    if "resolution" in keys or (look.small and "width" in keys):
+        fixed = start.at_resolution(start.resolution if "resolution" in keys else look.resolution)
+        fixed = fixed.changed(num_classes=look.classes)
+        value = float(fixed.resolution)
+        return Family(name, "resolution", (value,), lambda _: fixed, source, _prepare(name, source))
+    if look.small:
+        return _by_width(name, look)
+    family = _by_resolution(name, look, source=source)
+    if "width" in keys:
+        def build(resolution: float) -> Architecture:
+            return start.at_resolution(int(resolution)).changed(num_classes=look.classes)
+
+        return Family(model, "resolution", family.values, build, source, family.preprocessing)
+    return family
+
+
+def _prepare(name: str, source: str | None) -> Preprocessing:
+    if source is not None and name in PRETRAINED:
+        return PRETRAINED[name].preprocessing.model_copy(update={"crop_fraction": 1.0})
+    return _SCRATCH_PREPROCESSING

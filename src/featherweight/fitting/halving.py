@@ -1,0 +1,155 @@
+"""Successive halving over the candidates that shopping kept; every training is a stage."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherweight.data.metrics import accuracy_interval
+from featherweight.fitting.race import Entry, Trainer, difference_interval
+from featherweight.fitting.settings import TimePlan
+from featherweight.run_directory import RunDirectory
+
+__all__ = ["MOST_RACERS", "Ranked", "run_race", "train_stage"]
+
+logger = logging.getLogger(__name__)
+
+MOST_RACERS = 6
+"""More candidates than this share the race's time too thinly to tell them apart."""
+
+_RACE_EPOCHS = 2
+"""Epochs of the first rung when the final training is given in epochs."""
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A trained candidate.
+
+    Attributes:
+        entry: which candidate.
+        phase: `race-1`, `race-2` or `train`; names its folders.
+        losses: loss of the file on each ranked val picture.
+        val_accuracy: of the network on val.
+        images_seen, seconds: of this training.
+    """
+
+    entry: Entry
+    phase: str
+    losses: NDArray[np.float64]
+    val_accuracy: float
+    images_seen: int
+    seconds: float
+
+    @property
+    def val_loss(self) -> float:
+        """Mean loss on val."""
+        return float(self.losses.mean())
+
+
+def run_race(
+    entries: list[Entry], *, trainer: Trainer, run: RunDirectory, plan: TimePlan
+) -> list[Ranked]:
+    """Race the entries in two rungs; return everything trained, the winner first.
+
+    A single entry is not raced: its whole time goes to the training.
+    """
+    if len(entries) < 2:
+        return []
+    field = entries[:MOST_RACERS]
+    first = _rung(field, "race-1", share=0.5, trainer=trainer, run=run, plan=plan)
+    finalists = [ranked.entry for ranked in first[: -(-len(first) // 3)]]
+    if len(finalists) < 2 and len(first) > 2:
+        finalists = [ranked.entry for ranked in first[:2]]
+    second = _rung(finalists, "race-2", share=0.5, trainer=trainer, run=run, plan=plan)
+    best = _cheapest_of_equals(second, seed=trainer.seed)
+    rest = [ranked for ranked in second if ranked is not best]
+    dropped = [ranked for ranked in first if ranked.entry not in finalists]
+    return [best, *rest, *dropped]
+
+
+def _rung(
+    field: list[Entry],
+    phase: str,
+    *,
+    share: float,
+    trainer: Trainer,
+    run: RunDirectory,
+    plan: TimePlan,
+) -> list[Ranked]:
+    time_s = None if plan.race_s is None else plan.race_s * share / len(field)
+    epochs = None if time_s is not None else _RACE_EPOCHS * int(phase[-1])
+    ranked = [
+        train_stage(entry, phase, trainer=trainer, run=run, time_s=time_s, epochs=epochs)
+        for entry in field
+    ]
+    return sorted(ranked, key=lambda r: r.val_loss)
+
+
+def train_stage(
+    entry: Entry,
+    phase: str,
+    *,
+    trainer: Trainer,
+    run: RunDirectory,
+    time_s: float | None,
+    epochs: int | None,
+    teacher: Entry | None = None,
+    teacher_phase: str = "",
+) -> Ranked:
+    """Train one candidate in one phase, or return what an earlier attempt trained."""
+    stage = f"{phase}:{entry.key}"
+    inputs = {"phase": phase, "candidate": entry.key, "epochs": epochs}
+    folder = trainer.network_folder(entry, phase)
+    losses_file = folder / "val_losses.npy"
+    done = run.stage_done(stage, inputs=inputs)
+    if done is None:
+        started = time.monotonic()
+        recipe = trainer.recipe(entry, time_s=time_s, epochs=epochs)
+        guide = None
+        if teacher is not None:
+            guide = trainer.load(teacher, teacher_phase)
+        result = trainer.train(entry, phase=phase, recipe=recipe, teacher=guide)
+        losses = trainer.rank(entry, result.network, phase=phase)
+        np.save(losses_file, losses)
+        last = result.history[-1]
+        done = {
+            "val_accuracy": result.best.val_accuracy,
+            "val_loss": float(losses.mean()),
+            "images_seen": last.images_seen,
+            "seconds": time.monotonic() - started,
+        }
+        files = [losses_file, *sorted(path for path in folder.iterdir() if path != losses_file)]
+        run.finish_stage(
+            stage, inputs=inputs, outputs=done, files=files, seconds=float(done["seconds"])
+        )
+        low, high = accuracy_interval(
+            round(result.best.val_accuracy * len(losses)), len(losses)
+        )
+        logger.info(
+            "%s: %s %s: val accuracy %.3f [%.3f, %.3f], loss of the file %.3f after %d pictures",
+            phase, entry.candidate.name, entry.candidate.precision,
+            result.best.val_accuracy, low, high, losses.mean(), last.images_seen,
+        )  # fmt: skip
+    return Ranked(
+        entry=entry,
+        phase=phase,
+        losses=np.load(losses_file),
+        val_accuracy=float(done["val_accuracy"]),
+        images_seen=int(done["images_seen"]),
+        seconds=float(done["seconds"]),
+    )
+
+
+def _cheapest_of_equals(ranked: list[Ranked], *, seed: int) -> Ranked:
+    """Return the best by loss, or a faster file whose difference to it spans zero."""
+    best = ranked[0]
+    equals = [
+        other
+        for other in ranked[1:]
+        if difference_interval(other.losses, best.losses, seed=seed)[0] <= 0.0
+    ]
+    return min([best, *equals], key=lambda r: r.entry.candidate.latency_ms or 0.0)

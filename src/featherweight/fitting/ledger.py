@@ -1,0 +1,184 @@
+"""What a fit writes down: one place that knows which record goes into which file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from featherweight.budget import Budget
+from featherweight.data.images import ImageData
+from featherweight.exporting.verification import Verification
+from featherweight.fitting.halving import Ranked
+from featherweight.fitting.prove import Proof
+from featherweight.fitting.settings import FitSettings
+from featherweight.journal import Journal
+from featherweight.measuring.measurement import Measurement
+from featherweight.records import parse_record, read_json, to_plain, write_json
+from featherweight.reporting.run import (
+    Candidate,
+    CurvePoint,
+    FileAccuracy,
+    FitSummary,
+    MeasuredLatency,
+)
+from featherweight.run_directory import RunDirectory
+
+__all__ = ["Ledger"]
+
+_UNEVEN = 1.5
+"""Largest class over smallest class from which balanced accuracy is stated."""
+
+
+class Ledger:
+    """Appends records to a run's journals."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self._run = run
+        self._candidates = Journal(run.path / "candidates.jsonl")
+        self._measurements = Journal(run.path / "measurements.jsonl")
+        self._verifications = Journal(run.path / "verifications.jsonl")
+
+    def write_splits(self, images: ImageData) -> None:
+        """Write how many pictures of which class are in which split."""
+        splits = {
+            name: {label: int((split.labels == k).sum()) for k, label in enumerate(images.classes)}
+            for name, split in images.splits.items()
+        }
+        write_json(self._run.path / "splits.json", splits)
+
+    def note_measurements(self, measured: Iterable[Measurement], *, purpose: str) -> None:
+        """Append measurements with what they were for."""
+        for measurement in measured:
+            self._measurements.append({**to_plain(measurement), "purpose": purpose})
+
+    def note_candidates(self, candidates: Iterable[Candidate]) -> None:
+        """Append candidates; a later line of the same network and precision counts."""
+        for candidate in candidates:
+            self._candidates.append(to_plain(candidate))
+
+    def note_race(self, raced: Sequence[Ranked]) -> None:
+        """Append how far the raced candidates came."""
+        best = raced[0] if raced else None
+        for ranked in raced:
+            final = ranked.phase == "race-2"
+            if ranked is best:
+                reason = "won the race"
+            elif best is not None and ranked.phase == best.phase:
+                reason = (
+                    f"val loss {ranked.val_loss:.3f}; {best.entry.candidate.name} "
+                    f"{best.entry.candidate.precision} has {best.val_loss:.3f}"
+                )
+            else:
+                reason = f"val loss {ranked.val_loss:.3f} after the first rung"
+            self._append_ranked(ranked, status="finalist" if final else "raced", reason=reason)
+
+    def note_verification(self, verification: Verification) -> None:
+        """Append what was verified about the file."""
+        self._verifications.append(to_plain(verification))
+
+    def note_winner(self, trained: Ranked, proof: Proof) -> None:
+        """Append the network that ships with its proven latency."""
+        measured = {
+            "latency_ms": proof.measurement.median_ms,
+            "interval_ms": proof.measurement.interval_ms,
+        }
+        reason = "ships" if proof.met else "trained, but over the budget when proven"
+        self._append_ranked(trained, status="winner", reason=reason, **measured)
+
+    def summary(
+        self,
+        trained: Ranked,
+        raced: Sequence[Ranked],
+        proof: Proof,
+        *,
+        settings: FitSettings,
+        uneven: float,
+    ) -> FitSummary:
+        """Return the answer of the run."""
+        verification, measured = proof.verification, proof.measurement
+        epochs = self._epochs(trained)
+        seconds = sum(float(epoch["seconds"]) for epoch in epochs)
+        loads = [e["foreign_cpu_share"] for e in epochs if e.get("foreign_cpu_share") is not None]
+        return FitSummary(
+            verdict="met" if proof.met and verification.passed else "not_met",
+            budget=Budget(latency_ms=settings.latency_ms),
+            platform=measured.platform,
+            measured=MeasuredLatency(
+                median_ms=measured.median_ms, interval_ms=measured.interval_ms
+            ),
+            utilisation=measured.median_ms / settings.latency_ms,
+            accuracy=FileAccuracy(
+                network=proof.network_accuracy,
+                artifact=verification.accuracy,
+                split=verification.split,
+                n=verification.n,
+                interval=verification.interval,
+            ),
+            balanced_accuracy=proof.balanced if uneven >= _UNEVEN else None,
+            curve=self._curve(trained, raced, proof),
+            artifact=str(proof.artifact.paths[0].parent.relative_to(self._run.path)),
+            bundle=str(proof.bundle.relative_to(self._run.path)),
+            report="report.html",
+            run_directory=str(self._run.path),
+            network=trained.entry.candidate.name,
+            precision=proof.artifact.precision,
+            pretrained=trained.entry.family.source,
+            images_seen=trained.images_seen,
+            images_per_s=trained.images_seen / seconds if seconds else None,
+            foreign_cpu_share=sum(loads) / len(loads) if loads else None,
+            seconds=self._run.elapsed_s,
+        )
+
+    def read_summary(self) -> FitSummary:
+        """Return the summary of a finished run."""
+        path = self._run.path / "summary.json"
+        return parse_record(FitSummary, read_json(path), source=str(path))
+
+    def _append_ranked(self, ranked: Ranked, *, status: str, reason: str, **measured: Any) -> None:
+        candidate = ranked.entry.candidate.model_copy(
+            update={
+                "status": status,
+                "reason": reason,
+                "val_accuracy": ranked.val_accuracy,
+                "val_loss": ranked.val_loss,
+                "stage": ranked.phase,
+                **measured,
+            }
+        )
+        self._candidates.append(to_plain(candidate))
+
+    def _epochs(self, trained: Ranked) -> list[dict[str, Any]]:
+        folder = self._run.path / "checkpoints" / f"{trained.entry.key}-{trained.phase}"
+        lines = Journal(folder / "train.jsonl").read()
+        return [line for line in lines if line.get("event") == "epoch"]
+
+    def _curve(
+        self, trained: Ranked, raced: Sequence[Ranked], proof: Proof
+    ) -> tuple[CurvePoint, ...]:
+        points = [
+            CurvePoint(
+                name=trained.entry.candidate.name,
+                precision=proof.artifact.precision,
+                resolution=proof.artifact.input_shape[0],
+                latency_ms=proof.measurement.median_ms,
+                interval_ms=proof.measurement.interval_ms,
+                val_accuracy=trained.val_accuracy,
+                architecture_digest=proof.artifact.architecture_digest,
+            )
+        ]
+        for ranked in raced:
+            candidate = ranked.entry.candidate
+            if ranked.entry is trained.entry or candidate.latency_ms is None:
+                continue
+            points.append(
+                CurvePoint(
+                    name=candidate.name,
+                    precision=candidate.precision,
+                    resolution=candidate.resolution,
+                    latency_ms=candidate.latency_ms,
+                    interval_ms=candidate.interval_ms,
+                    val_accuracy=ranked.val_accuracy,
+                    architecture_digest=candidate.architecture_digest,
+                )
+            )
+        return tuple(points)

@@ -1,0 +1,180 @@
+"""The third stage: train the kept candidates briefly and keep what learns best.
+
+Successive halving at equal wall clock, so that training speed is part of the choice. Each rung
+trains with a complete schedule from the same start. Ranking is by mean loss of the *file* on
+val (int8 damage included), paired; where the interval of a difference spans zero, the network
+that is cheaper to run wins.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherweight.fitting.families import Family
+from featherweight.fitting.workshop import export_weights
+from featherweight.measuring.platform import Platform
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.networks.pretrained import load_pretrained
+from featherweight.networks.storage import load_network, save_network
+from featherweight.nn.network import Network, build_network
+from featherweight.reporting.run import Candidate
+from featherweight.runtimes.runtime import RUNTIMES
+from featherweight.training.classify import TrainingResult, evaluate_network, train_classifier
+from featherweight.training.pixels import PixelStore
+from featherweight.training.recipe import Recipe, default_recipe
+
+__all__ = ["Entry", "Trainer", "difference_interval", "file_losses"]
+
+logger = logging.getLogger(__name__)
+
+CALIBRATION_PICTURES = 256
+"""Enough for stable ranges of per-tensor activations (deployment.md used 128)."""
+
+_VAL_PICTURES = 2000
+"""At most this many val pictures are run through a file per ranking: a standard error of one
+point of accuracy, and a few seconds at one millisecond each."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One candidate in the race with what it needs to be built again."""
+
+    candidate: Candidate
+    family: Family
+    value: float
+
+    @property
+    def key(self) -> str:
+        """Name of its folders and stages."""
+        return f"{self.candidate.architecture_digest[:16]}-{self.candidate.precision}"
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Trains, exports and ranks candidates of one run.
+
+    Attributes:
+        store: the pictures.
+        platform: what the files are exported for (precision replaced by the candidate's).
+        folder: the run directory.
+        seed: of initial weights, order and augmentation.
+        device: where training runs.
+    """
+
+    store: PixelStore
+    platform: Platform
+    folder: Path
+    seed: int
+    device: str
+
+    def start(self, entry: Entry) -> Network:
+        """Return the network before training: pretrained or freshly drawn."""
+        architecture = entry.family.build(entry.value)
+        if entry.family.source is None:
+            return build_network(architecture, seed=self.seed)
+        return load_pretrained(architecture, source=entry.family.source, seed=self.seed)
+
+    def recipe(self, entry: Entry, *, time_s: float | None, epochs: int | None) -> Recipe:
+        """Return the training recipe of a candidate for a time or a number of epochs."""
+        recipe = default_recipe(
+            pretrained=entry.family.source is not None,
+            resolution=entry.candidate.resolution,
+            images=len(self.store.data.splits["train"].labels),
+            time_s=time_s,
+            epochs=epochs,
+        )
+        return recipe.model_copy(update={"seed": self.seed})
+
+    def train(
+        self, entry: Entry, *, phase: str, recipe: Recipe, teacher: Network | None = None
+    ) -> TrainingResult:
+        """Train a candidate from its start and save the network."""
+        preprocessing = entry.family.preprocessing
+        resolution = entry.candidate.resolution
+        directory = self.folder / "checkpoints" / f"{entry.key}-{phase}"
+        result = train_classifier(
+            self.start(entry),
+            train=self.store.train(resolution, preprocessing),
+            val=self.store.held_out("val", resolution, preprocessing),
+            recipe=recipe,
+            preprocessing=preprocessing,
+            directory=directory,
+            teacher=teacher,
+            device=self.device,
+            progress=lambda epoch: logger.info(
+                "%s: %s epoch %d: %d pictures seen, %.0f/s, val loss %.3f, val accuracy %.3f",
+                phase, entry.candidate.name, epoch.epoch, epoch.images_seen,
+                epoch.images_per_s, epoch.val_loss, epoch.val_accuracy,
+            ),
+        )  # fmt: skip
+        save_network(
+            result.network,
+            self.network_folder(entry, phase),
+            preprocessing=preprocessing,
+            classes=self.store.data.classes,
+        )
+        return result
+
+    def load(self, entry: Entry, phase: str) -> Network:
+        """Return a network trained in an earlier phase."""
+        return load_network(self.network_folder(entry, phase)).network
+
+    def network_folder(self, entry: Entry, phase: str) -> Path:
+        """Where the trained network of a phase is kept."""
+        return self.folder / "networks" / f"{entry.key}-{phase}"
+
+    def rank(self, entry: Entry, network: Network, *, phase: str) -> NDArray[np.float64]:
+        """Return the loss on each val picture, of the file when the precision changes it."""
+        candidate, preprocessing = entry.candidate, entry.family.preprocessing
+        val = self.store.held_out("val", candidate.resolution, preprocessing)
+        if candidate.precision == "fp32":
+            result = evaluate_network(
+                network, images=val, preprocessing=preprocessing, device=self.device
+            )
+            return np.asarray(result.losses, dtype=np.float64)[:_VAL_PICTURES]
+        artifact = export_weights(
+            network,
+            platform=self.platform.with_precision(candidate.precision),
+            out=self.folder / "artifacts" / "race" / f"{entry.key}-{phase}",
+            calibration=self.calibration(candidate.resolution, preprocessing),
+            preprocessing=preprocessing,
+            labels=self.store.data.classes,
+        )
+        run = RUNTIMES[artifact.runtime].load(artifact, num_threads=2)
+        logits = np.concatenate([run(val.pixels[k : k + 1]) for k in range(self._ranked(val.labels))])
+        return file_losses(logits, val.labels[: len(logits)])
+
+    def calibration(self, resolution: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+        """Return the training pictures that int8 ranges are taken from."""
+        return self.store.calibration(
+            resolution, preprocessing, count=CALIBRATION_PICTURES, seed=self.seed
+        )
+
+    def _ranked(self, labels: NDArray[np.int64]) -> int:
+        return min(_VAL_PICTURES, len(labels))
+
+
+def file_losses(
+    logits: NDArray[np.floating], labels: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Return the cross entropy of each row of logits (N, K) in nats."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(shifted).sum(axis=1))
+    return np.asarray(log_sum - shifted[np.arange(len(labels)), labels])
+
+
+def difference_interval(
+    first: NDArray[np.float64], second: NDArray[np.float64], *, seed: int
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of mean(first - second), paired over pictures."""
+    difference = first - second
+    generator = np.random.default_rng([seed, 95])
+    picks = generator.integers(0, len(difference), size=(1000, len(difference)))
+    means = difference[picks].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,67 @@
+"""What a fit was asked for: the identity of its run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from featherweight.records import Record
+
+__all__ = ["PREDICTION_MARGIN", "FitSettings", "TimePlan"]
+
+PREDICTION_MARGIN = 0.94
+"""Share of the budget that shopping fills. The proof is a new measurement in a new process:
+medians of one file move by a few percent between processes, so a network that just fits while
+shopping would miss its proof half of the time."""
+
+
+class FitSettings(Record):
+    """The effective configuration of one fit.
+
+    Attributes:
+        data: what the user named.
+        latency_ms: the budget.
+        platform: DEVICE/RUNTIME:threads=N.
+        time_s: wall clock of the whole command; `None` when `epochs` is given.
+        epochs: epochs of the final training instead of a time (repeatable to the bit).
+        model: restrict to one network, with settings; `None` = choose.
+        pretrained: `auto`, `none` or a weights file for `model`.
+        precisions: precisions that may ship.
+        seed: of everything that draws.
+        device: where training runs.
+    """
+
+    data: str
+    latency_ms: float = Field(gt=0)
+    platform: str
+    time_s: float | None = Field(default=None, gt=0)
+    epochs: int | None = Field(default=None, ge=1)
+    model: str | None = None
+    pretrained: str = "auto"
+    precisions: tuple[Literal["fp32", "int8"], ...] = ("fp32", "int8")
+    seed: int = 0
+    device: str = "auto"
+
+
+class TimePlan(Record):
+    """How the wall clock is shared (design: shop and race at most 35 %, proof reserved first).
+
+    Attributes:
+        race_s: all trainings of the race together; `None` = by epochs.
+        prove_s: reserved for calibration, verification and the last measurement.
+        total_s: the whole command.
+    """
+
+    total_s: float | None
+    race_s: float | None
+    prove_s: float
+
+    @classmethod
+    def of(cls, settings: FitSettings) -> TimePlan:
+        """Share out the time of `settings`."""
+        if settings.time_s is None:
+            return cls(total_s=None, race_s=None, prove_s=0.0)
+        # Calibration, two passes over the test split and up to three measurements.
+        prove_s = min(90.0, max(12.0, 0.08 * settings.time_s))
+        return cls(total_s=settings.time_s, race_s=0.22 * settings.time_s, prove_s=prove_s)

@@ -1,0 +1,201 @@
+"""The second stage: measure what would ship, and find each family's largest fit.
+
+Every file is timed in the precision it would ship in. Weights do not matter for time, so the
+files carry drawn ones. The knob of a family is found by two measurements (cheapest and dearest)
+and interpolation over multiply-adds, then confirmed around the answer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from featherweight.architecture import Architecture
+from featherweight.fitting.families import Family
+from featherweight.fitting.settings import PREDICTION_MARGIN
+from featherweight.measuring.measurement import Measurement
+from featherweight.profiling.profile import profile
+from featherweight.reporting.run import Candidate
+
+__all__ = ["Shopper", "Stock", "shop"]
+
+logger = logging.getLogger(__name__)
+
+Measure = Callable[[Sequence[tuple[str, Architecture, str]], Path], list[Measurement]]
+"""(label, architecture, precision) ... and a folder for the files -> one measurement each."""
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What one shopping trip found.
+
+    Attributes:
+        candidates: everything measured, chosen ones with status `kept`.
+        nearest_feasible_ms: the cheapest upper bound seen.
+    """
+
+    candidates: tuple[Candidate, ...]
+    nearest_feasible_ms: float
+    nearest_name: str
+
+
+class Shopper:
+    """Measures points of families once and remembers them."""
+
+    def __init__(self, measure: Measure, *, folder: Path, runtime: str) -> None:
+        self._measure = measure
+        self._folder = folder
+        self._runtime = runtime
+        self.points: dict[tuple[str, str, float], Candidate] = {}
+
+    def visit(self, wanted: Sequence[tuple[Family, str, float]]) -> None:
+        """Measure the points not yet known, all interleaved in one process."""
+        new = [p for p in dict.fromkeys(wanted) if (p[0].name, p[1], p[2]) not in self.points]
+        if not new:
+            return
+        built = [(f.label(value), f.build(value), precision) for f, precision, value in new]
+        for (family, precision, value), (label, architecture, _), measured in zip(
+            new, built, self._measure(built, self._folder), strict=True
+        ):
+            counted = profile(architecture)
+            self.points[family.name, precision, value] = Candidate(
+                name=label,
+                architecture_digest=architecture.digest,
+                family=family.name,
+                width=value if family.knob == "width" else None,
+                resolution=architecture.resolution,
+                precision=precision,
+                runtime=self._runtime,
+                params=counted.params,
+                macs=counted.macs,
+                latency_ms=measured.median_ms,
+                interval_ms=measured.interval_ms,
+                pretrained=family.source is not None,
+                status="rejected",
+                reason="measured while shopping",
+                stage="shop",
+            )
+            logger.info(
+                "shop: %s %s %.3f ms%s",
+                label,
+                precision,
+                measured.median_ms,
+                " (disturbed)" if measured.disturbed else "",
+            )
+
+    def at(self, family: Family, precision: str, value: float) -> Candidate:
+        """Return a measured point."""
+        return self.points[family.name, precision, value]
+
+
+def shop(
+    stalls: Sequence[Family], *, precisions: Sequence[str], budget_ms: float, shopper: Shopper
+) -> Stock:
+    """Find for every family and precision the dearest network within the budget.
+
+    Of two precisions of one family the one that fits more multiply-adds is kept (the other
+    too when it comes within 10 %); a budget below everything ends with no kept candidate.
+    """
+    pairs = [(family, precision) for family in stalls for precision in precisions]
+    shopper.visit([(f, p, f.values[0]) for f, p in pairs])
+    feasible = [
+        (f, p) for f, p in pairs if _upper(shopper.at(f, p, f.values[0])) <= budget_ms
+    ]
+    if feasible:
+        _narrow(feasible, budget_ms=budget_ms, shopper=shopper)
+    best = {(f.name, p): _largest(f, p, budget_ms=budget_ms, shopper=shopper) for f, p in feasible}
+    chosen: dict[tuple[str, str], str] = {}
+    for family in stalls:
+        for precision, reason in _keep(family, precisions, best):
+            chosen[family.name, precision] = reason
+    listed = []
+    for (name, precision, _), point in shopper.points.items():
+        winner = best.get((name, precision))
+        if winner is point and (name, precision) in chosen:
+            listed.append(
+                point.model_copy(update={"status": "kept", "reason": chosen[name, precision]})
+            )
+        else:
+            reason = _why_not(point, winner, budget_ms)
+            listed.append(point.model_copy(update={"reason": reason}))
+    cheapest = min(shopper.points.values(), key=_upper)
+    return Stock(tuple(listed), _upper(cheapest), f"{cheapest.name} {cheapest.precision}")
+
+
+def _narrow(
+    feasible: Sequence[tuple[Family, str]], *, budget_ms: float, shopper: Shopper
+) -> None:
+    """Measure the dearest point, then around where the budget should fall (twice)."""
+    shopper.visit([(f, p, f.values[-1]) for f, p in feasible])
+    for _ in range(3):
+        wanted = []
+        for family, precision in feasible:
+            guess = _guess(family, precision, budget_ms=budget_ms, shopper=shopper)
+            wanted.append((family, precision, guess))
+        shopper.visit(wanted)
+
+
+def _guess(family: Family, precision: str, *, budget_ms: float, shopper: Shopper) -> float:
+    """Interpolate linearly in multiply-adds between the bracketing measured points."""
+    target = PREDICTION_MARGIN * budget_ms
+    known = sorted(
+        (point.macs or 0, point.latency_ms or 0.0, value)
+        for (name, kind, value), point in shopper.points.items()
+        if name == family.name and kind == precision
+    )
+    below = [point for point in known if point[1] <= target]
+    above = [point for point in known if point[1] > target]
+    if not above:
+        return known[-1][2]
+    if not below:
+        return known[0][2]
+    low, high = below[-1], above[0]
+    share = (target - low[1]) / max(high[1] - low[1], 1e-9)
+    macs = low[0] + share * (high[0] - low[0])
+    between = [v for v in family.values if low[2] < v < high[2]]
+    if not between:
+        return low[2]
+    fitting = [v for v in between if (profile(family.build(v)).macs or 0) <= macs]
+    return fitting[-1] if fitting else between[0]
+
+
+def _largest(family: Family, precision: str, *, budget_ms: float, shopper: Shopper) -> Candidate:
+    points = [
+        point
+        for (name, kind, _), point in shopper.points.items()
+        if name == family.name and kind == precision
+    ]
+    within = [p for p in points if _upper(p) <= PREDICTION_MARGIN * budget_ms]
+    if not within:  # only the cheapest point fits, with less than the margin
+        within = [p for p in points if _upper(p) <= budget_ms]
+    return max(within, key=lambda point: point.macs or 0)
+
+
+def _keep(
+    family: Family, precisions: Sequence[str], best: dict[tuple[str, str], Candidate]
+) -> list[tuple[str, str]]:
+    found = [(best[family.name, p].macs or 0, p) for p in precisions if (family.name, p) in best]
+    if not found:
+        return []
+    top, precision = max(found)
+    kept = [(precision, f"largest of {family.name} within the budget")]
+    for macs, other in found:
+        if other != precision and macs >= 0.9 * top:
+            kept.append((other, f"{other} fits nearly as much of {family.name}"))
+    return kept
+
+
+def _why_not(point: Candidate, winner: Candidate | None, budget_ms: float) -> str:
+    if _upper(point) > budget_ms:
+        return f"{point.latency_ms:.3f} ms is over the budget"
+    if _upper(point) > PREDICTION_MARGIN * budget_ms:
+        return f"{point.latency_ms:.3f} ms leaves no margin for the proof"
+    if winner is not None and winner is not point and (winner.macs or 0) > (point.macs or 0):
+        return f"{winner.name} does more within the budget"
+    return "the other precision fits a larger network"
+
+
+def _upper(point: Candidate) -> float:
+    return point.interval_ms[1] if point.interval_ms else float("inf")

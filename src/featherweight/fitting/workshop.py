@@ -1,0 +1,81 @@
+"""Turn architectures into files and files into measurements, for every stage alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherweight.architecture import Architecture
+from featherweight.measuring.latency import measure_artifacts
+from featherweight.measuring.measure import export_drawn
+from featherweight.measuring.measurement import Measurement
+from featherweight.measuring.platform import Platform
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.nn.network import Network
+from featherweight.runtimes.artifact import Artifact
+from featherweight.runtimes.runtime import RUNTIMES
+
+__all__ = ["export_weights", "time_architectures", "weights_of"]
+
+
+def weights_of(network: Network) -> dict[str, NDArray[np.float32]]:
+    """Return a network's tensors by name as float32 arrays."""
+    return {
+        name: value.detach().cpu().contiguous().numpy()
+        for name, value in network.state_dict().items()
+        if value.is_floating_point()
+    }
+
+
+def export_weights(
+    network: Network,
+    *,
+    platform: Platform,
+    out: Path,
+    calibration: NDArray[np.uint8] | None,
+    preprocessing: Preprocessing,
+    labels: tuple[str, ...],
+) -> Artifact:
+    """Export a trained network in the platform's runtime and precision."""
+    return RUNTIMES[platform.runtime].export(
+        network.architecture,
+        weights_of(network),
+        out=out,
+        precision=platform.precision,
+        calibration=calibration,
+        preprocessing=preprocessing,
+        labels=labels,
+    )
+
+
+def time_architectures(
+    wanted: Sequence[tuple[str, Architecture, str]], folder: Path, *, platform: Platform, seed: int
+) -> list[Measurement]:
+    """Write each (label, architecture, precision) with drawn weights and time them.
+
+    Files of one precision are interleaved in one fresh process.
+    """
+    measured: dict[int, Measurement] = {}
+    for precision in dict.fromkeys(precision for _, _, precision in wanted):
+        indices = [k for k, (_, _, kind) in enumerate(wanted) if kind == precision]
+        artifacts = [
+            export_drawn(
+                wanted[k][1],
+                platform=platform.with_precision(precision),
+                out=folder / f"{wanted[k][1].digest[:16]}-{precision}",
+            )
+            for k in indices
+        ]
+        found = measure_artifacts(
+            artifacts,
+            platform=platform.with_precision(precision),
+            names=[wanted[k][0] for k in indices],
+            samples=60,
+            max_s_each=1.5,
+            seed=seed,
+        )
+        measured.update(zip(indices, found, strict=True))
+    return [measured[k] for k in range(len(wanted))]

@@ -1,0 +1,226 @@
+"""What is computed: the one list of primitive layers that everything else reads.
+
+The torch module is built from it, multiply-adds and memory are counted on it, the ONNX file is
+written from it. Each layer has one output, named like the layer. The primitives:
+
+==============  ==================================================================
+conv            convolution, optional bias, optional batch norm (part of the layer)
+activation      relu, relu6, hard_swish, hard_sigmoid, sigmoid
+pool            max or average over a window (`count_include_pad` is off)
+global_pool     mean over height and width: (C, H, W) -> (C, 1, 1)
+linear          matrix product with bias on the flattened input: (C, 1, 1) -> (C, )
+add, multiply   element-wise; multiply broadcasts (C, 1, 1)
+pad             zero channels appended
+==============  ==================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from featherweight.architecture import Architecture, BlockSpec
+from featherweight.errors import ArchitectureError
+from featherweight.registry import Registry
+
+__all__ = ["INPUT", "OPERATORS", "Builder", "Layer", "Operator", "Tensor", "layers"]
+
+INPUT = "input"
+"""Name of the tensor that enters the network."""
+
+Shape = tuple[int, ...]
+Padding = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One primitive with its shapes (batch axis left out).
+
+    Attributes:
+        name: dotted, unique; also the prefix of its weights.
+        op: name of the primitive.
+        inputs: names of the layers whose outputs it reads.
+        input_shape: shape of the first input.
+        output_shape: shape of its only output.
+        kernel_size, stride, groups: of conv and pool.
+        padding: rows and columns added (top, left, bottom, right).
+        bias: whether a conv has a bias; a linear always has.
+        norm_eps: epsilon of the batch norm after a conv; `None` = no norm.
+        function: which activation, or which pooling (`max`, `average`).
+        dropout: share of the input of a linear layer dropped while training.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    input_shape: Shape
+    output_shape: Shape
+    kernel_size: int = 1
+    stride: int = 1
+    groups: int = 1
+    padding: Padding = (0, 0, 0, 0)
+    bias: bool = False
+    norm_eps: float | None = None
+    function: str = ""
+    dropout: float = 0.0
+
+
+class Tensor(NamedTuple):
+    """A value while layers are listed: where it comes from and its shape (C, H, W)."""
+
+    name: str
+    shape: Shape
+
+
+class Builder:
+    """Collects layers; an operator's lowering function calls one method per primitive."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        self._same = architecture.padding == "same"
+        self._norm_eps = architecture.norm_eps
+        self.layers: list[Layer] = []
+
+    def _append(self, layer: Layer) -> Tensor:
+        self.layers.append(layer)
+        return Tensor(layer.name, layer.output_shape)
+
+    def _window(self, x: Tensor, kernel_size: int, stride: int) -> tuple[Padding, int, int]:
+        height, width = x.shape[1:]
+        top, bottom, rows = _pad_axis(height, kernel_size, stride, same=self._same)
+        left, right, columns = _pad_axis(width, kernel_size, stride, same=self._same)
+        return (top, left, bottom, right), rows, columns
+
+    def conv(
+        self,
+        x: Tensor,
+        name: str,
+        out_channels: int,
+        *,
+        kernel_size: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        norm: bool = True,
+    ) -> Tensor:
+        """Convolution with batch norm, or with bias when `norm` is false."""
+        if x.shape[0] % groups or out_channels % groups:
+            raise ArchitectureError(
+                f"{name}: {groups} groups do not divide {x.shape[0]} inputs and "
+                f"{out_channels} outputs"
+            )
+        padding, rows, columns = self._window(x, kernel_size, stride)
+        return self._append(
+            Layer(
+                name, "conv", (x.name,), x.shape, (out_channels, rows, columns),
+                kernel_size=kernel_size, stride=stride, groups=groups, padding=padding,
+                bias=not norm, norm_eps=self._norm_eps if norm else None,
+            )
+        )  # fmt: skip
+
+    def activation(self, x: Tensor, name: str, function: str) -> Tensor:
+        """Element-wise non-linearity; `none` adds no layer."""
+        if function == "none":
+            return x
+        return self._append(
+            Layer(name, "activation", (x.name,), x.shape, x.shape, function=function)
+        )
+
+    def pool(
+        self, x: Tensor, name: str, *, function: str, kernel_size: int, stride: int
+    ) -> Tensor:
+        """Max or average over windows."""
+        padding, rows, columns = self._window(x, kernel_size, stride)
+        return self._append(
+            Layer(
+                name, "pool", (x.name,), x.shape, (x.shape[0], rows, columns),
+                kernel_size=kernel_size, stride=stride, padding=padding, function=function,
+            )
+        )  # fmt: skip
+
+    def global_pool(self, x: Tensor, name: str) -> Tensor:
+        """Mean over height and width."""
+        return self._append(Layer(name, "global_pool", (x.name,), x.shape, (x.shape[0], 1, 1)))
+
+    def linear(self, x: Tensor, name: str, out_features: int, *, dropout: float = 0.0) -> Tensor:
+        """Matrix product with bias."""
+        return self._append(
+            Layer(name, "linear", (x.name,), x.shape, (out_features,), bias=True, dropout=dropout)
+        )
+
+    def add(self, x: Tensor, y: Tensor, name: str) -> Tensor:
+        """Sum of two maps of one shape."""
+        if x.shape != y.shape:
+            raise ArchitectureError(f"{name}: cannot add shapes {x.shape} and {y.shape}")
+        return self._append(Layer(name, "add", (x.name, y.name), x.shape, x.shape))
+
+    def multiply(self, x: Tensor, scale: Tensor, name: str) -> Tensor:
+        """Scale each channel of a map."""
+        return self._append(Layer(name, "multiply", (x.name, scale.name), x.shape, x.shape))
+
+    def pad_channels(self, x: Tensor, name: str, out_channels: int) -> Tensor:
+        """Append zero channels."""
+        shape = (out_channels, *x.shape[1:])
+        return self._append(Layer(name, "pad", (x.name,), x.shape, shape))
+
+
+class Operator(NamedTuple):
+    """How a block becomes layers.
+
+    Attributes:
+        lower: (builder, input, block, name) -> output.
+        fields: BlockSpec fields the operator reads beyond op, out_channels and stride.
+    """
+
+    lower: Callable[[Builder, Tensor, BlockSpec, str], Tensor]
+    fields: frozenset[str]
+
+
+OPERATORS: Registry[Operator] = Registry("operator", plugins="featherweight.operators")
+
+_ALWAYS = {"op", "out_channels", "stride"}
+
+
+def layers(architecture: Architecture) -> tuple[Layer, ...]:
+    """List the layers of a network from input to logits.
+
+    Raises:
+        ArchitectureError: a block uses a field its operator does not have, or shapes do not fit.
+        UsageError: an operator nobody registered.
+    """
+    builder = Builder(architecture)
+    x = Tensor(INPUT, architecture.input_shape)
+    for index, block in enumerate(architecture.blocks):
+        name = f"blocks.{index}"
+        operator = OPERATORS[block.op]
+        unused = block.model_fields_set - operator.fields - _ALWAYS
+        for field in sorted(unused):
+            if getattr(block, field) != BlockSpec.model_fields[field].default:
+                raise ArchitectureError(
+                    f"{name}: the operator {block.op!r} does not use {field!r}",
+                    allowed=", ".join(sorted(operator.fields | _ALWAYS)),
+                )
+        x = operator.lower(builder, x, block, name)
+        if x.shape[0] != block.out_channels:
+            raise ArchitectureError(
+                f"{name}: {block.op!r} gives {x.shape[0]} channels, not {block.out_channels}"
+            )
+    x = builder.global_pool(x, "pool")
+    for index, width in enumerate(architecture.head_channels):
+        x = builder.linear(x, f"head.{index}.linear", width)
+        x = builder.activation(x, f"head.{index}.act", architecture.head_activation)
+    builder.linear(x, "classifier", architecture.num_classes, dropout=architecture.dropout)
+    return tuple(builder.layers)
+
+
+def _pad_axis(size: int, kernel_size: int, stride: int, *, same: bool) -> tuple[int, int, int]:
+    """Return (before, after, output size) of one axis.
+
+    Both rules give ceil(size / stride) outputs for odd kernels. SAME puts the odd pixel after.
+    """
+    if same:
+        outputs = -(-size // stride)
+        total = max((outputs - 1) * stride + kernel_size - size, 0)
+        return total // 2, total - total // 2, outputs
+    half = kernel_size // 2 if kernel_size % 2 else (kernel_size - 1) // 2
+    outputs = (size + 2 * half - kernel_size) // stride + 1
+    return half, half, outputs

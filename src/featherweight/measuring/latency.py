@@ -1,0 +1,197 @@
+"""Measure the latency of exported files in a fresh process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from featherweight.devices.device import DEVICES, CompletedRun
+from featherweight.errors import DeviceError, UsageError
+from featherweight.measuring.measurement import Measurement
+from featherweight.measuring.platform import Platform
+from featherweight.registry import unknown_name
+from featherweight.runtimes.artifact import Artifact, check_files
+from featherweight.runtimes.runtime import RUNTIMES
+
+__all__ = ["measure_artifacts"]
+
+logger = logging.getLogger(__name__)
+
+_WORKER = Path(__file__).with_name("worker.py")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+_START_S = 120.0
+_LOAD_S_EACH = 20.0
+
+
+def measure_artifacts(
+    artifacts: Sequence[Artifact],
+    *,
+    platform: Platform,
+    names: Sequence[str],
+    samples: int = 100,
+    max_s_each: float = 5.0,
+    seed: int = 0,
+) -> list[Measurement]:
+    """Measure artifacts, interleaved, in one fresh process.
+
+    Each is warmed up to steady state, then all take turns, one sample each, in shuffled rounds.
+    Those that something disturbed (`Measurement.disturbed`) are measured once more in
+    another process, and the quieter measurement of the two is kept.
+
+    Absolute times are valid only on a quiet machine; see `Measurement`.
+
+    Args:
+        artifacts: exported for the runtime and precision of `platform`.
+        platform: where and how they run.
+        names: network names, one per artifact.
+        samples: samples per artifact, fewer where `max_s_each` does not allow them (at least 5).
+        max_s_each: seconds for warm-up and samples of each artifact, without loading and a
+            repetition.
+        seed: of the order of the turns and of the input picture.
+
+    Returns:
+        one measurement per artifact, in the order given.
+
+    Raises:
+        UsageError: unknown runtime or device, an artifact of another runtime or precision, a
+            file that is missing or is not what was exported, or numbers out of range.
+        DeviceError: the measuring process could not be started, crashed or did not end.
+    """
+    _check(artifacts, platform=platform, names=names, samples=samples, max_s_each=max_s_each)
+    if not artifacts:
+        return []
+
+    def measure(chosen: Sequence[int]) -> list[Measurement]:
+        return _measure_once(
+            [artifacts[index] for index in chosen],
+            platform=platform,
+            names=[names[index] for index in chosen],
+            samples=samples,
+            max_s_each=max_s_each,
+            seed=seed,
+        )
+
+    measurements = measure(range(len(artifacts)))
+    disturbed = [index for index, one in enumerate(measurements) if one.disturbed]
+    if disturbed:
+        logger.info("%d of %d disturbed: measuring again", len(disturbed), len(measurements))
+        for index, again in zip(disturbed, measure(disturbed), strict=True):
+            measurements[index] = min(measurements[index], again, key=lambda one: one.noise)
+    return measurements
+
+
+def _check(
+    artifacts: Sequence[Artifact],
+    *,
+    platform: Platform,
+    names: Sequence[str],
+    samples: int,
+    max_s_each: float,
+) -> None:
+    """Refuse what cannot be measured before a process is started."""
+    if len(names) != len(artifacts):
+        raise UsageError(f"{len(names)} names were given for {len(artifacts)} artifacts")
+    if samples < 1:
+        raise UsageError(f"cannot take samples={samples}", allowed="1 or more")
+    if max_s_each <= 0:
+        raise UsageError(f"cannot measure for max_s_each={max_s_each}", allowed="above 0")
+    if platform.runtime not in RUNTIMES:
+        raise unknown_name("runtime", platform.runtime, RUNTIMES)
+    for name, artifact in zip(names, artifacts, strict=True):
+        if (artifact.runtime, artifact.precision) != (platform.runtime, platform.precision):
+            raise UsageError(
+                f"the artifact of {name!r} is {artifact.runtime} {artifact.precision}, "
+                f"the platform is {platform}",
+                hint="export the network for that platform",
+            )
+        check_files(artifact)
+
+
+def _measure_once(
+    artifacts: Sequence[Artifact],
+    *,
+    platform: Platform,
+    names: Sequence[str],
+    samples: int,
+    max_s_each: float,
+    seed: int,
+) -> list[Measurement]:
+    """Measure all of them in one process and believe what it says."""
+    device = DEVICES[platform.device]
+    networks = [
+        {
+            "directory": device.push(artifact.files, Path(artifact.directory)),
+            "files": list(artifact.files),
+            "input_shape": list(artifact.input_shape),
+        }
+        for artifact in artifacts
+    ]
+    job = {
+        "runtime": platform.runtime,
+        "num_threads": platform.num_threads,
+        "networks": networks,
+        "samples": samples,
+        "max_s_each": max_s_each,
+        "seed": seed,
+        "cpus": None,
+    }
+    worker = Path(device.push([_WORKER.name], _WORKER.parent)) / _WORKER.name
+    info = device.info()
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    # -P: Python would put the worker's directory first, where platform.py hides the standard one.
+    done = device.run(
+        [device.python, "-P", str(worker)],
+        timeout_s=_START_S + len(artifacts) * (_LOAD_S_EACH + 3 * max_s_each),
+        stdin=json.dumps(job),
+        environment=dict.fromkeys(_THREAD_VARIABLES, str(platform.num_threads)),
+    )
+    answer = _answer(done, device=platform.device)
+    shares = [share for share in answer["foreign_cpu_share"].values() if share is not None]
+    return [
+        Measurement(
+            network=name,
+            platform=str(platform),
+            device_info=info,
+            runtime_version=answer["runtime_version"],
+            artifact_sha256=artifact.sha256,
+            samples_ms=tuple(answer["samples_ms"][index]),
+            warm_up_runs=answer["warm_up_runs"][index],
+            started=started,
+            foreign_cpu_share=max(shares, default=None),
+            runs_per_sample=answer["runs_per_sample"][index],
+            involuntary_switches=answer["involuntary_switches"],
+        )
+        for index, (name, artifact) in enumerate(zip(names, artifacts, strict=True))
+    ]
+
+
+def _answer(done: CompletedRun, *, device: str) -> dict[str, Any]:
+    """Return the worker's answer, or raise with the last thing it said."""
+    said = [line for line in done.stderr.splitlines() if line.strip()]
+    if done.returncode < 0:
+        name = signal.Signals(-done.returncode).name
+        raise DeviceError(
+            f"the measuring process on the device {device!r} was killed by {name}",
+            hint="it may have run out of memory: measure fewer networks at once",
+        )
+    if done.returncode != 0:
+        reason = said[-1].strip() if said else f"exit code {done.returncode}"
+        raise DeviceError(f"the measuring process on the device {device!r} failed: {reason}")
+    try:
+        answer: dict[str, Any] = json.loads(done.stdout)
+    except ValueError as error:
+        raise DeviceError(
+            f"the measuring process on the device {device!r} gave no readable answer "
+            f"({done.stdout[:80]!r})"
+        ) from error
+    return answer

@@ -1,0 +1,142 @@
+"""One measured latency: the raw samples, and what is derived from them."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import Field, computed_field, model_validator
+
+from featherweight.devices.device import DeviceInfo
+from featherweight.records import Record
+
+__all__ = ["MAX_FOREIGN_CPU_SHARE", "MAX_RELATIVE_IQR", "Measurement", "median_interval"]
+
+MAX_FOREIGN_CPU_SHARE = 0.1
+"""An idle Linux machine shows 0.00-0.05 (daemons, and ticks of 10 ms); one foreign process that
+is busy all the time shows 0.5 on two cores and took 3-5 % of speed, three took 50 %."""
+MAX_RELATIVE_IQR = 0.25
+"""Samples of 0.7-10 ms networks have 0.05-0.2 on an idle virtual machine. From 0.25 on, the
+interval of the median of 100 samples is wider than +-5 %: too wide to choose networks by."""
+RESAMPLES = 2_000
+LARGEST_BLOCK = 10
+"""Neighbouring samples correlate with 0.0-0.7 here; 0.7 is forgotten after about six."""
+CONFIDENCE = 0.95
+_DERIVED = ("median_ms", "p90_ms", "interval_ms", "relative_iqr", "disturbed")
+
+Milliseconds = Annotated[float, Field(gt=0)]
+
+
+def median_interval(samples: tuple[float, ...], *, seed: int = 0) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the median.
+
+    Blocks of neighbouring samples are drawn (circular), not single ones: a disturbance lasts
+    longer than one turn, so neighbours resemble each other, and single draws would give an
+    interval that is too narrow.
+
+    Args:
+        samples: in the order in which they were taken.
+        seed: of the resampling; the same samples give the same interval.
+
+    Returns:
+        its lower and upper end, in the unit of the samples.
+
+    Source: D. Politis, J. Romano, "A circular block-resampling procedure for stationary data"
+        (1992).
+    """
+    values = np.asarray(samples, dtype=np.float64)
+    length = min(LARGEST_BLOCK, max(1, len(values) // 10))
+    blocks = -(-len(values) // length)
+    generator = np.random.default_rng(seed)
+    starts = generator.integers(0, len(values), size=(RESAMPLES, blocks, 1))
+    drawn = (starts + np.arange(length)) % len(values)
+    picked = drawn.reshape(RESAMPLES, -1)[:, : len(values)]
+    medians = np.median(values[picked], axis=1)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(medians, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+class Measurement(Record):
+    """The latency of one artifact on one platform, batch 1.
+
+    An absolute time is valid only on a machine that was otherwise idle: foreign load slows every
+    sample, the fastest one included, by an amount that no statistic removes. `disturbed` says
+    that it was not; ratios between networks measured in one call (interleaved) still hold.
+
+    The derived values are written into JSON for its readers and computed anew, never believed,
+    when it is read.
+
+    Attributes:
+        network: the network's name.
+        platform: text form of the platform.
+        device_info: facts about the device at the time.
+        runtime_version: version of the runtime that ran it.
+        artifact_sha256: of the file that was measured.
+        samples_ms: milliseconds per run, in the order taken, each over `runs_per_sample` runs.
+        warm_up_runs: untimed runs until the time was steady.
+        started: ISO time of the start of the measuring process.
+        foreign_cpu_share: share in [0, 1] of CPU time that others took while it was measured, of
+            the whole machine or of the CPUs used, whichever is larger; `None` = unknown.
+        runs_per_sample: runs averaged in one sample; above 1 only for networks below 0.2 ms.
+        involuntary_switches: how often the measuring process lost its CPU, over all the networks
+            of the call; `None` = unknown.
+    """
+
+    network: str
+    platform: str
+    device_info: DeviceInfo
+    runtime_version: str
+    artifact_sha256: str
+    samples_ms: Annotated[tuple[Milliseconds, ...], Field(min_length=1)]
+    warm_up_runs: int
+    started: str
+    foreign_cpu_share: Annotated[float, Field(ge=0, le=1)] | None = None
+    runs_per_sample: int = 1
+    involuntary_switches: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_derived(cls, plain: Any) -> Any:
+        """Forget derived values: only the raw samples are evidence."""
+        if not isinstance(plain, dict):
+            return plain
+        return {key: value for key, value in plain.items() if key not in _DERIVED}
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def median_ms(self) -> float:
+        """Median of the samples."""
+        return float(np.median(self.samples_ms))
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def p90_ms(self) -> float:
+        """Ninetieth percentile of the samples (linear interpolation)."""
+        return float(np.quantile(self.samples_ms, 0.9))
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def interval_ms(self) -> tuple[float, float]:
+        """95 % interval of the median; see `median_interval`."""
+        return median_interval(self.samples_ms)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def relative_iqr(self) -> float:
+        """Distance between the quartiles, divided by the median."""
+        low, high = np.quantile(self.samples_ms, [0.25, 0.75])
+        return float(high - low) / self.median_ms
+
+    @computed_field  # type: ignore[prop-decorator]
+    @cached_property
+    def disturbed(self) -> bool:
+        """Whether something else on the machine took part in these times."""
+        return self.noise > 1
+
+    @property
+    def noise(self) -> float:
+        """The larger of foreign share and spread, in units of what is allowed."""
+        share = self.foreign_cpu_share or 0.0
+        return max(share / MAX_FOREIGN_CPU_SHARE, self.relative_iqr / MAX_RELATIVE_IQR)

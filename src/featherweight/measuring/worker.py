@@ -1,0 +1,343 @@
+"""The measuring process: loads networks, warms them up, times them in turns.
+
+Run by path in a fresh process (`python -P worker.py < job.json`), here or on a device, so this
+file imports only the standard library, numpy and the runtime asked for; a runtime other than
+onnxruntime is loaded through the featherweight installed beside it.
+
+Job (JSON on stdin): `runtime`, `num_threads`, `networks` (list of `{directory, files,
+input_shape (H, W, C)}`), `samples`, `max_s_each`, `seed`, `cpus` (list, or null to choose).
+Answer (one JSON line on stdout): `runtime_version`, `cpus`, `samples_ms` (per network),
+`warm_up_runs`, `runs_per_sample`, `wall_s`, `process_cpu_s`, `foreign_cpu_share` (`{machine,
+pinned}`), `involuntary_switches`. Whatever a runtime prints goes to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gc
+import json
+import os
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+__all__ = ["CpuTicks", "foreign_share", "main", "read_cpu_ticks", "turn_order"]
+
+MIN_SAMPLE_S = 0.2e-3
+"""A shorter network is run several times per sample: one interrupt (1-10 us) stays below 5 %."""
+MIN_SAMPLE_OVERHEADS = 20
+"""... and one sample is at least this many times what reading the clock costs."""
+SETTLE_S = 10e-3
+"""Untimed runs before a sample last this long (at least one run): the caches hold this network
+again after another one's turn, and 100 samples of a fast one span a second. Speed drifts within
+tenths of a second (medians of one 0.05 ms network over 0.4 s: +-14 %, over 4 s: +-5 %)."""
+STEADY_CHANGE = 0.02
+"""Warm-up ends when the median of a window differs from the one before by less than this."""
+WINDOW_S = 0.03
+MIN_WINDOW_RUNS = 3
+WARM_UP_SHARE = 0.3
+"""Warm-up takes at most this share of the time of a network."""
+MIN_SAMPLES = 5
+"""Taken even where they take longer than allowed: fewer have no quartiles."""
+MIN_TICKS = 20
+"""Below 0.2 s of /proc/stat's clock (100 Hz) a share of foreign load would be noise."""
+PROBE_S = 0.05
+
+Run = Callable[[], object]
+
+
+class CpuTicks(NamedTuple):
+    """Ticks of one CPU since boot, and those not idle; time a hypervisor stole counts as busy."""
+
+    total: int
+    busy: int
+
+
+def read_cpu_ticks(path: str = "/proc/stat") -> dict[int, CpuTicks] | None:
+    """Return the ticks of every CPU, or `None` on a system that does not count them."""
+    if not os.path.exists(path):  # noqa: PTH110 - this file runs on devices, kept minimal
+        return None
+    ticks = {}
+    with open(path, encoding="ascii") as stream:  # noqa: PTH123
+        for line in stream:
+            name, *fields = line.split()
+            if name.startswith("cpu") and name != "cpu":
+                # user nice system idle iowait irq softirq steal; guest time is inside user.
+                values = [int(field) for field in fields[:8]]
+                total = sum(values)
+                ticks[int(name[3:])] = CpuTicks(total, total - values[3] - values[4])
+    return ticks or None
+
+
+def foreign_share(
+    before: Mapping[int, CpuTicks] | None,
+    after: Mapping[int, CpuTicks] | None,
+    *,
+    own_cpu_s: float,
+    cpus: Iterable[int] | None = None,
+    min_ticks: int = MIN_TICKS,
+) -> float | None:
+    """Return the share of CPU time that other processes took between two readings.
+
+    Args:
+        before: the first reading.
+        after: the second reading.
+        own_cpu_s: CPU seconds that this process used between them.
+        cpus: the CPUs that count; `None` for all of them.
+        min_ticks: clock ticks that must lie between the readings.
+
+    Returns:
+        a share in [0, 1]; `None` where CPU time is not counted or the time was too short.
+    """
+    if before is None or after is None:
+        return None
+    chosen = sorted(set(before) & set(after) & set(after if cpus is None else cpus))
+    total = sum(after[cpu].total - before[cpu].total for cpu in chosen)
+    busy = sum(after[cpu].busy - before[cpu].busy for cpu in chosen)
+    if not chosen or total < min_ticks * len(chosen):
+        return None
+    own = own_cpu_s * os.sysconf("SC_CLK_TCK")
+    return min(max((busy - own) / total, 0.0), 1.0)
+
+
+def turn_order(counts: Sequence[int], *, seed: int) -> list[int]:
+    """Return whose turn it is, turn after turn.
+
+    The networks take turns in rounds, each in a new shuffled order, so that slow drift of the
+    machine meets all of them alike. One with fewer samples than the others sits out rounds
+    evenly instead of leaving early.
+
+    Args:
+        counts: number of samples of each network.
+        seed: of the shuffling.
+    """
+    generator = random.Random(seed)
+    rounds = max(counts, default=0)
+    order = []
+    for turn in range(rounds):
+        present = [
+            index
+            for index, count in enumerate(counts)
+            if (turn + 1) * count // rounds > turn * count // rounds
+        ]
+        generator.shuffle(present)
+        order.extend(present)
+    return order
+
+
+def choose_cpus(count: int) -> list[int]:
+    """Return `count` CPUs for this process, the least loaded ones, one per core where it can.
+
+    High numbers first among equals: the system's interrupts prefer CPU 0.
+    """
+    allowed = sorted(os.sched_getaffinity(0), reverse=True)
+    before = read_cpu_ticks()
+    time.sleep(PROBE_S)
+    after = read_cpu_ticks()
+    load = {
+        cpu: after[cpu].busy - before[cpu].busy if before and after and cpu in before else 0
+        for cpu in allowed
+    }
+    chosen: list[int] = []
+    taken: set[int] = set()
+    while len(chosen) < min(count, len(allowed)):
+        rest = [cpu for cpu in allowed if cpu not in chosen]
+        best = min(rest, key=lambda cpu: (cpu in taken, load[cpu]))
+        chosen.append(best)
+        taken |= _siblings(best)
+    return sorted(chosen)
+
+
+def _siblings(cpu: int) -> set[int]:
+    """Return the hardware threads of the core that `cpu` belongs to."""
+    path = f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"
+    if not os.path.exists(path):  # noqa: PTH110
+        return {cpu}
+    members: set[int] = set()
+    with open(path, encoding="ascii") as stream:  # noqa: PTH123
+        for part in stream.read().strip().split(","):
+            first, _, last = part.partition("-")
+            members.update(range(int(first), int(last or first) + 1))
+    return members
+
+
+def _open_onnxruntime(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
+    """Return the runtime's version and one call per network."""
+    import onnxruntime
+
+    runs: list[Run] = []
+    for network in job["networks"]:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = job["num_threads"]
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            os.path.join(network["directory"], network["files"][0]),  # noqa: PTH118
+            sess_options=options,
+            providers=["CPUExecutionProvider"],
+        )
+        feed = {session.get_inputs()[0].name: _picture(network["input_shape"], job["seed"])}
+        runs.append(functools.partial(session.run, None, feed))
+    return onnxruntime.__version__, runs
+
+
+def _open_installed(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
+    """Return version and calls of a runtime that the featherweight on this machine knows."""
+    from pathlib import Path
+
+    from featherweight.runtimes.artifact import read_artifact
+    from featherweight.runtimes.runtime import RUNTIMES
+
+    runtime = RUNTIMES[job["runtime"]]
+    runs: list[Run] = []
+    for network in job["networks"]:
+        artifact = read_artifact(Path(network["directory"]))
+        predict = runtime.load(artifact, num_threads=job["num_threads"])
+        runs.append(functools.partial(predict, _picture(network["input_shape"], job["seed"])))
+    return runtime.version(), runs
+
+
+def _picture(shape: Sequence[int], seed: int) -> Any:
+    """Return one seeded uint8 picture (1, H, W, C), allocated once for all runs."""
+    import numpy as np
+
+    return np.random.default_rng(seed).integers(0, 256, (1, *shape), dtype=np.uint8)
+
+
+def _time_s(run: Run, number: int) -> float:
+    """Return the seconds per run over `number` runs in a row."""
+    counter = time.perf_counter_ns
+    start = counter()
+    for _ in range(number):
+        run()
+    return (counter() - start) / number * 1e-9
+
+
+def _warm_up(run: Run, *, limit_s: float) -> tuple[int, float]:
+    """Run until the time is steady; return the number of runs and the last median (s)."""
+    start = time.perf_counter()
+    count, previous = 1, _time_s(run, 1)
+    while True:
+        began = time.perf_counter()
+        window: list[float] = []
+        while len(window) < MIN_WINDOW_RUNS or time.perf_counter() - began < WINDOW_S:
+            window.append(_time_s(run, 1))
+            if len(window) > 1 and time.perf_counter() - start > limit_s:
+                break
+        count += len(window)
+        median = statistics.median(window)
+        steady = abs(median - previous) < STEADY_CHANGE * previous
+        if steady or time.perf_counter() - start > limit_s:
+            return count, median
+        previous = median
+
+
+def _clock_cost_s() -> float:
+    """Return what one reading of the clock costs."""
+    return _time_s(time.perf_counter_ns, 1000)
+
+
+def _settle(run: Run, *, alone: bool, run_s: float) -> None:
+    """Run untimed before a sample, see `SETTLE_S`; a slow network alone needs none."""
+    if alone and run_s > SETTLE_S:
+        return
+    end = time.perf_counter() + SETTLE_S
+    run()
+    while time.perf_counter() < end:
+        run()
+
+
+def _take_samples(
+    runs: Sequence[Run], steady_s: Sequence[float], job: Mapping[str, Any]
+) -> tuple[list[list[float]], list[int]]:
+    """Return the samples (ms per run) of every network and its runs per sample."""
+    shortest_s = max(MIN_SAMPLE_S, MIN_SAMPLE_OVERHEADS * _clock_cost_s())
+    alone = len(runs) == 1
+    blocks, counts = [], []
+    for run_s in steady_s:
+        block = max(1, -int(-shortest_s // run_s))
+        blocks.append(block)
+        untimed_s = 0.0 if alone and run_s > SETTLE_S else max(SETTLE_S, run_s)
+        fitting = int(job["max_s_each"] * (1 - WARM_UP_SHARE) / (block * run_s + untimed_s))
+        counts.append(max(min(job["samples"], fitting), min(job["samples"], MIN_SAMPLES)))
+    samples: list[list[float]] = [[] for _ in runs]
+    # A machine that turned slow after the warm-up may cost twice the planned time, not more.
+    deadline = time.perf_counter() + 2 * job["max_s_each"] * len(runs)
+    for index in turn_order(counts, seed=job["seed"]):
+        if time.perf_counter() > deadline and min(map(len, samples)) >= MIN_SAMPLES:
+            break
+        _settle(runs[index], alone=alone, run_s=steady_s[index])
+        samples[index].append(round(_time_s(runs[index], blocks[index]) * 1e3, 7))
+    return samples, blocks
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Keep Python's collector out of the timed runs."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _involuntary_switches() -> int:
+    """Return how often the system took the CPU away from this process so far."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def measure(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Do a job; see the module's docstring for both sides."""
+    cpus: list[int] | None = None
+    if hasattr(os, "sched_setaffinity"):
+        cpus = job["cpus"] or choose_cpus(job["num_threads"])
+        os.sched_setaffinity(0, cpus)
+    opened = _open_onnxruntime if job["runtime"] == "onnxruntime" else _open_installed
+    version, runs = opened(job)
+    with _no_garbage_collection():
+        start_s, start_cpu_s = time.perf_counter(), time.process_time()
+        before, switches = read_cpu_ticks(), _involuntary_switches()
+        warm = [_warm_up(run, limit_s=WARM_UP_SHARE * job["max_s_each"]) for run in runs]
+        samples, blocks = _take_samples(runs, [run_s for _, run_s in warm], job)
+        after = read_cpu_ticks()
+        wall_s = time.perf_counter() - start_s
+        cpu_s = time.process_time() - start_cpu_s
+    return {
+        "runtime_version": version,
+        "cpus": cpus,
+        "samples_ms": samples,
+        "warm_up_runs": [count for count, _ in warm],
+        "runs_per_sample": blocks,
+        "wall_s": wall_s,
+        "process_cpu_s": cpu_s,
+        "foreign_cpu_share": {
+            "machine": foreign_share(before, after, own_cpu_s=cpu_s),
+            "pinned": foreign_share(before, after, own_cpu_s=cpu_s, cpus=cpus or ()),
+        },
+        "involuntary_switches": _involuntary_switches() - switches,
+    }
+
+
+def main() -> None:
+    """Read a job from stdin, do it, write the answer."""
+    # Python puts this file's directory first, where platform.py would hide the standard one.
+    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]  # noqa: PTH100
+    answer = os.dup(1)
+    os.dup2(2, 1)
+    result = measure(json.load(sys.stdin))
+    with os.fdopen(answer, "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()

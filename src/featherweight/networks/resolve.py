@@ -1,0 +1,160 @@
+"""From what people type to an Architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from featherweight.architecture import Architecture, read_architecture
+from featherweight.errors import UnsupportedError, UsageError
+from featherweight.registry import unknown_name
+from featherweight.zoo.model import MODELS
+
+__all__ = ["ALIASES", "SMALL_RESOLUTION", "create_architecture", "resolve_architecture"]
+
+SMALL_RESOLUTION = 64
+"""Pixels up to which a network takes its small form unless told otherwise."""
+
+ALIASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "mobilenetv1_100": ("mobilenet_v1", {}),
+    "mobilenetv1_125": ("mobilenet_v1", {"width": 1.25}),
+    "mobilenetv2_035": ("mobilenet_v2", {"width": 0.35}),
+    "mobilenetv2_050": ("mobilenet_v2", {"width": 0.5}),
+    "mobilenetv2_075": ("mobilenet_v2", {"width": 0.75}),
+    "mobilenetv2_100": ("mobilenet_v2", {}),
+    "mobilenetv2_140": ("mobilenet_v2", {"width": 1.4}),
+    "mobilenetv3_large_075": ("mobilenet_v3_large", {"width": 0.75}),
+    "mobilenetv3_large_100": ("mobilenet_v3_large", {}),
+    "mobilenetv3_small_075": ("mobilenet_v3_small", {"width": 0.75}),
+    "mobilenetv3_small_100": ("mobilenet_v3_small", {}),
+    "tf_mobilenetv3_large_075": ("mobilenet_v3_large", {"width": 0.75, "padding": "same"}),
+    "tf_mobilenetv3_large_100": ("mobilenet_v3_large", {"padding": "same"}),
+    "tf_mobilenetv3_small_075": ("mobilenet_v3_small", {"width": 0.75, "padding": "same"}),
+    "tf_mobilenetv3_small_100": ("mobilenet_v3_small", {"padding": "same"}),
+    "tf_efficientnet_lite0": ("efficientnet_lite0", {"padding": "same"}),
+    "tf_efficientnet_lite1": ("efficientnet_lite1", {"padding": "same"}),
+    "tf_efficientnet_lite2": ("efficientnet_lite2", {"padding": "same"}),
+}
+"""timm's spellings (torchvision's are ours) -> our name and the settings they stand for.
+
+timm's mobilenetv3_small_050 and mobilenetv2_110d|120d are other networks and have no alias.
+"""
+
+_SETTINGS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "width": (float, "a number such as 0.5"),
+    "resolution": (int, "a whole number of pixels"),
+    "classes": (int, "a whole number"),
+    "channels": (int, "a whole number"),
+    "padding": (str, "symmetric or same"),
+    "activation": (str, "relu, relu6 or hard_swish"),
+    "form": (str, "standard or small"),
+}
+
+
+def resolve_architecture(text: str) -> Architecture:
+    """Return the Architecture that `text` names.
+
+    Args:
+        text: `mobilenet_v2:width=0.5,resolution=160,classes=10` (a name of the zoo or an alias,
+            with settings), an architecture.json, or a directory that holds one (a run).
+
+    Raises:
+        UsageError: no such name, setting or file; the nearest spelling is suggested.
+        RecordError: the file does not describe an Architecture.
+        UnsupportedError: an .onnx file.
+    """
+    path = Path(text)
+    if path.suffix == ".onnx":
+        raise UnsupportedError(
+            f"{text}: an ONNX file cannot be read as a network yet",
+            allowed="a zoo name, a run directory or an architecture.json",
+        )
+    if (path / "architecture.json").is_file():
+        return read_architecture(path / "architecture.json")
+    if path.suffix == ".json":
+        return read_architecture(path)
+    if "/" in text:
+        hint = "it holds no architecture.json" if path.exists() else "there is no such path"
+        raise UsageError(
+            f"cannot read a network from {text!r}",
+            allowed="a zoo name, a run directory or an architecture.json",
+            hint=hint,
+        )
+    name, settings = _parse(text)
+    return create_architecture(name, **settings)
+
+
+def create_architecture(
+    name: str,
+    *,
+    width: float | None = None,
+    resolution: int | None = None,
+    classes: int | None = None,
+    channels: int | None = None,
+    padding: str | None = None,
+    activation: str | None = None,
+    form: str | None = None,
+) -> Architecture:
+    """Build a network of the zoo.
+
+    Args:
+        name: of the zoo, or torchvision's or timm's spelling.
+        width: multiplier of the widths.
+        resolution: height and width of the input in pixels.
+        classes: outputs of the classifier.
+        channels: channels of the input.
+        padding: `symmetric` or `same`.
+        activation: replaces every non-linearity of the network's table.
+        form: `standard` or `small`; left out, inputs up to 64 pixels take the small form.
+
+    A setting left out takes the network's own default (1000 classes, mostly 224 pixels).
+
+    Raises:
+        UsageError: unknown name, or a setting out of range.
+    """
+    base, implied = ALIASES.get(name, (name, {}))
+    if base not in MODELS:
+        raise unknown_name("network", name, [*MODELS, *ALIASES])
+    for key, given in (("width", width), ("padding", padding)):
+        if given is not None and key in implied and given != implied[key]:
+            raise UsageError(
+                f"{name!r} stands for {key}={implied[key]}, not {given}",
+                hint=f"write {base}:{key}={given}",
+            )
+    entry = MODELS[base]
+    if form is None:
+        small = (resolution or entry.default_resolution) <= SMALL_RESOLUTION
+        form = "small" if small else "standard"
+    return entry.build(
+        width=implied.get("width", width),
+        resolution=resolution,
+        classes=classes,
+        channels=channels,
+        padding=implied.get("padding", padding),
+        activation=activation,
+        form=form,
+    )
+
+
+def _parse(text: str) -> tuple[str, dict[str, Any]]:
+    """Split `name:key=value,...` and read the values."""
+    name, colon, rest = text.partition(":")
+    settings: dict[str, Any] = {}
+    for part in rest.split(",") if colon else ():
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if key not in _SETTINGS and (equals or key):
+            raise unknown_name("setting", key, _SETTINGS)
+        if not equals or not value:
+            raise UsageError(
+                f"{part!r} in {text!r} is not a setting",
+                allowed="key=value with " + ", ".join(_SETTINGS),
+            )
+        if key in settings:
+            raise UsageError(f"{key!r} is given twice in {text!r}")
+        read, allowed = _SETTINGS[key]
+        try:
+            settings[key] = read(value)
+        except ValueError as error:
+            raise UsageError(f"cannot read {key}={value} in {text!r}", allowed=allowed) from error
+    return name.strip(), settings

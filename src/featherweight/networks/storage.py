@@ -1,0 +1,101 @@
+"""A trained network on disk: architecture.json, weights.safetensors, network.json; no pickle."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+
+from featherweight.architecture import read_architecture, write_architecture
+from featherweight.errors import RecordError, UsageError
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.nn.network import Network
+from featherweight.records import Record, parse_record, read_json, write_bytes, write_json
+
+__all__ = ["NetworkRecord", "StoredNetwork", "load_network", "save_network"]
+
+
+class NetworkRecord(Record):
+    """What network.json holds; written last, so that it vouches for the other two files.
+
+    Attributes:
+        architecture_digest: of architecture.json.
+        weights_sha256: of weights.safetensors.
+        preprocessing: how a picture becomes the input.
+        classes: names of the outputs in order.
+    """
+
+    architecture_digest: str
+    weights_sha256: str
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+
+
+class StoredNetwork(NamedTuple):
+    """A network in eval mode, with what is needed to use it."""
+
+    network: Network
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+
+
+def save_network(
+    network: Network, directory: Path, *, preprocessing: Preprocessing, classes: tuple[str, ...]
+) -> None:
+    """Write a network so that `load_network` gives bit-equal outputs.
+
+    Raises:
+        UsageError: not one class name per output.
+        FailedError: the disk is full.
+    """
+    expected = network.architecture.num_classes
+    if len(classes) != expected:
+        raise UsageError(f"{len(classes)} class names for a network with {expected} outputs")
+    tensors = {
+        name: tensor.detach().to("cpu").contiguous()
+        for name, tensor in network.state_dict().items()
+    }
+    weights = save(tensors)
+    write_architecture(network.architecture, directory / "architecture.json")
+    write_bytes(directory / "weights.safetensors", weights)
+    record = NetworkRecord(
+        architecture_digest=network.architecture.digest,
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+        preprocessing=preprocessing,
+        classes=classes,
+    )
+    write_json(directory / "network.json", record)
+
+
+def load_network(directory: Path) -> StoredNetwork:
+    """Read a network that `save_network` wrote; torch's generator is left as it was.
+
+    Raises:
+        RecordError: a file is absent, damaged, or the three do not belong together.
+    """
+    source = directory / "network.json"
+    record = parse_record(NetworkRecord, read_json(source), source=str(source))
+    architecture = read_architecture(directory / "architecture.json")
+    file = directory / "weights.safetensors"
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise RecordError(f"cannot read {file}: {error.strerror}") from error
+    digests = (architecture.digest, hashlib.sha256(content).hexdigest())
+    if digests != (record.architecture_digest, record.weights_sha256):
+        changed = file if digests[0] == record.architecture_digest else "architecture.json"
+        raise RecordError(
+            f"{directory}: {changed} is not the one network.json was written for",
+            hint="saving was interrupted or the file was changed: train or export again",
+        )
+    with torch.device("meta"):
+        network = Network(architecture)
+    try:
+        network.load_state_dict(load(content), assign=True)
+    except (SafetensorError, RuntimeError) as error:
+        raise RecordError(f"{file} does not fit its architecture: {error}") from error
+    return StoredNetwork(network.eval(), record.preprocessing, record.classes)

@@ -1,0 +1,205 @@
+"""Build the torch module of an Architecture from its layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from featherweight.architecture import Architecture
+from featherweight.layers import INPUT, Layer, layers
+
+__all__ = ["Network", "build_network"]
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "hard_swish": nn.Hardswish,
+    "hard_sigmoid": nn.Hardsigmoid,
+    "sigmoid": nn.Sigmoid,
+}
+
+
+class Network(nn.Module):
+    """A network that computes exactly its Architecture's layers.
+
+    Weights are named after the layers: `blocks.3.expand.conv.weight`,
+    `blocks.3.expand.norm.running_mean`, `classifier.weight`. Inputs of another size than
+    `architecture.input_shape` are allowed (padding is computed from the actual size).
+
+    Args:
+        architecture: what to build.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        same = architecture.padding == "same"
+        self._plan: list[tuple[str, nn.Module, tuple[str, ...]]] = []
+        for layer in layers(architecture):
+            module = _MODULES[layer.op](layer, same)
+            _attach(self, layer.name, module)
+            self._plan.append((layer.name, module, layer.inputs))
+        self._last_use = {name: step for step, (_, _, names) in enumerate(self._plan) for name in names}
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, classes) of normalised images (N, C, H, W)."""
+        return self._run(images, len(self._plan))
+
+    def forward_features(self, images: Tensor) -> Tensor:
+        """Return the classifier's input (N, F) of normalised images (N, C, H, W)."""
+        return torch.flatten(self._run(images, len(self._plan) - 1), 1)
+
+    def _run(self, images: Tensor, steps: int) -> Tensor:
+        values = {INPUT: images}
+        output = images
+        for step, (name, module, inputs) in enumerate(self._plan[:steps]):
+            output = module(*[values[source] for source in inputs])
+            values[name] = output
+            for source in inputs:
+                if self._last_use[source] == step:
+                    del values[source]
+        return output
+
+
+def build_network(architecture: Architecture, *, seed: int) -> Network:
+    """Build a network with freshly drawn weights.
+
+    He-normal over fan-out (divided by the groups, so that depthwise layers keep their scale),
+    norms at one and zero, the classifier at N(0, 0.01). torch's generator is left as it was.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        network = Network(architecture)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_out = module.out_channels * math.prod(module.kernel_size) // module.groups
+            nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out), generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, 0.0, 0.01, generator=generator)
+            nn.init.zeros_(module.bias)
+    return network
+
+
+class _Conv(nn.Module):
+    """Convolution with its norm; SAME padding follows the actual input size."""
+
+    def __init__(self, layer: Layer, same: bool) -> None:  # noqa: FBT001 - row of a table
+        super().__init__()
+        self.same = same and layer.kernel_size > 1
+        top, left, bottom, right = layer.padding
+        padding: Any = 0 if self.same else (top, left)
+        if not self.same and (top, left) != (bottom, right):
+            raise ValueError(f"{layer.name}: uneven padding without SAME")
+        self.conv = nn.Conv2d(
+            layer.input_shape[0], layer.output_shape[0], layer.kernel_size,
+            stride=layer.stride, padding=padding, groups=layer.groups, bias=layer.bias,
+        )  # fmt: skip
+        self.norm = (
+            nn.Identity()
+            if layer.norm_eps is None
+            else nn.BatchNorm2d(layer.output_shape[0], eps=layer.norm_eps)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.same:
+            x = _pad_same(x, self.conv.kernel_size[0], self.conv.stride[0], 0.0)
+        y: Tensor = self.norm(self.conv(x))
+        return y
+
+
+class _Pool(nn.Module):
+    def __init__(self, layer: Layer, same: bool) -> None:  # noqa: FBT001 - row of a table
+        super().__init__()
+        self.same = same and layer.kernel_size > 1
+        self.function, self.kernel_size, self.stride = (
+            layer.function, layer.kernel_size, layer.stride,
+        )  # fmt: skip
+        self.padding = 0 if self.same else layer.padding[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.function == "max":
+            if self.same:
+                x = _pad_same(x, self.kernel_size, self.stride, -math.inf)
+            return functional.max_pool2d(x, self.kernel_size, self.stride, self.padding)
+        if self.same:
+            ones = _pad_same(torch.ones_like(x[:1, :1]), self.kernel_size, self.stride, 0.0)
+            share = functional.avg_pool2d(ones, self.kernel_size, self.stride)
+            x = _pad_same(x, self.kernel_size, self.stride, 0.0)
+            return functional.avg_pool2d(x, self.kernel_size, self.stride) / share
+        return functional.avg_pool2d(
+            x, self.kernel_size, self.stride, self.padding, count_include_pad=False
+        )
+
+
+class _GlobalPool(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+
+
+class _Linear(nn.Linear):
+    def __init__(self, layer: Layer) -> None:
+        super().__init__(math.prod(layer.input_shape), layer.output_shape[0])
+        self.dropout = layer.dropout
+
+    def forward(self, x: Tensor) -> Tensor:
+        flat = functional.dropout(torch.flatten(x, 1), self.dropout, self.training)
+        return super().forward(flat)  # (N, F)
+
+
+class _Add(nn.Module):
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
+
+
+class _Multiply(nn.Module):
+    def forward(self, x: Tensor, scale: Tensor) -> Tensor:
+        return x * scale
+
+
+class _PadChannels(nn.Module):
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.added = layer.output_shape[0] - layer.input_shape[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.pad(x, (0, 0, 0, 0, 0, self.added))
+
+
+_MODULES: dict[str, Any] = {
+    "conv": _Conv,
+    "activation": lambda layer, _: _ACTIVATIONS[layer.function](),
+    "pool": _Pool,
+    "global_pool": lambda _layer, _same: _GlobalPool(),
+    "linear": lambda layer, _: _Linear(layer),
+    "add": lambda _layer, _same: _Add(),
+    "multiply": lambda _layer, _same: _Multiply(),
+    "pad": lambda layer, _: _PadChannels(layer),
+}
+
+
+def _pad_same(x: Tensor, kernel_size: int, stride: int, value: float) -> Tensor:
+    """Pad like TensorFlow SAME: the odd pixel goes to the bottom and right."""
+    pads = []
+    for size in (x.shape[3], x.shape[2]):
+        total = max((-(-size // stride) - 1) * stride + kernel_size - size, 0)
+        pads += [total // 2, total - total // 2]
+    return functional.pad(x, pads, value=value) if any(pads) else x
+
+
+def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
+    """Register `module` under a dotted name, making the containers on the way."""
+    *path, last = name.split(".")
+    parent = root
+    for part in path:
+        child = parent._modules.get(part)
+        if child is None:
+            child = nn.Module()
+            parent.add_module(part, child)
+        parent = child
+    parent.add_module(last, module)

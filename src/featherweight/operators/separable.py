@@ -1,0 +1,25 @@
+"""The depthwise-separable block of MobileNetV1."""
+
+from __future__ import annotations
+
+from featherweight.architecture import BlockSpec
+from featherweight.layers import OPERATORS, Builder, Operator, Tensor
+
+__all__ = ["separable"]
+
+
+def separable(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tensor:
+    """Depthwise k x k, norm, activation, 1x1, norm, activation.
+
+    Source: MobileNetV1, arXiv 1704.04861, section 3.1 and figure 3.
+    """
+    y = builder.conv(
+        x, f"{name}.depthwise", x.shape[0],
+        kernel_size=block.kernel_size, stride=block.stride, groups=x.shape[0],
+    )  # fmt: skip
+    y = builder.activation(y, f"{name}.depthwise_act", block.activation)
+    y = builder.conv(y, f"{name}.pointwise", block.out_channels)
+    return builder.activation(y, f"{name}.pointwise_act", block.activation)
+
+
+OPERATORS.add("separable", Operator(separable, frozenset({"kernel_size", "activation"})))

@@ -1,0 +1,270 @@
+"""Read the files of a run directory without judging them: what is absent or broken is named."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from featherweight.architecture import Architecture, read_architecture
+from featherweight.errors import FeatherweightError, UsageError
+from featherweight.records import parse_record, read_json, read_yaml
+from featherweight.reporting.run import Candidate, FitSummary, latest_candidates
+
+__all__ = [
+    "EpochLine",
+    "FitRun",
+    "MeasurementLine",
+    "StageLine",
+    "VerificationLine",
+    "read_run",
+]
+
+
+class _Line(BaseModel):
+    """What the report needs of a journal line; further keys belong to other readers."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+class StageLine(_Line):
+    """A finished stage."""
+
+    stage: str
+    seconds: float | None = None
+    outputs: dict[str, Any] | None = None
+
+
+class MeasurementLine(_Line):
+    """A latency measurement; `purpose` is `shop` (choosing) or `prove` (the verdict)."""
+
+    network: str = ""
+    platform: str = ""
+    samples_ms: tuple[float, ...] = ()
+    median_ms: float | None = None
+    p90_ms: float | None = None
+    interval_ms: tuple[float, float] | None = None
+    relative_iqr: float | None = None
+    disturbed: bool | None = None
+    foreign_cpu_share: float | None = None
+    runtime_version: str | None = None
+    artifact_sha256: str | None = None
+    started: str | None = None
+    purpose: str = ""
+
+    @field_validator("platform", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        if not isinstance(value, Mapping):
+            return value
+        settings = f"threads={value.get('num_threads', 1)},precision={value.get('precision')}"
+        return f"{value.get('device')}/{value.get('runtime')}:{settings}"
+
+
+class EpochLine(_Line):
+    """One epoch of training."""
+
+    network: str = ""
+    phase: str = "train"
+    epoch: int = 0
+    images_seen: int = 0
+    seconds: float | None = None
+    images_per_s: float | None = None
+    train_loss: float | None = None
+    val_loss: float | None = None
+    val_accuracy: float | None = None
+    learning_rate: float | None = None
+    resolution: int | None = None
+    memory_format: str | None = None
+    dtype: str | None = None
+    foreign_cpu_share: float | None = None
+
+
+class VerificationLine(_Line):
+    """The exported file against the network, on the same pictures."""
+
+    platform: str = ""
+    max_abs_error: float | None = None
+    relative_error: float | None = None
+    top1_agreement: float | None = None
+    accuracy: float | None = None
+    interval: tuple[float, float] | None = None
+    split: str = ""
+    n: int | None = None
+    passed: bool | None = None
+
+
+class FitRun(NamedTuple):
+    """A fit run as its directory tells it; empty or `None` = the file is not there (yet)."""
+
+    directory: Path
+    settings: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    splits: Mapping[str, Any]
+    stages: tuple[StageLine, ...]
+    candidates: tuple[Candidate, ...]
+    measurements: tuple[MeasurementLine, ...]
+    epochs: tuple[EpochLine, ...]
+    events: tuple[Mapping[str, Any], ...]
+    verifications: tuple[VerificationLine, ...]
+    architecture: Architecture | None
+    artifact: Mapping[str, Any]
+    summary: FitSummary | None
+    problems: tuple[str, ...]
+
+    @property
+    def status(self) -> str:
+        """The verdict, or `running` while there is none."""
+        return "running" if self.summary is None else self.summary.verdict
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What was asked for: data, latency_ms, platform, seed and the like."""
+        inner = self.settings.get("identity")
+        return inner if isinstance(inner, Mapping) else self.settings
+
+    @property
+    def budget_ms(self) -> float | None:
+        """The latency limit, from the summary or else from what was asked for."""
+        if self.summary is not None:
+            return self.summary.budget.latency_ms
+        value = self.identity.get("latency_ms")
+        return float(value) if isinstance(value, int | float) else None
+
+    @property
+    def proof(self) -> MeasurementLine | None:
+        """The measurement the verdict rests on: the one the summary quotes, else the last."""
+        proofs = [line for line in self.measurements if line.purpose == "prove"]
+        if self.summary is not None and self.summary.measured is not None:
+            quoted = self.summary.measured.median_ms
+            proofs = [line for line in proofs if line.median_ms == quoted] or proofs
+        return proofs[-1] if proofs else None
+
+
+T = TypeVar("T")
+L = TypeVar("L", bound=BaseModel)
+
+
+def read_run(directory: Path) -> FitRun:
+    """Read whatever a fit run has written so far. Only reads: the run may still be going.
+
+    Raises:
+        UsageError: the directory is absent or is not a run directory.
+    """
+    if not any((directory / name).is_file() for name in ("run.yaml", "summary.json")):
+        raise UsageError(
+            f"{directory} is not a run directory",
+            allowed="a folder with run.yaml, written by `featherweight fit`",
+        )
+    problems: list[str] = []
+
+    def lines(name: str) -> list[tuple[str, Any]]:
+        return _read_lines(directory / name, problems=problems)
+
+    def one(name: str, read: Callable[[Path], T]) -> T | None:
+        return _read_file(directory / name, read, problems=problems)
+
+    events = lines("train.jsonl")
+    is_epoch = [isinstance(plain, dict) and plain.get("event") == "epoch" for _, plain in events]
+    summary = one("summary.json", _read_summary)
+    return FitRun(
+        directory=directory,
+        settings=_without_version(one("run.yaml", read_yaml)),
+        environment=_without_version(one("environment.json", read_json)),
+        splits=_without_version(one("splits.json", read_json)),
+        stages=_parse(StageLine, lines("stages.jsonl"), problems=problems),
+        candidates=latest_candidates(
+            _parse(Candidate, lines("candidates.jsonl"), problems=problems)
+        ),
+        measurements=_parse(MeasurementLine, lines("measurements.jsonl"), problems=problems),
+        epochs=_latest_epochs(
+            _parse(
+                EpochLine,
+                [line for line, keep in zip(events, is_epoch, strict=True) if keep],
+                problems=problems,
+            )
+        ),
+        events=tuple(
+            plain
+            for (_, plain), keep in zip(events, is_epoch, strict=True)
+            if not keep and isinstance(plain, dict)
+        ),
+        verifications=_parse(VerificationLine, lines("verifications.jsonl"), problems=problems),
+        architecture=one("architecture.json", read_architecture),
+        artifact=_without_version(one(_artifact_record(directory, summary), read_json)),
+        summary=summary,
+        problems=tuple(problems),
+    )
+
+
+def _artifact_record(directory: Path, summary: FitSummary | None) -> str:
+    """Return where artifact.json lies; the summary may name the model file or its folder."""
+    named = Path(summary.artifact) if summary is not None and summary.artifact else Path()
+    folder = named.parent if (directory / named).is_file() else named
+    return str(folder / "artifact.json")
+
+
+def _read_summary(path: Path) -> FitSummary:
+    return parse_record(FitSummary, read_json(path), source=path.name)
+
+
+def _read_file(path: Path, read: Callable[[Path], T], *, problems: list[str]) -> T | None:
+    if not path.is_file():
+        return None
+    try:
+        return read(path)
+    except FeatherweightError as error:
+        problems.append(str(error))
+        return None
+
+
+def _read_lines(path: Path, *, problems: list[str]) -> list[tuple[str, Any]]:
+    """Return (where, plain) of every readable line.
+
+    Not `Journal.read`: a report is also made of a journal that somebody damaged, and names the
+    damage. A last line without a line break is one that the run is still writing.
+    """
+    if not path.is_file():
+        return []
+    found: list[tuple[str, Any]] = []
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
+            continue
+        try:
+            # NaN is not JSON; a loss that diverged is drawn as a gap.
+            plain = json.loads(line, parse_constant=lambda _: None)
+        except ValueError:
+            problems.append(f"{path.name} line {number} is not JSON and was left out")
+            continue
+        found.append((f"{path.name} line {number}", plain))
+    return found
+
+
+def _parse(
+    line_type: type[L], lines: list[tuple[str, Any]], *, problems: list[str]
+) -> tuple[L, ...]:
+    parsed: list[L] = []
+    for where, plain in lines:
+        known = _without_version(plain) if isinstance(plain, dict) else plain
+        try:
+            parsed.append(line_type.model_validate(known))
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]) or "the line"
+            problems.append(f"{where} was left out: {key}: {first['msg']}")
+    return tuple(parsed)
+
+
+def _latest_epochs(lines: tuple[EpochLine, ...]) -> tuple[EpochLine, ...]:
+    """Keep the last line of an epoch that a resumed attempt trained again."""
+    latest = {(line.network, line.phase, line.epoch): line for line in lines}
+    return tuple(latest.values())
+
+
+def _without_version(plain: object) -> dict[str, Any]:
+    if not isinstance(plain, dict):
+        return {}
+    return {str(key): value for key, value in plain.items() if key != "schema_version"}

@@ -1,0 +1,107 @@
+"""Turn a run into one HTML page that needs nothing but a browser."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+
+import jinja2
+from markupsafe import Markup
+
+from featherweight.reporting import charts, sections, units
+from featherweight.reporting.reading import FitRun
+
+__all__ = ["render_html"]
+
+_LABELS = {
+    "met": "Budget met",
+    "not_met": "Budget not met",
+    "infeasible": "Budget infeasible",
+    "running": "Running",
+}
+
+
+def render_html(run: FitRun) -> str:
+    """Return the report of a run, finished or not.
+
+    Everything from the run's files is escaped; the page fetches nothing (its content security
+    policy forbids it).
+    """
+    summary = run.summary
+    splits = sections.split_table(run.splits)
+    layers = sections.layer_table(run.architecture)
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            run=run,
+            summary=summary,
+            identity=run.identity,
+            label=_LABELS[run.status],
+            sentences=sections.verdict_sentences(run),
+            warnings=sections.warnings(run),
+            balanced=summary.balanced_accuracy
+            if summary and (not splits or splits.uneven)
+            else None,
+            commands=sections.usage_commands(run),
+            inputs=sections.input_facts(run.artifact),
+            charts=_charts(run),
+            over_budget=_over_budget(run),
+            candidates=sections.ordered_candidates(run.candidates),
+            layers=layers,
+            splits=splits,
+            stage_seconds=sum(stage.seconds or 0.0 for stage in run.stages),
+            settings=sections.flat_facts(run.identity),
+            attempts=sections.commands_run(run.settings),
+            environment=sections.flat_facts(run.environment),
+            plotly=Markup(charts.plotly_script()),
+        )
+    )
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("featherweight.reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        budget_ms=units.show_budget_ms,
+        bytes=units.show_bytes,
+        compact=partial(json.dumps, default=str),
+        count=units.show_count,
+        integer=units.show_integer,
+        interval_ms=units.show_interval_ms,
+        ms=units.show_ms,
+        percent=units.show_percent,
+        seconds=units.show_seconds,
+    )
+    return environment
+
+
+def _charts(run: FitRun) -> dict[str, charts.Figure | None]:
+    proof = run.proof
+    return {
+        "latency": charts.latency_chart(
+            proof.samples_ms if proof is not None else (),
+            budget_ms=run.budget_ms,
+            median_ms=proof.median_ms if proof is not None else None,
+            interval_ms=proof.interval_ms if proof is not None else None,
+        ),
+        "measured": charts.accuracy_latency_chart(
+            run.candidates,
+            curve=run.summary.curve if run.summary is not None else (),
+            budget_ms=run.budget_ms,
+        ),
+        "loss": charts.training_chart(run.epochs, quantity="loss"),
+        "accuracy": charts.training_chart(run.epochs, quantity="accuracy"),
+    }
+
+
+def _over_budget(run: FitRun) -> int | None:
+    """Return how many single runs took longer than the budget."""
+    if run.proof is None or run.budget_ms is None:
+        return None
+    return sum(sample > run.budget_ms for sample in run.proof.samples_ms)

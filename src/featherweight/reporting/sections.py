@@ -1,0 +1,287 @@
+"""What each section of the report says: plain values and sentences for the template."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from featherweight.architecture import Architecture
+from featherweight.errors import FeatherweightError
+from featherweight.measuring.measurement import MAX_FOREIGN_CPU_SHARE
+from featherweight.profiling.profile import LayerProfile, Profile, profile
+from featherweight.reporting.reading import FitRun
+from featherweight.reporting.run import Candidate
+from featherweight.reporting.units import show_budget_ms, show_interval_ms, show_ms, show_percent
+
+__all__ = [
+    "Command",
+    "LayerRow",
+    "LayerTable",
+    "SplitTable",
+    "commands_run",
+    "flat_facts",
+    "input_facts",
+    "layer_table",
+    "ordered_candidates",
+    "split_table",
+    "usage_commands",
+    "verdict_sentences",
+    "warnings",
+]
+
+_ORDER = ("winner", "finalist", "kept", "raced", "rejected")
+
+
+class Command(NamedTuple):
+    """A command line and what it is for."""
+
+    purpose: str
+    line: str
+
+
+class LayerRow(NamedTuple):
+    """A layer and its share of the network's multiply-adds and parameters, in [0, 1]."""
+
+    layer: LayerProfile
+    macs_share: float
+    params_share: float
+
+
+class LayerTable(NamedTuple):
+    """The profile of the network that ships; `problem` says why there is none."""
+
+    profile: Profile | None
+    rows: tuple[LayerRow, ...]
+    problem: str = ""
+
+
+class SplitTable(NamedTuple):
+    """Pictures per class and split; `uneven` = the test classes differ by more than a fifth."""
+
+    splits: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[int | None, ...]], ...]
+    totals: tuple[int, ...]
+    uneven: bool
+
+
+def verdict_sentences(run: FitRun) -> list[str]:
+    """Return what was found in full sentences, for a reader who knows nothing of the run."""
+    summary = run.summary
+    if summary is None:
+        done = ", ".join(dict.fromkeys(stage.stage for stage in run.stages)) or "none"
+        return [
+            f"This run has no result yet. Stages finished so far: {done}.",
+            "If it is no longer going, the same command takes it up where it stopped.",
+        ]
+    sentences = []
+    budget_ms = run.budget_ms
+    if summary.measured is not None and budget_ms is not None:
+        measured = summary.measured
+        margin = measured.interval_ms[1] / budget_ms - 1
+        side = "above" if margin > 0 else "below"
+        sentences.append(
+            f"One picture takes {show_ms(measured.median_ms)} (95 % interval of the median "
+            f"{show_interval_ms(measured.interval_ms)}) on {summary.platform}. The upper end is "
+            f"{show_percent(abs(margin))} {side} the budget of {show_budget_ms(budget_ms)}."
+        )
+    if summary.accuracy is not None:
+        accuracy = summary.accuracy
+        sentences.append(
+            f"On {accuracy.n:,} {accuracy.split} pictures the exported file names the right class "
+            f"for {show_percent(accuracy.artifact)} (95 % interval "
+            f"{show_percent(accuracy.interval[0])} to {show_percent(accuracy.interval[1])})."
+        )
+    if summary.verdict == "infeasible":
+        nearest = summary.nearest_feasible_ms
+        found = "" if nearest is None else f" The least that would do is {show_ms(nearest)}."
+        sentences.append(
+            f"Nothing that was measured on {summary.platform} keeps "
+            f"{show_budget_ms(budget_ms)}.{found}"
+        )
+    elif summary.verdict == "not_met" and summary.nearest_feasible_ms is not None:
+        sentences.append(f"Nearest feasible budget: {show_ms(summary.nearest_feasible_ms)}.")
+    return sentences
+
+
+def warnings(run: FitRun) -> list[str]:
+    """Return what weakens the result: load, disturbance, damage by export, failed checks."""
+    found = []
+    proof = run.proof
+    if proof is not None and proof.disturbed:
+        found.append(
+            "The timing behind the verdict was disturbed: single runs scatter more than on a "
+            "quiet machine. Measure again when nothing else runs."
+        )
+    if proof is not None and (proof.foreign_cpu_share or 0.0) > MAX_FOREIGN_CPU_SHARE:
+        found.append(
+            f"Other programs used {show_percent(proof.foreign_cpu_share, 0)} of the processor "
+            "while the file was timed."
+        )
+    summary = run.summary
+    if summary is not None and (summary.foreign_cpu_share or 0.0) > MAX_FOREIGN_CPU_SHARE:
+        found.append(
+            f"Other programs used {show_percent(summary.foreign_cpu_share, 0)} of the processor "
+            "during the run: a quiet machine trains longer in the same time."
+        )
+    if summary is not None and summary.verdict != "infeasible" and summary.pretrained is None:
+        found.append("Trained from random weights: no pretrained weights were used.")
+    if summary is not None and summary.accuracy is not None:
+        lost = summary.accuracy.network - summary.accuracy.artifact
+        if lost > 0.003:
+            found.append(f"Export cost {100 * lost:.1f} points of accuracy.")
+    failed = [line.platform for line in run.verifications if line.passed is False]
+    if failed:
+        found.append(f"Verification failed on {', '.join(dict.fromkeys(failed))}.")
+    return found
+
+
+def usage_commands(run: FitRun) -> list[Command]:
+    """Return the commands that use the result, ready to paste."""
+    summary = run.summary
+    if summary is None:
+        return []
+    folder = shlex.quote(summary.run_directory)
+    data = shlex.quote(str(run.identity.get("data", "DATA")))
+    commands = []
+    if summary.bundle is not None:
+        script = shlex.quote(str(Path(summary.run_directory) / summary.bundle / "run.py"))
+        purpose = "Run the file anywhere; the folder holds all it needs beside the runtime"
+        commands.append(Command(purpose, f"python {script} picture.jpg"))
+    if summary.artifact is not None:
+        line = f"featherweight predict {folder} picture.jpg"
+        commands.append(Command("Classify pictures on this machine", line))
+        line = f"featherweight measure {folder} --on {shlex.quote(summary.platform)}"
+        commands.append(Command("Time it again", line))
+    if summary.curve:
+        line = f"featherweight fit {data} --from {folder} --latency {_other_budget(run)}"
+        commands.append(Command("Ask for another budget; what was measured is used again", line))
+    if summary.verdict == "infeasible" and summary.nearest_feasible_ms is not None:
+        nearest = f"{summary.nearest_feasible_ms * 1.07:.3g}ms"
+        where = shlex.quote(summary.platform)
+        line = f"featherweight fit {data} --latency {nearest} --on {where}"
+        commands.append(Command("Ask for a budget that can be kept", line))
+    return commands
+
+
+def input_facts(artifact: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what the file takes and gives, from its artifact.json."""
+    facts = []
+    shape = artifact.get("input_shape")
+    if isinstance(shape, list | tuple) and len(shape) == 3:
+        height, width, channels = shape
+        facts.append(("Input", f"uint8, 1 x {height} x {width} x {channels}, RGB"))
+        preprocessing = artifact.get("preprocessing")
+        if isinstance(preprocessing, Mapping) and isinstance(height, int):
+            shorter = round(height / float(preprocessing.get("crop_fraction") or 1.0))
+            way = preprocessing.get("interpolation", "bilinear")
+            steps = f"shorter side to {shorter} pixels ({way}), then the centre {height} x {width}"
+            facts.append(("Before the file", steps))
+            facts.append(("Inside the file", "conversion to float and normalisation"))
+    labels = artifact.get("labels")
+    if isinstance(labels, list | tuple):
+        facts.append(("Output", f"{len(labels)} scores (logits), one per class"))
+    for key, title in (("files", "Files"), ("sha256", "SHA-256")):
+        value = artifact.get(key)
+        if value:
+            text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            facts.append((title, text))
+    return facts
+
+
+def layer_table(architecture: Architecture | None) -> LayerTable:
+    """Return the layers of the network with their shares."""
+    if architecture is None:
+        return LayerTable(None, (), "architecture.json is not there")
+    try:
+        counted = profile(architecture)
+    except FeatherweightError as error:
+        return LayerTable(None, (), str(error))
+    rows = tuple(
+        LayerRow(
+            layer,
+            macs_share=(layer.macs or 0) / (counted.macs or 1),
+            params_share=(layer.params or 0) / (counted.params or 1),
+        )
+        for layer in counted.layers
+    )
+    return LayerTable(counted, rows)
+
+
+def split_table(splits: Mapping[str, Any]) -> SplitTable | None:
+    """Return pictures per class from splits.json.
+
+    Args:
+        splits: {split: {class: n}}, {split: [n, ...]} or {split: n}.
+    """
+    columns: dict[str, dict[str, int]] = {}
+    for split, content in splits.items():
+        counts = _per_class(content)
+        if counts:
+            columns[split] = counts
+    if not columns:
+        return None
+    names = list(dict.fromkeys(name for counts in columns.values() for name in counts))
+    tested = list(columns.get("test", {}).values())
+    return SplitTable(
+        splits=tuple(columns),
+        rows=tuple(
+            (name, tuple(counts.get(name) for counts in columns.values())) for name in names
+        ),
+        totals=tuple(sum(counts.values()) for counts in columns.values()),
+        uneven=len(tested) > 1 and max(tested) > 1.2 * min(tested),
+    )
+
+
+def ordered_candidates(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the winner first, then by how far they came, then by accuracy and latency."""
+
+    def key(candidate: Candidate) -> tuple[int, float, float]:
+        latency = candidate.latency_ms if candidate.latency_ms is not None else float("inf")
+        return _ORDER.index(candidate.status), -(candidate.val_accuracy or 0.0), latency
+
+    return sorted(candidates, key=key)
+
+
+def flat_facts(mapping: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return a nested mapping as (dotted key, text) rows."""
+    facts: list[tuple[str, str]] = []
+    for key, value in mapping.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            facts += flat_facts(value, f"{name}.")
+        elif value is not None:
+            facts.append(
+                (name, value if isinstance(value, str) else json.dumps(value, default=str))
+            )
+    return facts
+
+
+def commands_run(settings: Mapping[str, Any]) -> list[str]:
+    """Return the exact command of every attempt, oldest first."""
+    given = settings.get("commands")
+    commands = [str(command) for command in given] if isinstance(given, list) else []
+    attempts = settings.get("attempts")
+    for attempt in attempts if isinstance(attempts, list) else []:
+        if isinstance(attempt, Mapping) and attempt.get("command"):
+            started = f"  # {attempt['started']}" if attempt.get("started") else ""
+            commands.append(f"{attempt['command']}{started}")
+    return list(dict.fromkeys(commands))
+
+
+def _per_class(content: object) -> dict[str, int]:
+    if isinstance(content, Mapping):
+        return {str(name): n for name, n in content.items() if isinstance(n, int)}
+    if isinstance(content, list):
+        return {f"class {k}": n for k, n in enumerate(content) if isinstance(n, int)}
+    return {"all": content} if isinstance(content, int) else {}
+
+
+def _other_budget(run: FitRun) -> str:
+    """Return a budget that the curve can answer, other than this run's."""
+    assert run.summary is not None
+    cheapest = min(point.latency_ms for point in run.summary.curve)
+    halfway = (cheapest + (run.budget_ms or cheapest)) / 2
+    return f"{halfway:.2g}ms"

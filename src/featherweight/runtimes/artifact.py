@@ -1,0 +1,115 @@
+"""What a runtime executes: files, what they take and give, and how to recognise them again."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from featherweight.errors import UsageError
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.records import Record, parse_record, read_json, to_plain, write_json
+
+__all__ = ["ARTIFACT_FILE", "Artifact", "check_files", "digest_files", "read_artifact", "write_artifact"]
+
+ARTIFACT_FILE = "artifact.json"
+
+
+class Artifact(Record):
+    """An exported network: `directory/files`, described by `directory/artifact.json`.
+
+    Attributes:
+        runtime: name of the runtime that executes it.
+        precision: what it computes in.
+        files: names relative to `directory`; the first is the one to load.
+        directory: where the files lie (not stored: a moved artifact is found where it is read).
+        input_shape: (H, W, 3) of the uint8 picture it takes.
+        preprocessing: resize and crop the caller does; normalisation is inside the file.
+        labels: class names in the order of the logits.
+        size_bytes: of all files together.
+        sha256: of the file; of the lines `sha256sum` prints when there are several.
+        architecture_digest: `Architecture.digest` of what was exported.
+        int8_operators: operator -> "int8 in/of": what the runtime really executes in int8 on the
+            machine that exported it; `None` for other precisions.
+        weight_bits: bits of the quantised weights that are multiplied pairwise in 16 bits (7 where
+            the CPU would saturate); `None` for other precisions.
+    """
+
+    runtime: str
+    precision: str
+    files: tuple[str, ...]
+    directory: str
+    input_shape: tuple[int, int, int]
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    size_bytes: int
+    sha256: str
+    architecture_digest: str
+    int8_operators: dict[str, str] | None = None
+    weight_bits: int | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files with their directory."""
+        return tuple(Path(self.directory) / name for name in self.files)
+
+
+def digest_files(directory: Path, files: tuple[str, ...]) -> tuple[int, str]:
+    """Return the total size in bytes and the sha256 of an artifact's files.
+
+    Raises:
+        UsageError: a file is absent.
+    """
+    size, lines = 0, []
+    for name in files:
+        try:
+            content = (directory / name).read_bytes()
+        except OSError as error:
+            raise UsageError(
+                f"the artifact file {directory / name} cannot be read ({error.strerror})",
+                hint="export the network again",
+            ) from error
+        size += len(content)
+        lines.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
+    if len(lines) == 1:
+        return size, lines[0].split()[0]
+    return size, hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def write_artifact(artifact: Artifact) -> Path:
+    """Write `artifact.json` into the artifact's directory and return its path."""
+    path = Path(artifact.directory) / ARTIFACT_FILE
+    plain = to_plain(artifact)
+    del plain["directory"]
+    write_json(path, plain)
+    return path
+
+
+def read_artifact(directory: Path) -> Artifact:
+    """Read the artifact of a directory (or of its artifact.json) and check its files.
+
+    Raises:
+        RecordError: there is no readable artifact.json.
+        UsageError: a file is absent or differs from what was exported.
+    """
+    path = directory if directory.name == ARTIFACT_FILE else directory / ARTIFACT_FILE
+    plain = read_json(path)
+    if isinstance(plain, dict):
+        plain = {**plain, "directory": str(path.parent)}
+    artifact = parse_record(Artifact, plain, source=str(path))
+    check_files(artifact)
+    return artifact
+
+
+def check_files(artifact: Artifact) -> None:
+    """Check that the files are those that were exported.
+
+    Raises:
+        UsageError: a file is absent or its content differs.
+    """
+    _, sha256 = digest_files(Path(artifact.directory), artifact.files)
+    if sha256 != artifact.sha256:
+        raise UsageError(
+            f"the files of {artifact.directory} have sha256 {sha256[:12]}..., artifact.json says "
+            f"{artifact.sha256[:12]}...",
+            hint="they were changed after the export: export the network again",
+        )

@@ -1,0 +1,199 @@
+"""onnxruntime on the CPU: float32, and int8 by static quantisation."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featherweight.architecture import Architecture
+from featherweight.errors import UsageError
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.records import write_bytes
+from featherweight.runtimes.artifact import Artifact, digest_files, write_artifact
+from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
+
+__all__ = ["OnnxRuntime", "count_int8_operators", "open_session", "weight_bits_of_this_cpu"]
+
+_MODEL = "model.onnx"
+_TIMING_PICTURES = 2
+_CPU_FACTS = Path("/proc/cpuinfo")
+_AUDITED = {
+    "Conv": ("Conv", "FusedConv", "QLinearConv"),
+    "Gemm": ("Gemm", "FusedGemm", "QGemm"),
+    "Add": ("Add", "QLinearAdd"),
+    "Mul": ("Mul", "QLinearMul"),
+    "AveragePool": ("AveragePool", "QLinearAveragePool"),
+    "GlobalAveragePool": ("GlobalAveragePool", "QLinearGlobalAveragePool"),
+    "Sigmoid": ("Sigmoid", "QLinearSigmoid"),
+    "HardSigmoid": ("HardSigmoid",),
+    "HardSwish": ("HardSwish",),
+}
+
+
+class OnnxRuntime:
+    """The default runtime: installed with featherweight, one ONNX file."""
+
+    name = "onnxruntime"
+    precisions: tuple[str, ...] = ("fp32", "int8")
+
+    def version(self) -> str:
+        """Return the version of onnxruntime."""
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+
+    def export(
+        self,
+        architecture: Architecture,
+        weights: Mapping[str, np.ndarray] | None,
+        *,
+        out: Path,
+        precision: str,
+        calibration: np.ndarray | None,
+        preprocessing: Preprocessing,
+        labels: tuple[str, ...],
+    ) -> Artifact:
+        """Write `model.onnx` and artifact.json; see `Runtime.export`."""
+        from featherweight.runtimes.onnx_writer import write_onnx
+
+        check_precision(self, precision)
+        model = write_onnx(architecture, weights, preprocessing=preprocessing, labels=labels)
+        operators: dict[str, str] | None = None
+        bits: int | None = None
+        if precision == "int8":
+            bits = weight_bits_of_this_cpu()
+            model = _quantise(model, architecture, calibration, weight_bits=bits)
+            operators = count_int8_operators(model.SerializeToString())
+        write_bytes(out / _MODEL, model.SerializeToString())
+        size_bytes, sha256 = digest_files(out, (_MODEL,))
+        artifact = Artifact(
+            runtime=self.name,
+            precision=precision,
+            files=(_MODEL,),
+            directory=str(out),
+            input_shape=(*architecture.input_shape[1:], 3),
+            preprocessing=preprocessing,
+            labels=labels,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            architecture_digest=architecture.digest,
+            int8_operators=operators,
+            weight_bits=bits,
+        )
+        write_artifact(artifact)
+        return artifact
+
+    def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
+        """Open a session; see `Runtime.load`."""
+        if artifact.runtime != self.name:
+            raise UsageError(
+                f"{artifact.directory} is an artifact of {artifact.runtime!r}", allowed=self.name
+            )
+        digest_files(Path(artifact.directory), artifact.files)
+        session = open_session(str(artifact.paths[0]), num_threads=num_threads)
+        input_shape = artifact.input_shape
+
+        def predict(image: np.ndarray) -> np.ndarray:
+            check_image(image, input_shape)
+            logits: np.ndarray = session.run(None, {"image": image})[0]
+            return logits
+
+        return predict
+
+
+def open_session(model: str | bytes, *, num_threads: int) -> Any:
+    """Open a file or serialised model on the CPU with every setting that matters for time given.
+
+    Raises:
+        UsageError: fewer than one thread.
+    """
+    import onnxruntime
+
+    if num_threads < 1:
+        raise UsageError(f"{num_threads} threads", allowed="1 or more")
+    return onnxruntime.InferenceSession(
+        model, _session_options(num_threads), providers=["CPUExecutionProvider"]
+    )
+
+
+def _session_options(num_threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Waiting workers spin (the default) so that a second thread is there when it is needed.
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(num_threads > 1)))
+    options.log_severity_level = 3
+    return options
+
+
+def weight_bits_of_this_cpu() -> int:
+    """Return 7 where int8 products of pairs saturate in 16 bits (x86 without VNNI), else 8.
+
+    An x86 CPU whose abilities cannot be read counts as one without VNNI.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64", "i686"):
+        return 8
+    facts = _CPU_FACTS.read_text(encoding="utf-8") if _CPU_FACTS.is_file() else ""
+    flags = set(facts.split())
+    return 8 if flags & {"avx512_vnni", "avx_vnni"} else 7
+
+
+def count_int8_operators(model: bytes) -> dict[str, str]:
+    """Return operator -> "int8 in/of" of the graph onnxruntime really executes on this machine.
+
+    Reading it from the optimised graph shows what quantisation asked for and did not get.
+    """
+    import onnx
+    import onnxruntime
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / _MODEL
+        options = _session_options(1)
+        options.optimized_model_filepath = str(path)
+        onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        counts = Counter(node.op_type for node in onnx.load(path).graph.node)
+    audit = {}
+    for operator, forms in _AUDITED.items():
+        total = sum(counts[form] for form in forms)
+        quantised = sum(counts[form] for form in forms if form.startswith("Q"))
+        if total:
+            audit[operator] = f"int8 {quantised}/{total}"
+    return audit
+
+
+def _quantise(
+    model: Any, architecture: Architecture, calibration: np.ndarray | None, *, weight_bits: int
+) -> Any:
+    from featherweight.runtimes.quantisation import (
+        observe_ranges,
+        quantise_model,
+        with_observers,
+    )
+
+    expected = (*architecture.input_shape[1:], 3)
+    if calibration is None:
+        generator = np.random.default_rng(0)
+        calibration = generator.integers(0, 256, (_TIMING_PICTURES, *expected), dtype=np.uint8)
+    if calibration.dtype != np.uint8 or calibration.shape[1:] != expected or not len(calibration):
+        raise UsageError(
+            f"the calibration pictures are {calibration.dtype} {calibration.shape}",
+            allowed=f"uint8 (N, {', '.join(map(str, expected))}) with N of 1 or more",
+        )
+    session = open_session(with_observers(model).SerializeToString(), num_threads=1)
+    ranges = observe_ranges(
+        model, calibration, run=lambda image: list(session.run(None, {"image": image}))
+    )
+    return quantise_model(model, ranges, weight_bits=weight_bits)
+
+
+RUNTIMES.add(OnnxRuntime.name, OnnxRuntime())

@@ -1,0 +1,107 @@
+"""Weights as named arrays: which ones a network has, seeded ones, and norms folded away."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from featherweight.architecture import Architecture
+from featherweight.errors import UsageError
+from featherweight.layers import Layer, layers
+
+__all__ = ["FoldedLayer", "check_weights", "folded_weights", "random_weights", "weight_shapes"]
+
+_NORM_VALUES = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
+
+
+class FoldedLayer(NamedTuple):
+    """A convolution or linear layer without norm.
+
+    Attributes:
+        weight: float32 (O, I / groups, K, K) or (O, I).
+        bias: float32 (O,).
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+def weight_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Return name -> shape of every array a network needs, named as in torch's state dict."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in layers(architecture):
+        if layer.op == "linear":
+            out_features = layer.output_shape[0]
+            shapes[f"{layer.name}.weight"] = (out_features, math.prod(layer.input_shape))
+            shapes[f"{layer.name}.bias"] = (out_features,)
+        elif layer.op == "conv":
+            out_channels, side = layer.output_shape[0], layer.kernel_size
+            in_channels = layer.input_shape[0] // layer.groups
+            shapes[f"{layer.name}.conv.weight"] = (out_channels, in_channels, side, side)
+            if layer.bias:
+                shapes[f"{layer.name}.conv.bias"] = (out_channels,)
+            if layer.norm_eps is not None:
+                shapes |= {f"{layer.name}.norm.{part}": (out_channels,) for part in _NORM_VALUES}
+    return shapes
+
+
+def random_weights(architecture: Architecture, *, seed: int) -> dict[str, np.ndarray]:
+    """Draw He-normal weights with neutral norms: for timing, where values do not matter."""
+    generator = np.random.default_rng(seed)
+    weights = {}
+    for name, shape in weight_shapes(architecture).items():
+        if len(shape) > 1:
+            deviation = math.sqrt(2.0 / math.prod(shape[1:]))
+            weights[name] = generator.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
+        else:
+            value = _NORM_VALUES[name.rsplit(".", 1)[1]] if ".norm." in name else 0.0
+            weights[name] = np.full(shape, value, dtype=np.float32)
+    return weights
+
+
+def check_weights(architecture: Architecture, weights: Mapping[str, np.ndarray]) -> None:
+    """Check names and shapes; torch's `num_batches_tracked` is allowed.
+
+    Raises:
+        UsageError: names the first array that is missing, of another shape or unknown.
+    """
+    shapes = weight_shapes(architecture)
+    for name, shape in shapes.items():
+        if name not in weights:
+            raise UsageError(f"{architecture.name}: the weights have no {name!r}")
+        if tuple(weights[name].shape) != shape:
+            raise UsageError(
+                f"{architecture.name}: {name!r} has shape {tuple(weights[name].shape)}",
+                allowed=str(shape),
+            )
+    for name in weights:
+        if name not in shapes and not name.endswith("num_batches_tracked"):
+            raise UsageError(
+                f"{architecture.name}: the network has no weights named {name!r}",
+                hint="the weights belong to another architecture",
+            )
+
+
+def folded_weights(layer: Layer, weights: Mapping[str, np.ndarray]) -> FoldedLayer:
+    """Return a layer's weight and bias with its norm multiplied in (in float64)."""
+    if layer.op == "linear":
+        return FoldedLayer(
+            np.asarray(weights[f"{layer.name}.weight"], dtype=np.float32),
+            np.asarray(weights[f"{layer.name}.bias"], dtype=np.float32),
+        )
+    weight = np.asarray(weights[f"{layer.name}.conv.weight"], dtype=np.float64)
+    bias = np.zeros(weight.shape[0])
+    if layer.bias:
+        bias = np.asarray(weights[f"{layer.name}.conv.bias"], dtype=np.float64)
+    if layer.norm_eps is not None:
+        norm = {
+            part: np.asarray(weights[f"{layer.name}.norm.{part}"], dtype=np.float64)
+            for part in _NORM_VALUES
+        }
+        scale = norm["weight"] / np.sqrt(norm["running_var"] + layer.norm_eps)
+        weight = weight * scale[:, None, None, None]
+        bias = (bias - norm["running_mean"]) * scale + norm["bias"]
+    return FoldedLayer(weight.astype(np.float32), bias.astype(np.float32))

@@ -1,0 +1,49 @@
+"""The exponential moving average of a network's weights and norm statistics."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from featherweight.nn.network import Network
+
+__all__ = ["WeightAverage"]
+
+
+class WeightAverage:
+    """A copy of a network that follows it slowly; it is what is validated and kept.
+
+    Update t (from 0) uses decay_t = min(decay, (1 + t) / (10 + t)), so that a short training
+    averages about its last tenth whatever `decay` is. Norm statistics are averaged like weights.
+
+    Args:
+        network: what to follow; it is copied.
+        decay: upper limit of the decay.
+
+    Attributes:
+        network: the averaged network, in eval mode.
+        num_updates: how often `update` was called.
+    """
+
+    def __init__(self, network: Network, *, decay: float) -> None:
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)  # noqa: FBT003
+        self.num_updates = 0
+        self._decay = decay
+
+    @torch.no_grad()
+    def update(self, network: Network) -> None:
+        """Move the average one step towards `network`."""
+        decay = min(self._decay, (1 + self.num_updates) / (10 + self.num_updates))
+        averaged: list[Tensor] = []
+        followed: list[Tensor] = []
+        source = network.state_dict()
+        for name, tensor in self.network.state_dict().items():
+            if tensor.is_floating_point():
+                averaged.append(tensor)
+                followed.append(source[name])
+            else:  # num_batches_tracked
+                tensor.copy_(source[name])
+        torch._foreach_lerp_(averaged, followed, 1.0 - decay)
+        self.num_updates += 1

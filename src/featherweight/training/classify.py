@@ -1,0 +1,234 @@
+"""Train a classifier: one loop, on the CPU or an accelerator."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from featherweight.errors import DataError, FailedError, UsageError
+from featherweight.measuring.worker import foreign_share, read_cpu_ticks
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.nn.network import Network
+from featherweight.training.compute import choose_device, dropout_seed
+from featherweight.training.evaluate import (
+    EvaluationResult,
+    TrainingImages,
+    evaluate_network,
+    evaluate_placed,
+)
+from featherweight.training.recipe import Recipe
+from featherweight.training.results import EpochRecord, TrainingResult, TrainingTick
+from featherweight.training.session import Session, open_session
+from featherweight.training.speed import Probe
+from featherweight.training.step import Teacher
+
+__all__ = [
+    "EpochRecord",
+    "EvaluationResult",
+    "TrainingImages",
+    "TrainingResult",
+    "evaluate_network",
+    "train_classifier",
+]
+
+_TICK_S = 1.0
+_CHECKED_STEPS = 20  # on an accelerator, reading the loss of every step would make it wait
+
+
+def train_classifier(  # noqa: PLR0913 - one call says all of a training
+    network: Network,
+    *,
+    train: TrainingImages,
+    val: TrainingImages,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    directory: Path,
+    teacher: Network | None = None,
+    teacher_preprocessing: Preprocessing | None = None,
+    device: str = "auto",
+    progress: Callable[[EpochRecord], None] | None = None,
+    tick: Callable[[TrainingTick], None] | None = None,
+) -> TrainingResult:
+    """Train a copy of a network and return its averaged weights of the best epoch.
+
+    `directory` gets `checkpoint.safetensors` after every epoch and `train.jsonl`. When a
+    checkpoint is there, the training goes on from it; with `recipe.epochs` on one machine the
+    result is bit for bit that of an uninterrupted training.
+
+    Args:
+        network: first weights; left as it is.
+        train: training pictures, square, of any size (cropped or resized to the network's).
+        val: validation pictures of the network's resolution; they choose the epoch.
+        recipe: hyperparameters and length.
+        preprocessing: mean and standard deviation of the network's input.
+        directory: of this training alone.
+        teacher: whose answers are imitated, as far as `recipe.distillation_weight` says; it sees
+            the same pictures at its own resolution.
+        teacher_preprocessing: of the teacher's input; `None` = the same as the network's.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        progress: called after every epoch.
+        tick: called about once a second.
+
+    Raises:
+        DataError: pictures or labels do not fit the network.
+        UsageError: the recipe wants a teacher and there is none, or an unknown device.
+        RunDirectoryError: the checkpoint in `directory` belongs to another training.
+        FailedError: the loss is not finite; names epoch, step and learning rate.
+    """
+    _check(network, train, val, recipe, teacher)
+    guide = None if teacher is None else Teacher(teacher, teacher_preprocessing or preprocessing)
+    probe = Probe(network, train, recipe, preprocessing, guide)
+    session = open_session(probe, val=val, directory=directory, device=choose_device(device))
+    learner, plan = session.learner, session.state.plan
+
+    while session.state.stopped is None:
+        epoch = len(session.state.history) + 1
+        ticks, cpu_s, start_s = read_cpu_ticks(), time.process_time(), time.perf_counter()
+        step, loss = _train_epoch(session, train, epoch=epoch, tick=tick)
+        trained_s = time.perf_counter() - start_s
+        answer = evaluate_placed(
+            learner.average.network, val, preprocessing=preprocessing, compute=learner.compute
+        )
+        rate = _learning_rate(session, step - 1)
+        _check_finite(answer.loss, "validation loss", epoch=epoch, step=step, learning_rate=rate)
+        images = plan.batch_size * (step - session.state.step)
+        record = EpochRecord(
+            epoch=epoch,
+            images_seen=plan.batch_size * step,
+            seconds=time.perf_counter() - start_s,
+            images_per_s=images / trained_s,
+            train_loss=loss,
+            val_loss=answer.loss,
+            val_accuracy=answer.accuracy,
+            learning_rate=rate,
+            resolution=plan.resolution_at(step - 1),
+            memory_format=learner.compute.memory_format,
+            dtype=learner.compute.dtype,
+            foreign_cpu_share=foreign_share(
+                ticks, read_cpu_ticks(), own_cpu_s=time.process_time() - cpu_s
+            ),
+        )
+        session.end_epoch(record, step=step)
+        if progress is not None:
+            progress(record)
+    return session.result(network)
+
+
+def _train_epoch(
+    session: Session,
+    train: TrainingImages,
+    *,
+    epoch: int,
+    tick: Callable[[TrainingTick], None] | None,
+) -> tuple[int, float]:
+    """Take the steps of one epoch; return the steps done since the start and the mean loss."""
+    learner, plan = session.learner, session.state.plan
+    step, losses = session.state.step, []
+    check_every = 1 if learner.compute.device.type == "cpu" else _CHECKED_STEPS
+    report = _Reporter(session, epoch=epoch, tick=tick)
+    with dropout_seed(learner.compute.device):
+        torch.manual_seed(int(torch.randint(2**62, (), generator=session.generator)))
+        for rows in _batches(session, len(train)):
+            rate = _learning_rate(session, step)
+            pixels, labels = train.batch(rows)
+            loss = learner.step(
+                pixels, labels, size=plan.resolution_at(step), frozen=plan.frozen_at(step),
+                learning_rate=rate, generator=session.generator,
+            )  # fmt: skip
+            step += 1
+            losses.append(loss)
+            if step % check_every == 0:
+                _check_finite(loss.item(), "loss", epoch=epoch, step=step, learning_rate=rate)
+            report(step)
+            if session.out_of_time:
+                break
+    mean = torch.stack(losses).double().mean().item()
+    _check_finite(mean, "loss", epoch=epoch, step=step, learning_rate=rate)
+    return step, mean
+
+
+def _batches(session: Session, images: int) -> Iterator[np.ndarray]:
+    """Yield the rows of each batch of the next epoch, in a new order; the rest is dropped.
+
+    The dropped rest differs every epoch, and no batch of one picture meets a batch norm.
+    """
+    plan = session.state.plan
+    order = torch.randperm(images, generator=session.generator).numpy()
+    for index in range(min(plan.steps_per_epoch, plan.total_steps - session.state.step)):
+        yield order[index * plan.batch_size : (index + 1) * plan.batch_size]
+
+
+def _learning_rate(session: Session, step: int) -> float:
+    return session.learner.recipe.learning_rate * session.state.plan.learning_rate_scale(step)
+
+
+class _Reporter:
+    """Calls `tick` about once a second with the speed since the epoch's start."""
+
+    def __init__(
+        self, session: Session, *, epoch: int, tick: Callable[[TrainingTick], None] | None
+    ) -> None:
+        self._session, self._epoch, self._tick = session, epoch, tick
+        self._first_step = session.state.step
+        self._start_s = self._told_s = time.perf_counter()
+
+    def __call__(self, step: int) -> None:
+        now_s = time.perf_counter()
+        if self._tick is None or now_s - self._told_s < _TICK_S:
+            return
+        self._told_s = now_s
+        plan = self._session.state.plan
+        step_s = (now_s - self._start_s) / (step - self._first_step)
+        validations = plan.epochs - self._epoch + 1
+        self._tick(
+            TrainingTick(
+                epoch=self._epoch,
+                epochs=plan.epochs,
+                step=step,
+                total_steps=plan.total_steps,
+                images_per_s=plan.batch_size / step_s,
+                seconds_left=(plan.total_steps - step) * step_s + validations * plan.epoch_end_s,
+            )
+        )
+
+
+def _check_finite(value: float, what: str, *, epoch: int, step: int, learning_rate: float) -> None:
+    if not math.isfinite(value):
+        raise FailedError(
+            f"the {what} became {value} in epoch {epoch}, step {step}, "
+            f"at learning rate {learning_rate:.3g}",
+            hint="train again in another directory with a third of the learning rate, "
+            "or with a longer warm-up",
+        )
+
+
+def _check(
+    network: Network,
+    train: TrainingImages,
+    val: TrainingImages,
+    recipe: Recipe,
+    teacher: Network | None,
+) -> None:
+    train.check(network)
+    val.check(network)
+    if len(train) < 2:
+        raise DataError("one training picture", allowed="at least 2 (batch norms need them)")
+    if recipe.batch_size < 2:
+        raise UsageError("batch_size 1", allowed="at least 2 (batch norms need them)")
+    if recipe.distillation_weight > 0 and teacher is None:
+        raise UsageError(
+            f"distillation_weight {recipe.distillation_weight} without a teacher",
+            allowed="0 when there is no teacher",
+        )
+    if teacher is not None and (
+        teacher.architecture.num_classes != network.architecture.num_classes
+    ):
+        raise UsageError(
+            f"a teacher of {teacher.architecture.num_classes} classes",
+            allowed=f"{network.architecture.num_classes}, as the network has",
+        )

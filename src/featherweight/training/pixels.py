@@ -1,0 +1,69 @@
+"""Pictures as the stages need them: decoded once, at the sizes the networks take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherweight.data.cache import cached_pixels
+from featherweight.data.home import cache_directory
+from featherweight.data.images import ImageData
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.training.classify import TrainingImages
+
+__all__ = ["SMALL_PICTURE", "PixelStore", "open_store"]
+
+SMALL_PICTURE = 64
+"""Up to this many pixels networks use their small form and ImageNet weights are not offered."""
+
+_CROP_HEADROOM = 1.15
+"""Training crops are cut from pictures this much larger than the network's input, so that an
+average random crop is neither enlarged nor shrunk much."""
+
+
+@dataclass(frozen=True)
+class PixelStore:
+    """Hands out one data set's splits at any resolution.
+
+    Attributes:
+        data: the pictures.
+        small: small pictures are trained at their native size, without crop headroom.
+        directory: where the decoded pictures are kept.
+    """
+
+    data: ImageData
+    small: bool
+    directory: Path
+
+    def train(self, resolution: int, preprocessing: Preprocessing) -> TrainingImages:
+        """Return the training split, (N, S, S, 3) with S >= resolution."""
+        size = resolution if self.small else -(-int(resolution * _CROP_HEADROOM) // 8) * 8
+        whole = preprocessing.model_copy(update={"crop_fraction": 1.0})
+        return self._split("train", size, whole)
+
+    def held_out(self, split: str, resolution: int, preprocessing: Preprocessing) -> TrainingImages:
+        """Return val or test exactly as the exported file takes them."""
+        return self._split(split, resolution, preprocessing)
+
+    def calibration(
+        self, resolution: int, preprocessing: Preprocessing, *, count: int, seed: int
+    ) -> NDArray[np.uint8]:
+        """Return some training pictures prepared like val and test: (count, R, R, 3)."""
+        split = self._split("train", resolution, preprocessing)
+        total = len(split.labels)
+        chosen = np.random.default_rng([seed, 256]).permutation(total)[:count]
+        return np.ascontiguousarray(split.pixels[np.sort(chosen)])
+
+    def _split(self, split: str, size: int, preprocessing: Preprocessing) -> TrainingImages:
+        pixels = cached_pixels(
+            self.data, split, size=size, preprocessing=preprocessing, directory=self.directory
+        )
+        return TrainingImages(pixels=pixels, labels=self.data.splits[split].labels)
+
+
+def open_store(data: ImageData) -> PixelStore:
+    """Return the store of a data set in the user's cache folder."""
+    return PixelStore(data, small=data.typical_size <= SMALL_PICTURE, directory=cache_directory())

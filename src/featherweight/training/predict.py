@@ -1,0 +1,93 @@
+"""Use a trained network on pictures: the verbs `evaluate` and `predict`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from featherweight.data.augmentation import normalise_batch
+from featherweight.data.decode import decode_square
+from featherweight.data.images import load_images
+from featherweight.data.metrics import accuracy_interval
+from featherweight.errors import DataError, UsageError
+from featherweight.networks.storage import StoredNetwork, load_network
+from featherweight.training.evaluate import evaluate_network
+from featherweight.training.pixels import open_store
+
+__all__ = ["evaluate", "predict"]
+
+
+def evaluate(
+    network: Path,
+    *,
+    data: str | Path,
+    split: str = "test",
+    seed: int = 0,
+    device: str = "auto",
+) -> dict[str, Any]:
+    """State a trained network's accuracy on one split.
+
+    Returns:
+        `split, accuracy, interval, n, top5`.
+
+    Raises:
+        UsageError: no trained network there, an unknown split, or other classes than trained on.
+    """
+    stored = load_network(network)
+    images = load_images(str(data), seed=seed)
+    if images.classes != stored.classes:
+        raise UsageError(
+            f"{data} has the classes {', '.join(images.classes)}",
+            allowed=f"those of the network: {', '.join(stored.classes)}",
+        )
+    if split not in images.splits:
+        raise UsageError(f"no split named {split!r}", allowed=", ".join(images.splits))
+    held_out = open_store(images).held_out(
+        split, stored.network.architecture.resolution, stored.preprocessing
+    )
+    result = evaluate_network(
+        stored.network, images=held_out, preprocessing=stored.preprocessing, device=device
+    )
+    correct = int((np.asarray(result.predictions) == held_out.labels).sum())
+    return {
+        "split": split,
+        "accuracy": result.accuracy,
+        "interval": list(accuracy_interval(correct, len(held_out.labels))),
+        "n": len(held_out.labels),
+        "top5": result.top5,
+    }
+
+
+def predict(network: Path, *, pictures: Sequence[Path]) -> list[dict[str, Any]]:
+    """Say what is on picture files.
+
+    Returns:
+        For each picture `image, label, score` (softmax of the best class).
+
+    Raises:
+        DataError: a file is absent or no picture.
+    """
+    stored = load_network(network)
+    return [_predict_one(stored, picture) for picture in pictures]
+
+
+def _predict_one(stored: StoredNetwork, picture: Path) -> dict[str, Any]:
+    size = stored.network.architecture.resolution
+    try:
+        square = decode_square(picture.read_bytes(), size=size, preprocessing=stored.preprocessing)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"cannot read the picture {picture}: {error}", hint="give JPEG, PNG or similar files"
+        ) from error
+    batch = torch.from_numpy(np.ascontiguousarray(square))[None]  # (1, R, R, 3)
+    with torch.inference_mode():
+        pixels = normalise_batch(
+            batch, mean=stored.preprocessing.mean, std=stored.preprocessing.std
+        )
+        scores = stored.network.eval()(pixels)[0].softmax(0)
+    best = int(scores.argmax())
+    return {"image": str(picture), "label": stored.classes[best], "score": float(scores[best])}

@@ -1,0 +1,144 @@
+"""The hyperparameters of one training run, and good defaults for them."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from featherweight.data.augmentation import Augmentation
+from featherweight.records import Record
+
+__all__ = ["SMALL_RESOLUTION", "Recipe", "default_recipe"]
+
+SMALL_RESOLUTION = 64
+"""Largest resolution that counts as a small picture (CIFAR, digits), not a photograph."""
+
+
+class Recipe(Record):
+    """Hyperparameters of one training run.
+
+    Attributes:
+        epochs: passes over the training pictures; exactly one of `epochs` and `time_s` is given.
+        time_s: wall clock of the training, its timing and its validations.
+        batch_size: pictures per step; a last smaller batch is dropped.
+        optimizer: `sgd` (Nesterov, momentum 0.9) or `adamw`.
+        learning_rate: the peak, of the classifier; cosine to zero, per step.
+        backbone_learning_rate_scale: factor on it for all other weights.
+        weight_decay: on convolution and linear weights, not on norms and biases.
+        warm_up_share: share of the steps in which the learning rate rises linearly.
+        label_smoothing: share of the target spread over all classes.
+        ema_decay: upper limit of the decay of the averaged weights (see `WeightAverage`).
+        freeze_epochs: first epochs that train only the classifier (norm statistics stay).
+        low_resolution: side in pixels of the pictures in the first steps; `None` = full always.
+        low_resolution_share: share of the steps at that resolution.
+        augmentation: random changes of the training pictures.
+        distillation_weight: share of the loss that comes from the teacher.
+        distillation_temperature: softens the logits of teacher and student.
+        seed: of order, augmentation and dropout.
+    """
+
+    epochs: int | None = Field(default=None, ge=1)
+    time_s: float | None = Field(default=None, gt=0.0)
+    batch_size: int = Field(default=128, ge=1)
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: float = Field(default=0.1, gt=0.0)
+    backbone_learning_rate_scale: float = Field(default=1.0, ge=0.0)
+    weight_decay: float = Field(default=5e-4, ge=0.0)
+    warm_up_share: float = Field(default=0.1, ge=0.0, lt=1.0)
+    label_smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
+    ema_decay: float = Field(default=0.999, ge=0.0, lt=1.0)
+    freeze_epochs: int = Field(default=0, ge=0)
+    low_resolution: int | None = Field(default=None, ge=1)
+    low_resolution_share: float = Field(default=0.0, ge=0.0, le=1.0)
+    augmentation: Augmentation = Augmentation()
+    distillation_weight: float = Field(default=0.0, ge=0.0, le=1.0)
+    distillation_temperature: float = Field(default=2.0, gt=0.0)
+    seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs is None) == (self.time_s is None):
+            raise ValueError("exactly one of epochs and time_s must be given")
+        return self
+
+
+def default_recipe(
+    *,
+    pretrained: bool,
+    resolution: int,
+    images: int,
+    epochs: int | None = None,
+    time_s: float | None = None,
+    distillation: bool = False,
+    seed: int = 0,
+) -> Recipe:
+    """Return the recipe for a kind of training.
+
+    Args:
+        pretrained: whether the weights come from a larger data set (fine-tuning).
+        resolution: side of the pictures in pixels; up to 64 counts as small pictures.
+        images: number of training pictures; a small set gets smaller batches.
+        epochs: the length in passes over the pictures.
+        time_s: the length in seconds; with neither, an epoch count that suits `images`.
+        distillation: whether there is a teacher; half of the loss then comes from it.
+        seed: of order, augmentation and dropout.
+    """
+    small = resolution <= SMALL_RESOLUTION
+    if epochs is None and time_s is None:
+        epochs = _usual_epochs(images, pretrained=pretrained)
+    if pretrained:
+        recipe = Recipe(
+            epochs=epochs, time_s=time_s, batch_size=_batch_size(images, largest=64),
+            optimizer="adamw", learning_rate=1e-3, backbone_learning_rate_scale=0.5,
+            weight_decay=0.05,
+        )  # fmt: skip
+    elif small:
+        batch_size = _batch_size(images, largest=256)
+        recipe = Recipe(
+            epochs=epochs, time_s=time_s, batch_size=batch_size,
+            optimizer="sgd", learning_rate=0.1 * (batch_size / 128) ** 0.5,
+            weight_decay=5e-4, warm_up_share=0.2,
+        )  # fmt: skip
+    else:
+        batch_size = _batch_size(images, largest=64)
+        recipe = Recipe(
+            epochs=epochs, time_s=time_s, batch_size=batch_size,
+            optimizer="adamw", learning_rate=2e-3 * (batch_size / 64) ** 0.5,
+            weight_decay=0.05,
+            low_resolution=_multiple_of_32(0.6 * resolution), low_resolution_share=0.5,
+        )  # fmt: skip
+    changes = {
+        "augmentation": _small_augmentation(resolution) if small else _photo_augmentation(),
+        "distillation_weight": 0.5 if distillation else 0.0,
+        "seed": seed,
+    }
+    return Recipe.model_validate({**recipe.model_dump(), **changes})
+
+
+def _usual_epochs(images: int, *, pretrained: bool) -> int:
+    """Fewer passes over more pictures: 10 or 20 at 50,000, at most 40 or 100."""
+    base, most = (500_000, 40) if pretrained else (1_000_000, 100)
+    return max(10, min(most, base // max(images, 1)))
+
+
+def _batch_size(images: int, *, largest: int) -> int:
+    """Return the largest power of two up to `largest` that leaves 16 steps per epoch (>= 8)."""
+    size = largest
+    while size > 8 and images // size < 16:
+        size //= 2
+    return size
+
+
+def _multiple_of_32(value: float) -> int:
+    return max(32, int(value + 16) // 32 * 32)
+
+
+def _small_augmentation(resolution: int) -> Augmentation:
+    return Augmentation(flip=resolution >= 24, translate_px=max(1, resolution // 16))
+
+
+def _photo_augmentation() -> Augmentation:
+    return Augmentation(
+        flip=True, crop_scale=(0.35, 1.0), brightness=0.2, contrast=0.2, saturation=0.2
+    )

@@ -1,0 +1,72 @@
+"""What a training tells: after an epoch, in between, and at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from featherweight.nn.network import Network
+from featherweight.records import Record
+
+__all__ = ["EpochRecord", "TrainingResult", "TrainingTick"]
+
+
+class EpochRecord(Record):
+    """One epoch; the validation numbers are those of the averaged weights.
+
+    Attributes:
+        epoch: counted from 1.
+        images_seen: training pictures since the start.
+        seconds: of the epoch with its validation.
+        images_per_s: training pictures per second, validation left out.
+        train_loss: mean over the epoch's steps (with smoothing and distillation).
+        val_loss: mean cross-entropy without smoothing.
+        val_accuracy: share of correct answers in [0, 1].
+        learning_rate: of the epoch's last step.
+        resolution: side of the pictures in the epoch's last step.
+        memory_format, dtype: what the steps computed in.
+        foreign_cpu_share: share of the machine's CPU time other processes used; `None` = unknown.
+    """
+
+    epoch: int
+    images_seen: int
+    seconds: float
+    images_per_s: float
+    train_loss: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    resolution: int
+    memory_format: str
+    dtype: str
+    foreign_cpu_share: float | None
+
+
+class TrainingTick(Record):
+    """Where a training is, about once a second; `seconds_left` is an estimate."""
+
+    epoch: int
+    epochs: int
+    step: int
+    total_steps: int
+    images_per_s: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished training.
+
+    Attributes:
+        network: the averaged weights of the best epoch (lowest validation loss), on the CPU.
+        history: one record per epoch.
+        best: the record of that epoch.
+        stopped: `finished`, or `deadline` when the time ran out before the planned last step.
+        seconds: wall clock, summed over resumed attempts.
+    """
+
+    network: Network
+    history: tuple[EpochRecord, ...]
+    best: EpochRecord
+    stopped: Literal["finished", "deadline"]
+    seconds: float

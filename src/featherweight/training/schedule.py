@@ -1,0 +1,143 @@
+"""How many steps a training takes, and what each of them does: fixed once, then followed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+
+from featherweight.records import Record
+from featherweight.training.recipe import Recipe
+
+__all__ = ["Plan", "StepSeconds", "plan_epochs", "plan_time"]
+
+StepSeconds = Callable[[bool, int], float]
+"""(frozen backbone, resolution) -> seconds of one training step."""
+
+
+class Plan(Record):
+    """The steps of one training.
+
+    Attributes:
+        total_steps: optimizer steps in all.
+        steps_per_epoch: steps of a whole epoch; the last epoch may be shorter.
+        batch_size: pictures per step.
+        frozen_steps: first steps, which train only the classifier.
+        low_steps: first steps, which see pictures of `low_resolution`.
+        warm_up_steps: steps after the frozen ones in which the learning rate rises.
+        resolution, low_resolution: sides of the pictures in pixels.
+        epoch_end_s: what a validation and a checkpoint were estimated to take, when time counts.
+    """
+
+    total_steps: int
+    steps_per_epoch: int
+    batch_size: int
+    frozen_steps: int = 0
+    low_steps: int = 0
+    warm_up_steps: int = 0
+    resolution: int
+    low_resolution: int
+    epoch_end_s: float = 0.0
+
+    @property
+    def epochs(self) -> int:
+        """Number of validations: whole epochs and the shorter last one."""
+        return math.ceil(self.total_steps / self.steps_per_epoch)
+
+    def frozen_at(self, step: int) -> bool:
+        """Whether only the classifier is trained in `step` (counted from 0)."""
+        return step < self.frozen_steps
+
+    def resolution_at(self, step: int) -> int:
+        """Side of the pictures in `step`."""
+        return self.low_resolution if step < self.low_steps else self.resolution
+
+    def learning_rate_scale(self, step: int) -> float:
+        """Share of the peak learning rate in `step`: linear warm-up, then cosine to zero.
+
+        While the backbone is frozen the rate is constant, and the schedule starts after that;
+        a training that is frozen to its end follows the cosine.
+        """
+        if self.frozen_at(step) and self.frozen_steps < self.total_steps:
+            return 1.0
+        start = self.frozen_steps if self.frozen_steps < self.total_steps else 0
+        position = step - start
+        if position < self.warm_up_steps:
+            return (position + 1) / (self.warm_up_steps + 1)
+        left = self.total_steps - start - self.warm_up_steps
+        return 0.5 * (1.0 + math.cos(math.pi * (position - self.warm_up_steps) / left))
+
+
+def plan_epochs(recipe: Recipe, *, images: int, resolution: int) -> Plan:
+    """Return the plan of a recipe whose length is a number of epochs."""
+    assert recipe.epochs is not None
+    steps = recipe.epochs * _steps_per_epoch(recipe, images)
+    return _plan(recipe, total_steps=steps, images=images, resolution=resolution)
+
+
+def plan_time(
+    recipe: Recipe,
+    *,
+    images: int,
+    resolution: int,
+    available_s: float,
+    step_s: StepSeconds,
+    epoch_end_s: float,
+) -> Plan:
+    """Return the longest plan that fits the time.
+
+    Args:
+        recipe: the hyperparameters.
+        images: number of training pictures.
+        resolution: side of the pictures in pixels.
+        available_s: what is left of the recipe's time.
+        step_s: measured seconds of a step of each kind.
+        epoch_end_s: measured seconds of a validation and a checkpoint.
+    """
+
+    def plan(total_steps: int) -> Plan:
+        return _plan(recipe, total_steps=total_steps, images=images, resolution=resolution)
+
+    def fits(total_steps: int) -> bool:
+        return _duration_s(plan(total_steps), step_s, epoch_end_s) <= available_s
+
+    low, high = 1, 2
+    while fits(high):
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return plan(low).model_copy(update={"epoch_end_s": epoch_end_s})
+
+
+def _duration_s(plan: Plan, step_s: StepSeconds, epoch_end_s: float) -> float:
+    edges = sorted({0, plan.frozen_steps, plan.low_steps, plan.total_steps})
+    steps = sum(
+        (stop - start) * step_s(plan.frozen_at(start), plan.resolution_at(start))
+        for start, stop in itertools.pairwise(edges)
+    )
+    return steps + plan.epochs * epoch_end_s
+
+
+def _steps_per_epoch(recipe: Recipe, images: int) -> int:
+    return max(1, images // recipe.batch_size)
+
+
+def _plan(recipe: Recipe, *, total_steps: int, images: int, resolution: int) -> Plan:
+    steps_per_epoch = _steps_per_epoch(recipe, images)
+    frozen = recipe.freeze_epochs * steps_per_epoch
+    if recipe.time_s is not None:  # a short time must not be spent on the classifier alone
+        frozen = min(frozen, total_steps // 3)
+    frozen = min(frozen, total_steps)
+    low = recipe.low_resolution or resolution
+    scheduled = total_steps - frozen if frozen < total_steps else total_steps
+    return Plan(
+        total_steps=total_steps,
+        steps_per_epoch=steps_per_epoch,
+        batch_size=min(recipe.batch_size, images),
+        frozen_steps=frozen,
+        low_steps=int(recipe.low_resolution_share * total_steps) if low < resolution else 0,
+        warm_up_steps=min(int(recipe.warm_up_share * scheduled), scheduled - 1),
+        resolution=resolution,
+        low_resolution=min(low, resolution),
+    )

@@ -1,0 +1,266 @@
+"""A training between two epochs: started or resumed, written down after every epoch."""
+
+from __future__ import annotations
+
+import copy
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from featherweight.errors import RunDirectoryError
+from featherweight.journal import Journal
+from featherweight.nn.network import Network
+from featherweight.records import to_plain
+from featherweight.training.checkpoint import (
+    CHECKPOINT,
+    CheckpointState,
+    read_checkpoint,
+    training_identity,
+    write_checkpoint,
+)
+from featherweight.training.compute import Compute, dropout_seed
+from featherweight.training.evaluate import TrainingImages
+from featherweight.training.optimizer import optimizer_tensors, restore_optimizer
+from featherweight.training.results import EpochRecord, TrainingResult
+from featherweight.training.schedule import Plan, plan_epochs, plan_time
+from featherweight.training.speed import Probe, choose_compute
+from featherweight.training.step import Learner
+
+__all__ = ["JOURNAL", "Session", "open_session"]
+
+JOURNAL = "train.jsonl"
+"""Name of the journal in the directory of a training."""
+
+_PLANNED_SHARE = 0.95  # of the time; the rest absorbs a machine that slows down
+_TIMED_STEPS = 20
+_TIMING_SHARE = 0.04
+_DISK_BYTES_PER_S = 2e8
+
+
+@dataclass
+class Session:
+    """What changes while a training runs.
+
+    Attributes:
+        learner: network, average and optimizer.
+        generator: of order, augmentation and dropout seeds.
+        state: the scalars as of the last whole epoch.
+        best: tensors of the best averaged network so far.
+        directory: where checkpoint and journal are.
+        time_s: the recipe's wall clock; `None` = unlimited.
+        started_s: `time.perf_counter()` at the start of this attempt.
+    """
+
+    learner: Learner
+    generator: torch.Generator
+    state: CheckpointState
+    directory: Path
+    time_s: float | None
+    started_s: float
+    before_s: float
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def journal(self) -> Journal:
+        """The training's train.jsonl."""
+        return Journal(self.directory / JOURNAL)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Wall clock so far, summed over attempts."""
+        return self.before_s + time.perf_counter() - self.started_s
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether only the time for a last validation is left."""
+        return self.time_s is not None and (
+            self.elapsed_s >= self.time_s - self.state.plan.epoch_end_s
+        )
+
+    def end_epoch(self, record: EpochRecord, *, step: int) -> None:
+        """Keep the best weights, write the checkpoint, then the journal's line."""
+        history = (*self.state.history, record)
+        best_epoch = min(history, key=lambda one: one.val_loss).epoch
+        if best_epoch == record.epoch:
+            self.best = _clone(self.learner.average.network)
+        finished = step >= self.state.plan.total_steps
+        stopped = "finished" if finished else "deadline" if self.out_of_time else None
+        self.state = self.state.model_copy(
+            update={
+                "step": step,
+                "num_updates": self.learner.average.num_updates,
+                "elapsed_s": self.elapsed_s,
+                "history": history,
+                "best_epoch": best_epoch,
+                "stopped": stopped,
+            }
+        )
+        self.save()
+        self.journal.append({"event": "epoch", **to_plain(record)})
+        if stopped:
+            self.journal.append(
+                {"event": "end", "stopped": stopped, "best_epoch": best_epoch,
+                 "seconds": self.elapsed_s}
+            )  # fmt: skip
+
+    def save(self) -> None:
+        """Write the checkpoint; the best weights only when they are not the newest."""
+        learner = self.learner
+        parts = {
+            "network": learner.network.state_dict(),
+            "average": learner.average.network.state_dict(),
+            "optimizer": optimizer_tensors(learner.optimizer, learner.network),
+            "random": {"generator": self.generator.get_state()},
+        }
+        if self.state.history and self.state.best_epoch != self.state.history[-1].epoch:
+            parts["best"] = self.best
+        tensors = {
+            f"{part}:{name}": t for part, named in parts.items() for name, t in named.items()
+        }
+        write_checkpoint(self.directory / CHECKPOINT, self.state, tensors=tensors)
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Put the tensors of a checkpoint back."""
+        learner = self.learner
+        learner.network.load_state_dict(_part(tensors, "network"))
+        learner.average.network.load_state_dict(_part(tensors, "average"))
+        learner.average.num_updates = self.state.num_updates
+        restore_optimizer(learner.optimizer, learner.network, _part(tensors, "optimizer"))
+        self.generator.set_state(_part(tensors, "random")["generator"])
+        self.best = _part(tensors, "best") or _clone(learner.average.network)
+
+    def result(self, network: Network) -> TrainingResult:
+        """Return the best averaged weights in a copy of `network`, on the CPU."""
+        assert self.state.stopped is not None
+        trained = copy.deepcopy(network).cpu()
+        trained.load_state_dict(self.best)
+        history = self.state.history
+        return TrainingResult(
+            network=trained.eval(),
+            history=history,
+            best=next(one for one in history if one.epoch == self.state.best_epoch),
+            stopped=self.state.stopped,
+            seconds=self.state.elapsed_s,
+        )
+
+
+def open_session(
+    probe: Probe, *, val: TrainingImages, directory: Path, device: torch.device
+) -> Session:
+    """Resume the training in a directory, or time, plan and start a new one there.
+
+    Raises:
+        RunDirectoryError: the checkpoint there belongs to another training.
+        RecordError: the checkpoint there cannot be read.
+    """
+    started_s = time.perf_counter()
+    identity = training_identity(probe.network, probe.recipe, probe.train.labels)
+    found = read_checkpoint(directory / CHECKPOINT)
+    if found is None:
+        with dropout_seed(device):
+            session = _start(probe, val, directory, device, identity, started_s)
+        session.save()
+        return session
+    state, tensors = found
+    if state.identity != identity:
+        raise RunDirectoryError(
+            f"{directory / CHECKPOINT} belongs to another training",
+            allowed="the same network, first weights, recipe and labels",
+            hint="choose another directory",
+        )
+    compute = Compute(device=device, memory_format=state.memory_format, dtype=state.dtype)
+    session = _session(probe, compute, state, directory, started_s)
+    session.restore(tensors)
+    _complete_journal(session)
+    return session
+
+
+def _session(
+    probe: Probe, compute: Compute, state: CheckpointState, directory: Path, started_s: float
+) -> Session:
+    return Session(
+        learner=probe.learner(compute),
+        generator=torch.Generator().manual_seed(probe.recipe.seed),
+        state=state,
+        directory=directory,
+        time_s=probe.recipe.time_s,
+        started_s=started_s,
+        before_s=state.elapsed_s,
+    )
+
+
+def _start(
+    probe: Probe,
+    val: TrainingImages,
+    directory: Path,
+    device: torch.device,
+    identity: str,
+    started_s: float,
+) -> Session:
+    journal = Journal(directory / JOURNAL)
+    architecture = probe.network.architecture
+    journal.append(
+        {"event": "start", "identity": identity, "network": architecture.name,
+         "architecture_digest": architecture.digest, "recipe": to_plain(probe.recipe),
+         "train_images": len(probe.train), "val_images": len(val), "device": str(device),
+         "torch": torch.__version__, "num_threads": torch.get_num_threads()}
+    )  # fmt: skip
+    choice = choose_compute(probe, device=device)
+    form = {"memory_format": choice.compute.memory_format, "dtype": choice.compute.dtype}
+    journal.append({"event": "speed", **form, "images_per_s": choice.images_per_s})
+    plan = _make_plan(probe, val, choice.compute, started_s)
+    journal.append({"event": "plan", "epochs": plan.epochs, **to_plain(plan)})
+    state = CheckpointState.model_validate(
+        {**form, "identity": identity, "plan": plan, "step": 0, "num_updates": 0,
+         "elapsed_s": 0.0, "history": (), "best_epoch": 0, "stopped": None}
+    )  # fmt: skip
+    return _session(probe, choice.compute, state, directory, started_s)
+
+
+def _make_plan(probe: Probe, val: TrainingImages, compute: Compute, started_s: float) -> Plan:
+    recipe, resolution = probe.recipe, probe.network.architecture.resolution
+    images = len(probe.train)
+    if recipe.time_s is None:
+        return plan_epochs(recipe, images=images, resolution=resolution)
+    measured: dict[tuple[bool, int], float] = {}
+    most_s = _TIMING_SHARE * recipe.time_s
+
+    def step_s(frozen: bool, size: int) -> float:  # noqa: FBT001 - StepSeconds
+        if (frozen, size) not in measured:
+            measured[frozen, size] = probe.mean_step_s(
+                compute, size=size, frozen=frozen, steps=_TIMED_STEPS, most_s=most_s
+            )
+        return measured[frozen, size]
+
+    step_s(False, resolution)  # noqa: FBT003
+    if recipe.low_resolution is not None and recipe.low_resolution_share > 0:
+        step_s(False, min(recipe.low_resolution, resolution))  # noqa: FBT003
+    weights = sum(tensor.nbytes for tensor in probe.network.state_dict().values())
+    epoch_end_s = probe.validation_s(compute, val) + 4 * weights / _DISK_BYTES_PER_S
+    elapsed_s = time.perf_counter() - started_s
+    return plan_time(
+        recipe, images=images, resolution=resolution, step_s=step_s, epoch_end_s=epoch_end_s,
+        available_s=_PLANNED_SHARE * (recipe.time_s - elapsed_s),
+    )  # fmt: skip
+
+
+def _complete_journal(session: Session) -> None:
+    """Add what an interruption between checkpoint and journal left out, and say that it resumes."""
+    told = {line["epoch"] for line in session.journal.read() if line.get("event") == "epoch"}
+    for record in session.state.history:
+        if record.epoch not in told:
+            session.journal.append({"event": "epoch", **to_plain(record)})
+    if session.state.stopped is None:
+        session.journal.append({"event": "resume", "step": session.state.step})
+
+
+def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
+    prefix = f"{part}:"
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _clone(network: Network) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}

@@ -1,0 +1,160 @@
+"""One training step: augment, forward, loss, backward, update."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from featherweight.data.augmentation import augment_batch
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.nn.network import Network
+from featherweight.training.averaging import WeightAverage
+from featherweight.training.compute import Compute
+from featherweight.training.optimizer import create_optimizer, set_learning_rate
+from featherweight.training.recipe import Recipe
+
+__all__ = ["Learner", "Teacher", "create_learner"]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network whose answers the student imitates, with its own input conventions."""
+
+    network: Network
+    preprocessing: Preprocessing
+
+    def logits(self, inputs: Tensor, *, student: Preprocessing, compute: Compute) -> Tensor:
+        """Answer the student's normalised pictures (N, C, H, W): the same views, resized."""
+        if (self.preprocessing.mean, self.preprocessing.std) != (student.mean, student.std):
+            mean, std = _columns(student, inputs)
+            own_mean, own_std = _columns(self.preprocessing, inputs)
+            inputs = (inputs * std + mean - own_mean) / own_std
+        resolution = self.network.architecture.resolution
+        if inputs.shape[2] != resolution:
+            inputs = functional.interpolate(
+                inputs, (resolution, resolution), mode="bilinear", antialias=True
+            )
+        with torch.no_grad():
+            answer: Tensor = self.network(compute.arrange(inputs))
+        return answer
+
+
+@dataclass(frozen=True)
+class Learner:
+    """A network in training with everything one step touches."""
+
+    network: Network
+    average: WeightAverage
+    optimizer: torch.optim.Optimizer
+    recipe: Recipe
+    preprocessing: Preprocessing
+    compute: Compute
+    teacher: Teacher | None
+
+    def step(
+        self,
+        pixels: Tensor,
+        labels: Tensor,
+        *,
+        size: int,
+        frozen: bool,
+        learning_rate: float,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Learn from one batch; return its loss (a scalar on the device).
+
+        Args:
+            pixels: uint8 (N, S, S, C) on the CPU.
+            labels: int64 (N,).
+            size: side of the pictures the network sees.
+            frozen: whether only the classifier learns.
+            learning_rate: the classifier's.
+            generator: of the augmentation.
+        """
+        inputs = augment_batch(
+            pixels.to(self.compute.device), size=size, augmentation=self.recipe.augmentation,
+            generator=generator, mean=self.preprocessing.mean, std=self.preprocessing.std,
+        )  # fmt: skip
+        inputs = self.compute.arrange(inputs)
+        with self.compute.autocast():
+            logits = self._classify_frozen(inputs) if frozen else self._classify(inputs)
+            taught = self._taught(inputs)
+        loss = self._loss(logits.float(), labels.to(self.compute.device), taught)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        set_learning_rate(self.optimizer, learning_rate)
+        self.optimizer.step()
+        self.average.update(self.network)
+        return loss.detach()
+
+    def _classify(self, inputs: Tensor) -> Tensor:
+        self.network.train()
+        logits: Tensor = self.network(inputs)
+        return logits
+
+    def _classify_frozen(self, inputs: Tensor) -> Tensor:
+        """Norms keep their statistics; dropout before the classifier stays on."""
+        self.network.eval()
+        with torch.no_grad():
+            features = self.network.forward_features(inputs)
+        classifier = self.network.get_submodule("classifier").train()
+        logits: Tensor = classifier(features)
+        return logits
+
+    def _taught(self, inputs: Tensor) -> Tensor | None:
+        if self.teacher is None or self.recipe.distillation_weight == 0.0:
+            return None
+        return self.teacher.logits(inputs, student=self.preprocessing, compute=self.compute)
+
+    def _loss(self, logits: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
+        """Cross-entropy with smoothing, mixed with KL(teacher || student) at a temperature.
+
+        Source: arXiv 1503.02531 (the factor temperature^2 keeps the gradients' scale) and
+        2106.05237 (teacher and student see the same crop).
+        """
+        smoothing = self.recipe.label_smoothing
+        loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        if taught is None:
+            return loss
+        temperature, weight = self.recipe.distillation_temperature, self.recipe.distillation_weight
+        divergence = functional.kl_div(
+            functional.log_softmax(logits / temperature, 1),
+            functional.log_softmax(taught.float() / temperature, 1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        return (1.0 - weight) * loss + weight * temperature**2 * divergence
+
+
+def create_learner(
+    network: Network,
+    *,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    compute: Compute,
+    teacher: Teacher | None,
+) -> Learner:
+    """Copy a network (and its teacher) to where `compute` says, with a fresh optimizer."""
+    student = compute.place(copy.deepcopy(network)).requires_grad_(True)  # noqa: FBT003
+    if teacher is not None:
+        guide = compute.place(copy.deepcopy(teacher.network)).eval().requires_grad_(False)  # noqa: FBT003
+        teacher = Teacher(guide, teacher.preprocessing)
+    return Learner(
+        network=student,
+        average=WeightAverage(student, decay=recipe.ema_decay),
+        optimizer=create_optimizer(student, recipe),
+        recipe=recipe,
+        preprocessing=preprocessing,
+        compute=compute,
+        teacher=teacher,
+    )
+
+
+def _columns(preprocessing: Preprocessing, like: Tensor) -> tuple[Tensor, Tensor]:
+    mean = torch.tensor(preprocessing.mean, device=like.device).view(1, -1, 1, 1)
+    std = torch.tensor(preprocessing.std, device=like.device).view(1, -1, 1, 1)
+    return mean, std

@@ -1,0 +1,179 @@
+"""Train one network on pictures: the verb `train`."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featherweight.budget import parse_duration_s
+from featherweight.data.images import load_images
+from featherweight.errors import UsageError
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.networks.pretrained import PRETRAINED, load_pretrained
+from featherweight.networks.resolve import resolve_architecture
+from featherweight.networks.storage import load_network, save_network
+from featherweight.nn.network import build_network
+from featherweight.records import read_json
+from featherweight.run_directory import open_run
+from featherweight.training.classify import train_classifier
+from featherweight.training.pixels import open_store
+from featherweight.training.predict import evaluate
+from featherweight.training.recipe import default_recipe
+from featherweight.training.results import EpochRecord
+
+__all__ = ["TrainSummary", "train"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainSummary:
+    """What `train` hands back; `run_directory` can be given wherever a network is asked for."""
+
+    run_directory: Path
+    split: str
+    accuracy: float
+    interval: tuple[float, float]
+    n: int
+    top5: float
+    epochs: int
+    images_per_s: float
+
+    def plain(self) -> dict[str, Any]:
+        """Return the JSON of `train --json`."""
+        return {**self.__dict__, "run_directory": str(self.run_directory)}
+
+    def lines(self) -> list[str]:
+        """Return what a person reads."""
+        low, high = self.interval
+        return [
+            f"accuracy {self.accuracy:.3f} on {self.n} {self.split} pictures "
+            f"(95 % interval {low:.3f}-{high:.3f}) after {self.epochs} epochs, "
+            f"{self.images_per_s:.0f} pictures/s",
+            f"network: {self.run_directory}",
+        ]
+
+
+def train(  # noqa: PLR0913 - the parameters of the command
+    data: str | Path,
+    *,
+    model: str,
+    time: str | float | None = None,
+    epochs: int | None = None,
+    pretrained: str = "none",
+    teacher: Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    output: Path | None = None,
+    runs: Path = Path("runs"),
+) -> TrainSummary:
+    """Train a network on pictures and state its accuracy on val.
+
+    The test split stays unread; `evaluate` reads it when you ask. The same call continues an
+    interrupted training.
+
+    Args:
+        data: folder of class folders, Parquet file, or `demo`.
+        model: zoo name with settings; classes come from the data, and small pictures set the
+            resolution unless it is given.
+        time: wall clock as text or seconds; or `epochs`. Neither = what suits the data.
+        epochs: passes over the training pictures.
+        pretrained: `none`, `auto` (installed weights) or a weights file.
+        teacher: run directory of a network to learn from.
+        seed: of everything that draws.
+        device: auto, cpu, cuda or mps.
+        output: run directory.
+        runs: where run directories are made.
+
+    Raises:
+        UsageError: bad data, names or units.
+        FailedError: the loss stopped being finite, or the disk is full.
+    """
+    if time is not None and epochs is not None:
+        raise UsageError("both --time and --epochs were given", allowed="one of them")
+    images = load_images(str(data), seed=seed)
+    store = open_store(images)
+    architecture = resolve_architecture(model).changed(num_classes=len(images.classes))
+    if store.small and "resolution=" not in model:
+        size = max(16, -(-int(images.typical_size) // 8) * 8)
+        separator = "," if ":" in model else ":"
+        architecture = resolve_architecture(f"{model}{separator}resolution={size}").changed(
+            num_classes=len(images.classes)
+        )
+    name = model.partition(":")[0]
+    preprocessing = Preprocessing()
+    if pretrained != "none" and name in PRETRAINED:
+        preprocessing = PRETRAINED[name].preprocessing.model_copy(update={"crop_fraction": 1.0})
+    seconds = parse_duration_s(time) if isinstance(time, str) else time
+    recipe = default_recipe(
+        pretrained=pretrained != "none",
+        resolution=architecture.resolution,
+        images=len(images.splits["train"].labels),
+        epochs=epochs,
+        time_s=seconds,
+        distillation=teacher is not None,
+        seed=seed,
+    )
+    identity = {
+        "name": f"train-{images.name}",
+        "model": model,
+        "recipe": recipe.model_dump(mode="json"),
+        "pretrained": pretrained,
+        "teacher": None if teacher is None else str(teacher),
+        "data": images.fingerprint,
+    }
+    with open_run(output, parent=runs, identity=identity, command=f"train {model}") as run:
+        if not run.finished:
+            network = (
+                build_network(architecture, seed=seed)
+                if pretrained == "none"
+                else load_pretrained(architecture, source=pretrained, seed=seed)
+            )
+            result = train_classifier(
+                network,
+                train=store.train(architecture.resolution, preprocessing),
+                val=store.held_out("val", architecture.resolution, preprocessing),
+                recipe=recipe,
+                preprocessing=preprocessing,
+                directory=run.path,
+                teacher=None if teacher is None else load_network(teacher).network,
+                device=device,
+                progress=_log_epoch,
+            )
+            save_network(
+                result.network, run.path, preprocessing=preprocessing, classes=images.classes
+            )
+            found = evaluate(run.path, data=data, split="val", seed=seed, device=device)
+            speed = sorted(epoch.images_per_s for epoch in result.history)
+            run.finish(
+                {
+                    **found,
+                    "epochs": len(result.history),
+                    "images_per_s": speed[len(speed) // 2],
+                }
+            )
+        return _read_summary(run.path)
+
+
+def _log_epoch(epoch: EpochRecord) -> None:
+    logger.info(
+        "epoch %d: %d pictures seen, %.0f/s, train loss %.3f, val loss %.3f, val accuracy %.3f",
+        epoch.epoch, epoch.images_seen, epoch.images_per_s,
+        epoch.train_loss, epoch.val_loss, epoch.val_accuracy,
+    )  # fmt: skip
+
+
+def _read_summary(path: Path) -> TrainSummary:
+    plain = read_json(path / "summary.json")
+    return TrainSummary(
+        run_directory=path,
+        split=plain["split"],
+        accuracy=plain["accuracy"],
+        interval=(plain["interval"][0], plain["interval"][1]),
+        n=plain["n"],
+        top5=plain["top5"],
+        epochs=plain["epochs"],
+        images_per_s=plain["images_per_s"],
+    )

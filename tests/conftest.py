@@ -1,0 +1,40 @@
+"""What every test may use: golden files, and system programs that may be missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GOLDEN = Path(__file__).parent / "golden"
+LARGEST_GOLDEN_BYTES = 50_000
+
+
+@pytest.fixture
+def golden() -> Callable[[str, str], None]:
+    """Return a check that a text equals `tests/golden/<name>`; `make golden` rewrites the file."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        assert len(text.encode()) <= LARGEST_GOLDEN_BYTES, f"{name} is too large to be read"
+        if os.environ.get("FEATHERWEIGHT_GOLDEN") == "rewrite":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        assert path.is_file(), f"no golden file {name}: run `make golden` and read the difference"
+        assert text == path.read_text(encoding="utf-8")
+
+    return check
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test by the name of the program it misses; where programs are promised, fail."""
+    for marker in item.iter_markers("system"):
+        for program in marker.args:
+            if shutil.which(program) is not None:
+                continue
+            if os.environ.get("FEATHERWEIGHT_REQUIRE_SYSTEM") == "1":
+                pytest.fail(f"the program {program!r} is missing: run `make system`")
+            pytest.skip(f"the program {program!r} is missing: `make system` installs it")

@@ -1,0 +1,111 @@
+"""What is derived from samples, and that only samples are believed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from featherweight.devices.device import DeviceInfo
+from featherweight.errors import RecordError
+from featherweight.measuring.measurement import Measurement, median_interval
+from featherweight.records import parse_record, to_plain
+
+
+def measurement(samples: list[float], *, share: float | None = 0.0) -> Measurement:
+    return Measurement(
+        network="net",
+        platform="local/onnxruntime:threads=1,precision=fp32",
+        device_info=DeviceInfo(cpu="x", cores=2, os="Linux", arch="x86_64"),
+        runtime_version="1.0",
+        artifact_sha256="0" * 64,
+        samples_ms=tuple(samples),
+        warm_up_runs=3,
+        started="2026-11-01T00:00:00+00:00",
+        foreign_cpu_share=share,
+    )
+
+
+def test_statistics_by_hand() -> None:
+    one = measurement([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert one.median_ms == 3.0
+    assert one.p90_ms == pytest.approx(4.6)
+    assert one.relative_iqr == pytest.approx(2 / 3)
+    assert one.interval_ms[0] <= one.median_ms <= one.interval_ms[1]
+
+
+def series(generator: np.random.Generator, *, correlation: float) -> tuple[float, ...]:
+    """100 positive samples with the median 10 and the given correlation of neighbours."""
+    noise = generator.standard_normal(150)
+    values = np.zeros(150)
+    for index in range(1, 150):
+        values[index] = correlation * values[index - 1] + np.sqrt(1 - correlation**2) * noise[index]
+    return tuple(10 * np.exp(0.1 * values[50:]))
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.3])
+def test_the_interval_covers_the_true_median(correlation: float) -> None:
+    generator = np.random.default_rng(7)
+    intervals = [median_interval(series(generator, correlation=correlation)) for _ in range(60)]
+    covered = sum(low <= 10 <= high for low, high in intervals)
+    assert 50 <= covered <= 59
+    # Theory for independent samples: 2 * 1.96 * 1.2533 * sigma / sqrt(n) = 0.49 at sigma = 1.
+    widths = [high - low for low, high in intervals]
+    assert 0.35 < np.mean(widths) < 0.85
+
+
+def test_neighbours_that_resemble_each_other_widen_the_interval() -> None:
+    low, high = median_interval(series(np.random.default_rng(0), correlation=0.8))
+    shuffled = np.random.default_rng(1).permutation(
+        series(np.random.default_rng(0), correlation=0.8)
+    )
+    single_low, single_high = median_interval(tuple(shuffled))
+    assert high - low > 1.2 * (single_high - single_low)
+
+
+def test_the_interval_is_reproducible_and_works_for_few_samples() -> None:
+    samples = tuple(np.random.default_rng(0).uniform(1, 2, 30))
+    assert median_interval(samples, seed=3) == median_interval(samples, seed=3)
+    assert median_interval((2.0,)) == (2.0, 2.0)
+
+
+def test_json_round_trip_with_derived_values_for_readers() -> None:
+    one = measurement([1.0, 1.1, 0.9, 1.234567891])
+    plain = json.loads(json.dumps(to_plain(one)))
+    assert {"median_ms", "p90_ms", "interval_ms", "relative_iqr", "disturbed"} <= set(plain)
+    assert plain["median_ms"] == one.median_ms
+    again = parse_record(Measurement, plain, source="test")
+    assert again == one
+    assert hash(again) == hash(one)
+    assert again.interval_ms == one.interval_ms
+
+
+def test_derived_values_in_a_file_are_not_believed() -> None:
+    plain = to_plain(measurement([2.0, 2.0, 2.0]))
+    plain["median_ms"], plain["disturbed"] = 0.001, True
+    again = parse_record(Measurement, plain, source="test")
+    assert again.median_ms == 2.0
+    assert not again.disturbed
+
+
+@pytest.mark.parametrize("samples", [[], [0.0], [-1.0], [float("nan")]])
+def test_impossible_samples_are_refused(samples: list[float]) -> None:
+    plain = {**to_plain(measurement([1.0])), "samples_ms": samples}
+    with pytest.raises(RecordError, match="samples_ms"):
+        parse_record(Measurement, plain, source="test")
+
+
+@pytest.mark.parametrize(
+    ("samples", "share", "disturbed"),
+    [
+        ([1.0] * 20, 0.0, False),
+        ([1.0] * 20, None, False),
+        ([1.0] * 20, 0.09, False),
+        ([1.0] * 20, 0.11, True),
+        ([1.0] * 10 + [1.2] * 10, 0.0, False),
+        ([1.0] * 10 + [1.5] * 10, 0.0, True),
+    ],
+)
+def test_disturbed(samples: list[float], share: float | None, disturbed: bool) -> None:
+    assert measurement(samples, share=share).disturbed is disturbed
