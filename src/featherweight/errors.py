@@ -43,7 +43,9 @@ class FeatherweightError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: str, *, allowed: str | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, allowed: str | None = None, hint: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.allowed = allowed

@@ -125,9 +125,7 @@ class Builder:
             Layer(name, "activation", (x.name,), x.shape, x.shape, function=function)
         )
 
-    def pool(
-        self, x: Tensor, name: str, *, function: str, kernel_size: int, stride: int
-    ) -> Tensor:
+    def pool(self, x: Tensor, name: str, *, function: str, kernel_size: int, stride: int) -> Tensor:
         """Max or average over windows."""
         padding, rows, columns = self._window(x, kernel_size, stride)
         return self._append(

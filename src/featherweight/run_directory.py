@@ -33,7 +33,7 @@ from featherweight.records import (
     write_json,
 )
 
-__all__ = ["Attempt", "RunDirectory", "RunRecord", "open_run"]
+__all__ = ["Attempt", "RunDirectory", "RunRecord", "StageRecord", "open_run"]
 
 logger = logging.getLogger(__name__)
 

@@ -97,9 +97,11 @@ def _verdict(summary: FitSummary) -> list[str]:
     load = summary.foreign_cpu_share
     lines += [
         f"network: {summary.network} {summary.precision}, start: {summary.pretrained or 'scratch'}",
-        f"training: {summary.images_seen} pictures seen, {summary.images_per_s or 0:.0f}/s, "
-        f"foreign CPU load {'unknown' if load is None else f'{load:.0%}'}, "
-        f"{summary.seconds or 0:.0f} s in all",
+        (
+            f"training: {summary.images_seen} pictures seen, {summary.images_per_s or 0:.0f}/s, "
+            f"foreign CPU load {'unknown' if load is None else f'{load:.0%}'}, "
+            f"{summary.seconds or 0:.0f} s in all"
+        ),
         f"file: {summary.run_directory}/{summary.artifact}",
         f"bundle for the device: {summary.run_directory}/{summary.bundle}",
         f"report: {summary.run_directory}/report.html",

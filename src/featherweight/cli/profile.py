@@ -34,9 +34,11 @@ def profile(
     output.print_table(["layer", "op", "output", "params", "MACs", "FLOPs"], rows)
     output.print_lines(
         [
-            f"{counted.name} at {'x'.join(str(side) for side in counted.input_shape)}: "
-            f"{counted.params:,} params, {counted.macs:,} MACs (multiply-adds), "
-            f"{counted.flops:,} FLOPs (multiplications + additions), "
-            f"peak activations {counted.peak_activation_bytes:,} bytes (fp32)"
+            (
+                f"{counted.name} at {'x'.join(str(side) for side in counted.input_shape)}: "
+                f"{counted.params:,} params, {counted.macs:,} MACs (multiply-adds), "
+                f"{counted.flops:,} FLOPs (multiplications + additions), "
+                f"peak activations {counted.peak_activation_bytes:,} bytes (fp32)"
+            )
         ]
     )

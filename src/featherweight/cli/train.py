@@ -78,8 +78,10 @@ def evaluate(
         low, high = found["interval"]
         output.print_lines(
             [
-                f"accuracy {found['accuracy']:.3f} on {found['n']} {found['split']} pictures "
-                f"(95 % interval {low:.3f}-{high:.3f}), top-5 {found['top5']:.3f}"
+                (
+                    f"accuracy {found['accuracy']:.3f} on {found['n']} {found['split']} pictures "
+                    f"(95 % interval {low:.3f}-{high:.3f}), top-5 {found['top5']:.3f}"
+                )
             ]
         )
 

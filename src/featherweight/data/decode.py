@@ -200,12 +200,7 @@ def decode_square(
     """
     preprocessing = preprocessing or Preprocessing()
     short = max(size, round(size / preprocessing.crop_fraction))
-    with Image.open(io.BytesIO(content)) as opened:
-        scale = REDUCING_GAP * short / min(opened.size)
-        if scale < 1:
-            wanted = (max(1, int(opened.width * scale)), max(1, int(opened.height * scale)))
-            opened.draft(None, wanted)
-        image = _cut_ends(to_rgb(opened))
+    image = _open_near(content, short=short)
     width, height = image.size
     if width <= height:
         target = (short, int(short * height / width))
@@ -217,6 +212,25 @@ def decode_square(
     if image.size != (size, size):
         image = image.crop((left, top, left + size, top + size))
     return np.asarray(image)
+
+
+def _open_near(content: bytes, *, short: int) -> Image.Image:
+    """Decode to upright RGB, a JPEG no finer than a shorter side of `short` needs.
+
+    Raises:
+        OSError, ValueError: Pillow's many ways to fail, as these two.
+    """
+    try:
+        with Image.open(io.BytesIO(content)) as opened:
+            scale = REDUCING_GAP * short / min(opened.size)
+            if scale < 1:
+                wanted = (max(1, int(opened.width * scale)), max(1, int(opened.height * scale)))
+                opened.draft(None, wanted)
+            return _cut_ends(to_rgb(opened))
+    except (OSError, ValueError):
+        raise
+    except Exception as error:
+        raise ValueError(_reason(error, content)) from error
 
 
 def _cut_ends(image: Image.Image) -> Image.Image:

@@ -74,6 +74,12 @@ def find_folder_pictures(root: Path) -> Found:
     if not candidates:
         raise DataError(f"no pictures in {root}", allowed=ALLOWED_LAYOUTS)
     classes = tuple(sorted({candidate.label for candidate in candidates}))
+    # A class that is empty in one split only is a class; what it lacks there is for check_data.
+    problems = [
+        problem
+        for problem in problems
+        if problem.kind != "empty_class" or problem.path.rsplit("/", 1)[-1] not in classes
+    ]
     return Found(root.resolve().name, classes, candidates, problems)
 
 
@@ -111,7 +117,11 @@ def _check_splits(splits: dict[Path, str], *, top: Path) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         both = ", ".join(folder.name for folder, name in splits.items() if name == twice[0])
-        raise DataError(f"{top} has two folders for the split {twice[0]!r}: {both}")
+        raise DataError(
+            f"{top} has two folders for the split {twice[0]!r}: {both}",
+            allowed=ALLOWED_LAYOUTS,
+            hint="keep or merge one of them",
+        )
     if "train" not in names:
         raise DataError(
             f"{top} has {' and '.join(folder.name for folder in splits)} but no train folder",

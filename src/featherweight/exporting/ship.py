@@ -52,10 +52,12 @@ class Shipped:
         v = self.verification
         return [
             *lines,
-            f"{'verified' if v.passed else 'NOT VERIFIED'}: accuracy {v.accuracy:.3f} on {v.n} "
-            f"{v.split} pictures (95 % interval {v.interval[0]:.3f}-{v.interval[1]:.3f}), "
-            f"same answer as the network on {v.top1_agreement:.1%}, "
-            f"relative error {v.relative_error:.2g}",
+            (
+                f"{'verified' if v.passed else 'NOT VERIFIED'}: accuracy {v.accuracy:.3f} on {v.n} "
+                f"{v.split} pictures (95 % interval {v.interval[0]:.3f}-{v.interval[1]:.3f}), "
+                f"same answer as the network on {v.top1_agreement:.1%}, "
+                f"relative error {v.relative_error:.2g}"
+            ),
         ]
 
 
@@ -119,9 +121,7 @@ def verify(network: Path, *, artifact: Path, data: str | Path, seed: int = 0) ->
     return Shipped(text, found, _verify(found, stored, images))
 
 
-def calibration_pixels(
-    images: ImageData, stored: StoredNetwork, *, seed: int
-) -> NDArray[np.uint8]:
+def calibration_pixels(images: ImageData, stored: StoredNetwork, *, seed: int) -> NDArray[np.uint8]:
     """Return training pictures as the file takes them, (n, R, R, 3), to set int8 ranges."""
     pixels = _pixels(images, "train", stored, stored.network.architecture.resolution)
     chosen = np.random.default_rng([seed, 256]).permutation(len(pixels))[:CALIBRATION_PICTURES]
@@ -138,9 +138,7 @@ def _load(stored: StoredNetwork, data: str | Path, *, seed: int) -> ImageData:
     return images
 
 
-def _pixels(
-    images: ImageData, split: str, stored: StoredNetwork, size: int
-) -> NDArray[np.uint8]:
+def _pixels(images: ImageData, split: str, stored: StoredNetwork, size: int) -> NDArray[np.uint8]:
     return cached_pixels(
         images, split, size=size, preprocessing=stored.preprocessing, directory=cache_directory()
     )

@@ -10,8 +10,8 @@ from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
 from featherweight.fitting.look import Look
 from featherweight.fitting.settings import FitSettings
-from featherweight.networks.pretrained import PRETRAINED
 from featherweight.networks.preprocessing import Preprocessing
+from featherweight.networks.pretrained import PRETRAINED
 from featherweight.networks.resolve import create_architecture, resolve_architecture
 from featherweight.zoo.model import MODELS
 
@@ -124,6 +124,7 @@ def _asked(model: str, look: Look, settings: FitSettings) -> Family:
         return _by_width(name, look)
     family = _by_resolution(name, look, source=source)
     if "width" in keys:
+
         def build(resolution: float) -> Architecture:
             return start.at_resolution(int(resolution)).changed(num_classes=look.classes)
 

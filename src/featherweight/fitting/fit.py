@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from featherweight.architecture import Architecture, write_architecture
+from featherweight.architecture import Architecture
 from featherweight.budget import Budget, parse_duration_s, parse_latency_ms
 from featherweight.data.images import ImageData, load_images
 from featherweight.errors import UsageError
@@ -176,7 +176,10 @@ def _shop(
     run: RunDirectory, ledger: Ledger, stalls: Sequence[Family], settings: FitSettings
 ) -> tuple[list[Candidate], float]:
     """Measure; a finished shopping trip is read back."""
-    inputs = {"families": [family.name for family in stalls], "fit": settings.model_dump(mode="json")}
+    inputs = {
+        "families": [family.name for family in stalls],
+        "fit": settings.model_dump(mode="json"),
+    }
     done = run.stage_done("shop", inputs=inputs)
     if done is None:
         started = clock.monotonic()
@@ -189,9 +192,7 @@ def _shop(
             ledger.note_measurements(measured, purpose="shop")
             return measured
 
-        shopper = Shopper(
-            measure, folder=run.path / "artifacts" / "shop", runtime=platform.runtime
-        )
+        shopper = Shopper(measure, folder=run.path / "artifacts" / "shop", runtime=platform.runtime)
         stock = shop(
             stalls,
             precisions=settings.precisions,
@@ -268,7 +269,7 @@ def _prove(
 ) -> FitSummary:
     started = clock.monotonic()
     entry = trained.entry
-    network = trainer.load(entry, trained.phase)
+    network = trainer.load(entry, trained.phase).network
     proof: Proof = prove(
         entry,
         network,
@@ -278,10 +279,8 @@ def _prove(
     )
     ledger.note_verification(proof.verification)
     ledger.note_winner(trained, proof)
-    shipped = network.architecture.at_resolution(proof.artifact.input_shape[0])
-    write_architecture(shipped, run.path / "architecture.json")
     save_network(
-        network,
+        proof.network,
         run.path,
         preprocessing=entry.family.preprocessing,
         classes=trainer.store.data.classes,

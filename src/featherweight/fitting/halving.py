@@ -108,10 +108,10 @@ def train_stage(
     done = run.stage_done(stage, inputs=inputs)
     if done is None:
         started = time.monotonic()
-        recipe = trainer.recipe(entry, time_s=time_s, epochs=epochs)
-        guide = None
-        if teacher is not None:
-            guide = trainer.load(teacher, teacher_phase)
+        recipe = trainer.recipe(
+            entry, time_s=time_s, epochs=epochs, distillation=teacher is not None
+        )
+        guide = None if teacher is None else trainer.load(teacher, teacher_phase)
         result = trainer.train(entry, phase=phase, recipe=recipe, teacher=guide)
         losses = trainer.rank(entry, result.network, phase=phase)
         np.save(losses_file, losses)
@@ -126,9 +126,7 @@ def train_stage(
         run.finish_stage(
             stage, inputs=inputs, outputs=done, files=files, seconds=float(done["seconds"])
         )
-        low, high = accuracy_interval(
-            round(result.best.val_accuracy * len(losses)), len(losses)
-        )
+        low, high = accuracy_interval(round(result.best.val_accuracy * len(losses)), len(losses))
         logger.info(
             "%s: %s %s: val accuracy %.3f [%.3f, %.3f], loss of the file %.3f after %d pictures",
             phase, entry.candidate.name, entry.candidate.precision,

@@ -148,9 +148,11 @@ class Ledger:
         self._candidates.append(to_plain(candidate))
 
     def _epochs(self, trained: Ranked) -> list[dict[str, Any]]:
-        folder = self._run.path / "checkpoints" / f"{trained.entry.key}-{trained.phase}"
-        lines = Journal(folder / "train.jsonl").read()
-        return [line for line in lines if line.get("event") == "epoch"]
+        name = trained.entry.candidate.name
+        lines = Journal(self._run.path / "train.jsonl").read()
+        return [
+            line for line in lines if line["phase"] == trained.phase and line["network"] == name
+        ]
 
     def _curve(
         self, trained: Ranked, raced: Sequence[Ranked], proof: Proof

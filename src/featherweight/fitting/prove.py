@@ -37,6 +37,7 @@ class Proof:
 
     Attributes:
         artifact: the file.
+        network: the PyTorch network of that file.
         measurement: from a fresh process that took no part in any choice.
         verification: parity and accuracy of the file on the test split.
         network_accuracy: of the PyTorch network on the same pictures.
@@ -46,6 +47,7 @@ class Proof:
     """
 
     artifact: Artifact
+    network: Network
     measurement: Measurement
     verification: Verification
     network_accuracy: float
@@ -84,7 +86,8 @@ def prove(
         )  # fmt: skip
         if measurement.interval_ms[1] <= budget_ms:
             break
-    assert artifact is not None and measurement is not None
+    assert artifact is not None
+    assert measurement is not None
     return _verify(
         artifact, measurement, entry, network, trainer=trainer,
         met=measurement.interval_ms[1] <= budget_ms,
@@ -94,8 +97,8 @@ def prove(
 def _export(entry: Entry, network: Network, *, resolution: int, trainer: Trainer) -> Artifact:
     preprocessing = entry.family.preprocessing
     precision = entry.candidate.precision
-    sized = network if resolution == network.architecture.resolution else _resized(
-        network, resolution
+    sized = (
+        network if resolution == network.architecture.resolution else _resized(network, resolution)
     )
     return export_weights(
         sized,
@@ -148,12 +151,13 @@ def _verify(
         sized, images=test, preprocessing=preprocessing, device=trainer.device
     )
     run = RUNTIMES[artifact.runtime].load(artifact, num_threads=1)
-    sample = np.ascontiguousarray(trainer.store.held_out("val", resolution, preprocessing).pixels[:1])
-    bundle = write_bundle(
-        artifact, trainer.folder / "bundle", sample=sample, expected=run(sample)
+    sample = np.ascontiguousarray(
+        trainer.store.held_out("val", resolution, preprocessing).pixels[:1]
     )
+    bundle = write_bundle(artifact, trainer.folder / "bundle", sample=sample, expected=run(sample))
     return Proof(
         artifact=artifact,
+        network=sized,
         measurement=measurement,
         verification=verification,
         network_accuracy=evaluated.accuracy,
@@ -163,4 +167,3 @@ def _verify(
         bundle=bundle,
         met=met,
     )
-

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from featherweight.fitting.families import Family
 from featherweight.fitting.workshop import export_weights
+from featherweight.journal import Journal
 from featherweight.measuring.platform import Platform
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.pretrained import load_pretrained
-from featherweight.networks.storage import load_network, save_network
+from featherweight.networks.storage import StoredNetwork, load_network, save_network
 from featherweight.nn.network import Network, build_network
+from featherweight.records import to_plain
 from featherweight.reporting.run import Candidate
 from featherweight.runtimes.runtime import RUNTIMES
 from featherweight.training.classify import TrainingResult, evaluate_network, train_classifier
@@ -79,36 +81,40 @@ class Trainer:
             return build_network(architecture, seed=self.seed)
         return load_pretrained(architecture, source=entry.family.source, seed=self.seed)
 
-    def recipe(self, entry: Entry, *, time_s: float | None, epochs: int | None) -> Recipe:
+    def recipe(
+        self, entry: Entry, *, time_s: float | None, epochs: int | None, distillation: bool
+    ) -> Recipe:
         """Return the training recipe of a candidate for a time or a number of epochs."""
-        recipe = default_recipe(
+        return default_recipe(
             pretrained=entry.family.source is not None,
             resolution=entry.candidate.resolution,
             images=len(self.store.data.splits["train"].labels),
             time_s=time_s,
             epochs=epochs,
+            distillation=distillation,
+            seed=self.seed,
         )
-        return recipe.model_copy(update={"seed": self.seed})
 
     def train(
-        self, entry: Entry, *, phase: str, recipe: Recipe, teacher: Network | None = None
+        self, entry: Entry, *, phase: str, recipe: Recipe, teacher: StoredNetwork | None = None
     ) -> TrainingResult:
         """Train a candidate from its start and save the network."""
         preprocessing = entry.family.preprocessing
         resolution = entry.candidate.resolution
-        directory = self.folder / "checkpoints" / f"{entry.key}-{phase}"
+        name = entry.candidate.name
         result = train_classifier(
             self.start(entry),
             train=self.store.train(resolution, preprocessing),
             val=self.store.held_out("val", resolution, preprocessing),
             recipe=recipe,
             preprocessing=preprocessing,
-            directory=directory,
-            teacher=teacher,
+            directory=self.checkpoint_folder(entry, phase),
+            teacher=None if teacher is None else teacher.network,
+            teacher_preprocessing=None if teacher is None else teacher.preprocessing,
             device=self.device,
             progress=lambda epoch: logger.info(
                 "%s: %s epoch %d: %d pictures seen, %.0f/s, val loss %.3f, val accuracy %.3f",
-                phase, entry.candidate.name, epoch.epoch, epoch.images_seen,
+                phase, name, epoch.epoch, epoch.images_seen,
                 epoch.images_per_s, epoch.val_loss, epoch.val_accuracy,
             ),
         )  # fmt: skip
@@ -118,11 +124,18 @@ class Trainer:
             preprocessing=preprocessing,
             classes=self.store.data.classes,
         )
+        journal = Journal(self.folder / "train.jsonl")
+        for epoch in result.history:
+            journal.append({"event": "epoch", "network": name, "phase": phase, **to_plain(epoch)})
         return result
 
-    def load(self, entry: Entry, phase: str) -> Network:
+    def checkpoint_folder(self, entry: Entry, phase: str) -> Path:
+        """Where a training keeps what it needs to continue."""
+        return self.folder / "checkpoints" / f"{entry.key}-{phase}"
+
+    def load(self, entry: Entry, phase: str) -> StoredNetwork:
         """Return a network trained in an earlier phase."""
-        return load_network(self.network_folder(entry, phase)).network
+        return load_network(self.network_folder(entry, phase))
 
     def network_folder(self, entry: Entry, phase: str) -> Path:
         """Where the trained network of a phase is kept."""
@@ -146,7 +159,9 @@ class Trainer:
             labels=self.store.data.classes,
         )
         run = RUNTIMES[artifact.runtime].load(artifact, num_threads=2)
-        logits = np.concatenate([run(val.pixels[k : k + 1]) for k in range(self._ranked(val.labels))])
+        logits = np.concatenate(
+            [run(val.pixels[k : k + 1]) for k in range(self._ranked(val.labels))]
+        )
         return file_losses(logits, val.labels[: len(logits)])
 
     def calibration(self, resolution: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
@@ -159,9 +174,7 @@ class Trainer:
         return min(_VAL_PICTURES, len(labels))
 
 
-def file_losses(
-    logits: NDArray[np.floating], labels: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def file_losses(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the cross entropy of each row of logits (N, K) in nats."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=1))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
 from featherweight.records import Record
@@ -39,7 +37,7 @@ class FitSettings(Record):
     epochs: int | None = Field(default=None, ge=1)
     model: str | None = None
     pretrained: str = "auto"
-    precisions: tuple[Literal["fp32", "int8"], ...] = ("fp32", "int8")
+    precisions: tuple[str, ...] = ("fp32", "int8")
     seed: int = 0
     device: str = "auto"
 

@@ -1,8 +1,8 @@
 """The second stage: measure what would ship, and find each family's largest fit.
 
 Every file is timed in the precision it would ship in. Weights do not matter for time, so the
-files carry drawn ones. The knob of a family is found by two measurements (cheapest and dearest)
-and interpolation over multiply-adds, then confirmed around the answer.
+files carry drawn ones. The knob of a family is found from its cheapest network upwards: time is
+nearly linear in multiply-adds within a family, so each look lands closer to the budget.
 """
 
 from __future__ import annotations
@@ -22,6 +22,11 @@ from featherweight.reporting.run import Candidate
 __all__ = ["Shopper", "Stock", "shop"]
 
 logger = logging.getLogger(__name__)
+
+_LOOKS = 4
+"""Measurements per family and precision after the cheapest: two to come near, two to confirm."""
+_LEAP = 6.0
+"""Most growth in multiply-adds from one look to the next."""
 
 Measure = Callable[[Sequence[tuple[str, Architecture, str]], Path], list[Measurement]]
 """(label, architecture, precision) ... and a folder for the files -> one measurement each."""
@@ -100,9 +105,7 @@ def shop(
     """
     pairs = [(family, precision) for family in stalls for precision in precisions]
     shopper.visit([(f, p, f.values[0]) for f, p in pairs])
-    feasible = [
-        (f, p) for f, p in pairs if _upper(shopper.at(f, p, f.values[0])) <= budget_ms
-    ]
+    feasible = [(f, p) for f, p in pairs if _upper(shopper.at(f, p, f.values[0])) <= budget_ms]
     if feasible:
         _narrow(feasible, budget_ms=budget_ms, shopper=shopper)
     best = {(f.name, p): _largest(f, p, budget_ms=budget_ms, shopper=shopper) for f, p in feasible}
@@ -124,37 +127,40 @@ def shop(
     return Stock(tuple(listed), _upper(cheapest), f"{cheapest.name} {cheapest.precision}")
 
 
-def _narrow(
-    feasible: Sequence[tuple[Family, str]], *, budget_ms: float, shopper: Shopper
-) -> None:
-    """Measure the dearest point, then around where the budget should fall (twice)."""
-    shopper.visit([(f, p, f.values[-1]) for f, p in feasible])
-    for _ in range(3):
-        wanted = []
-        for family, precision in feasible:
-            guess = _guess(family, precision, budget_ms=budget_ms, shopper=shopper)
-            wanted.append((family, precision, guess))
-        shopper.visit(wanted)
+def _narrow(feasible: Sequence[tuple[Family, str]], *, budget_ms: float, shopper: Shopper) -> None:
+    """Measure where the budget should fall, until no family has a better guess."""
+    for _ in range(_LOOKS):
+        known = len(shopper.points)
+        shopper.visit(
+            [(f, p, _guess(f, p, budget_ms=budget_ms, shopper=shopper)) for f, p in feasible]
+        )
+        if len(shopper.points) == known:
+            return
 
 
 def _guess(family: Family, precision: str, *, budget_ms: float, shopper: Shopper) -> float:
-    """Interpolate linearly in multiply-adds between the bracketing measured points."""
+    """Return the knob value whose time should just fit, linear in multiply-adds.
+
+    Between a measured point that fits and one that does not, interpolate; above all measured
+    points, extrapolate, but not beyond `_LEAP` times the work of the dearest.
+    """
     target = PREDICTION_MARGIN * budget_ms
     known = sorted(
-        (point.macs or 0, point.latency_ms or 0.0, value)
+        (float(point.macs or 0), point.latency_ms or 0.0, value)
         for (name, kind, value), point in shopper.points.items()
         if name == family.name and kind == precision
     )
     below = [point for point in known if point[1] <= target]
     above = [point for point in known if point[1] > target]
-    if not above:
-        return known[-1][2]
     if not below:
         return known[0][2]
-    low, high = below[-1], above[0]
-    share = (target - low[1]) / max(high[1] - low[1], 1e-9)
-    macs = low[0] + share * (high[0] - low[0])
-    between = [v for v in family.values if low[2] < v < high[2]]
+    low = below[-1]
+    high = above[0] if above else (below[-2] if len(below) > 1 else (0.0, 0.0, 0.0))
+    slope = (low[1] - high[1]) / (low[0] - high[0]) if low[0] != high[0] else 0.0
+    macs = low[0] + (target - low[1]) / slope if slope > 0 else _LEAP * low[0]
+    macs = min(macs, above[0][0] if above else _LEAP * low[0])
+    ceiling = above[0][2] if above else float("inf")
+    between = [v for v in family.values if low[2] < v < ceiling]
     if not between:
         return low[2]
     fitting = [v for v in between if (profile(family.build(v)).macs or 0) <= macs]

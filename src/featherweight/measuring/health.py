@@ -8,13 +8,11 @@ from typing import Any
 
 from featherweight.devices.device import DEVICES
 from featherweight.measuring.load import foreign_cpu_share, timing_noise
+from featherweight.measuring.measurement import MAX_FOREIGN_CPU_SHARE
 from featherweight.networks.pretrained import PRETRAINED, find_pretrained
 from featherweight.runtimes.runtime import RUNTIMES
 
 __all__ = ["examine"]
-
-_QUIET_NOISE = 0.1
-"""Relative spread of a fixed computation above which absolute times should not be trusted."""
 
 
 def examine() -> dict[str, Any]:
@@ -25,10 +23,9 @@ def examine() -> dict[str, Any]:
         foreign_cpu_share, advice`; ok is false when a runtime cannot be loaded.
     """
     runtimes = {name: RUNTIMES[name].version() for name in RUNTIMES}
-    noise = timing_noise()
     share = foreign_cpu_share(0.5)
     advice = []
-    if noise > _QUIET_NOISE or (share or 0.0) > _QUIET_NOISE:
+    if (share or 0.0) > MAX_FOREIGN_CPU_SHARE:
         advice.append("other programs use this machine: close them before measuring")
     weights = [name for name in PRETRAINED if find_pretrained(name) is not None]
     if not weights:
@@ -40,7 +37,7 @@ def examine() -> dict[str, Any]:
         "runtimes": runtimes,
         "devices": {name: DEVICES[name].info().model_dump(mode="json") for name in DEVICES},
         "weights": weights,
-        "timing_noise": noise,
+        "timing_noise": timing_noise(),
         "foreign_cpu_share": share,
         "advice": advice,
     }

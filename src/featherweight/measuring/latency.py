@@ -41,6 +41,7 @@ def measure_artifacts(
     samples: int = 100,
     max_s_each: float = 5.0,
     seed: int = 0,
+    repeat_disturbed: bool = True,
 ) -> list[Measurement]:
     """Measure artifacts, interleaved, in one fresh process.
 
@@ -58,6 +59,7 @@ def measure_artifacts(
         max_s_each: seconds for warm-up and samples of each artifact, without loading and a
             repetition.
         seed: of the order of the turns and of the input picture.
+        repeat_disturbed: whether disturbed measurements are taken once more.
 
     Returns:
         one measurement per artifact, in the order given.
@@ -83,7 +85,7 @@ def measure_artifacts(
 
     measurements = measure(range(len(artifacts)))
     disturbed = [index for index, one in enumerate(measurements) if one.disturbed]
-    if disturbed:
+    if disturbed and repeat_disturbed:
         logger.info("%d of %d disturbed: measuring again", len(disturbed), len(measurements))
         for index, again in zip(disturbed, measure(disturbed), strict=True):
             measurements[index] = min(measurements[index], again, key=lambda one: one.noise)

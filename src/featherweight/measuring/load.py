@@ -39,8 +39,10 @@ def timing_noise(*, seconds: float = 0.5) -> float:
         seconds: how long to repeat it.
 
     Returns:
-        (90th - 10th percentile) / median of its duration (about 0.3 ms, in the cache): below
-        0.05 on a quiet machine. The quartiles would not see what disturbs a fifth of the runs.
+        (90th - 10th percentile) / median of its duration (about 0.2 ms, in the cache). Seen on a
+        virtual machine: 0.25 while nearly idle, 0.2-0.4 under full load, so it shows what the
+        machine's clock and neighbours do and does not replace `foreign_cpu_share`. The quartiles
+        would not see what disturbs a fifth of the runs.
     """
     values = np.linspace(0.0, 1.0, _KERNEL_FLOATS, dtype=np.float32)
     result = np.empty_like(values)

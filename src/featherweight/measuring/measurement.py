@@ -14,10 +14,11 @@ from featherweight.records import Record
 __all__ = ["MAX_FOREIGN_CPU_SHARE", "MAX_RELATIVE_IQR", "Measurement", "median_interval"]
 
 MAX_FOREIGN_CPU_SHARE = 0.1
-"""An idle Linux machine shows 0.00-0.05 (daemons, and ticks of 10 ms); one foreign process that
-is busy all the time shows 0.5 on two cores and took 3-5 % of speed, three took 50 %."""
+"""Seen on two cores: 0.00-0.05 while idle (daemons, and ticks of 10 ms), 0.5 beside one busy
+process, which moved medians no more than idle drift did, and 0.65-0.85 beside several, where a
+10 ms network took 15-35 ms. 0.1 is our choice, just above idle: rather one repetition too many."""
 MAX_RELATIVE_IQR = 0.25
-"""Samples of 0.7-10 ms networks have 0.05-0.2 on an idle virtual machine. From 0.25 on, the
+"""Samples of 0.7-10 ms networks had 0.05-0.17 on an idle virtual machine. From 0.25 on, the
 interval of the median of 100 samples is wider than +-5 %: too wide to choose networks by."""
 RESAMPLES = 2_000
 LARGEST_BLOCK = 10

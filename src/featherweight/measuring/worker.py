@@ -25,7 +25,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-__all__ = ["CpuTicks", "foreign_share", "main", "read_cpu_ticks", "turn_order"]
+__all__ = [
+    "CpuTicks",
+    "choose_cpus",
+    "foreign_share",
+    "main",
+    "measure",
+    "read_cpu_ticks",
+    "turn_order",
+]
 
 MIN_SAMPLE_S = 0.2e-3
 """A shorter network is run several times per sample: one interrupt (1-10 us) stays below 5 %."""
@@ -33,8 +41,9 @@ MIN_SAMPLE_OVERHEADS = 20
 """... and one sample is at least this many times what reading the clock costs."""
 SETTLE_S = 10e-3
 """Untimed runs before a sample last this long (at least one run): the caches hold this network
-again after another one's turn, and 100 samples of a fast one span a second. Speed drifts within
-tenths of a second (medians of one 0.05 ms network over 0.4 s: +-14 %, over 4 s: +-5 %)."""
+again after another one's turn, and 100 samples of a fast one span a second. Speed drifts over
+tenths of a second: medians of one network were 0.045-0.060 ms over 0.4 s each, 0.053-0.060 over
+4 s each (five of either, under varying foreign load: an indication, not a comparison)."""
 STEADY_CHANGE = 0.02
 """Warm-up ends when the median of a window differs from the one before by less than this."""
 WINDOW_S = 0.03

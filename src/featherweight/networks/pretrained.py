@@ -94,7 +94,7 @@ def _lite(number: int, *, top1: float, crop_fraction: float, sha256: str) -> Pre
 PRETRAINED: dict[str, PretrainedSource] = {
     "efficientnet_lite0": _lite(
         0, top1=0.751, crop_fraction=224 / 256,
-        sha256="579344248a9e93023e26b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     ),
     "efficientnet_lite1": _lite(
         1, top1=0.767, crop_fraction=240 / 272,

@@ -43,7 +43,9 @@ class Network(nn.Module):
             module = _MODULES[layer.op](layer, same)
             _attach(self, layer.name, module)
             self._plan.append((layer.name, module, layer.inputs))
-        self._last_use = {name: step for step, (_, _, names) in enumerate(self._plan) for name in names}
+        self._last_use = {
+            name: step for step, (_, _, names) in enumerate(self._plan) for name in names
+        }
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, classes) of normalised images (N, C, H, W)."""

@@ -15,9 +15,7 @@ def residual(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tensor
     Source: ResNet, arXiv 1512.03385, figure 2; skip `pad` is its option A.
     """
     hidden = block.hidden_channels or block.out_channels
-    y = builder.conv(
-        x, f"{name}.first", hidden, kernel_size=block.kernel_size, stride=block.stride
-    )
+    y = builder.conv(x, f"{name}.first", hidden, kernel_size=block.kernel_size, stride=block.stride)
     y = builder.activation(y, f"{name}.first_act", block.activation)
     y = builder.conv(y, f"{name}.second", block.out_channels, kernel_size=block.kernel_size)
     y = add_shortcut(builder, x, y, block, name)

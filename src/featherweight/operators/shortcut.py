@@ -9,9 +9,7 @@ from featherweight.layers import Builder, Tensor
 __all__ = ["add_shortcut"]
 
 
-def add_shortcut(
-    builder: Builder, x: Tensor, y: Tensor, block: BlockSpec, name: str
-) -> Tensor:
+def add_shortcut(builder: Builder, x: Tensor, y: Tensor, block: BlockSpec, name: str) -> Tensor:
     """Add the block's input `x` to its output `y` as `block.skip` says.
 
     `identity` needs equal shapes. `pad` takes every stride-th pixel and appends zero channels

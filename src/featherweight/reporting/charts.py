@@ -1,23 +1,28 @@
-"""The report's charts as plotly figures in plain data; the only module that imports plotly.
-
-Colours are names of the style sheet's variables (`var(--accent)`); the page's script puts in the
-values of the reader's light or dark scheme. Texts are escaped here: plotly reads a little HTML.
-"""
+"""The report's charts as plotly figures in plain data; the only module that imports plotly."""
 
 from __future__ import annotations
 
-import html
-import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 from plotly.offline import get_plotlyjs
 
+from featherweight.reporting.figure import (
+    Figure,
+    axis,
+    band,
+    budget_label,
+    colour_cycle,
+    label_above,
+    latency_axis,
+    layout_of,
+    marker,
+    safe,
+    vertical,
+)
 from featherweight.reporting.reading import EpochLine
 from featherweight.reporting.run import Candidate, CurvePoint
 from featherweight.reporting.units import (
-    show_budget_ms,
     show_count,
     show_interval_ms,
     show_ms,
@@ -25,16 +30,12 @@ from featherweight.reporting.units import (
 )
 
 __all__ = [
-    "Figure",
     "accuracy_latency_chart",
     "latency_chart",
     "plotly_script",
     "training_chart",
 ]
 
-Figure = dict[str, Any]
-
-_COLOURS = tuple(f"var(--series-{number})" for number in range(1, 9))
 _STATUS = {
     "rejected": ("x-thin-open", 9),
     "raced": ("circle", 10),
@@ -43,6 +44,8 @@ _STATUS = {
     "winner": ("star", 19),
 }
 _HISTOGRAM_BINS = 40
+_LABELS_PX = 46
+"""Room above a plot for its two rows of labels."""
 _FAR_IQRS = 6.0
 """Runs further above the third quartile, in interquartile ranges, are not drawn."""
 
@@ -81,34 +84,27 @@ def latency_chart(
         "marker": {"color": "var(--series-1)"},
         "hovertemplate": "%{x} ms: %{y} runs<extra></extra>",
     }
-    shapes: list[Figure] = []
+    room = pad + (high - low) * 0.2
+    axis_range = (low - room, high + room)
+    shapes = [] if interval_ms is None else [band(interval_ms)]
     notes: list[Figure] = []
-    if interval_ms is not None:
-        shapes.append(_band(interval_ms))
     if median_ms is not None:
-        shapes.append(_vertical(median_ms, colour="var(--ink)", dash="solid"))
-        left = budget_ms is None or median_ms <= budget_ms
+        shapes.append(vertical(median_ms, colour="var(--ink)", dash="solid"))
         text = f"median {show_ms(median_ms)}"
-        notes.append(_label(median_ms, text, colour="var(--ink)", left=left))
+        notes.append(label_above(median_ms, text, colour="var(--ink)", axis_range=axis_range))
     if budget_ms is not None:
-        shapes.append(_vertical(budget_ms, colour="var(--budget)", dash="dash"))
-        left = median_ms is not None and median_ms > budget_ms
-        text = f"budget {show_budget_ms(budget_ms)}"
-        notes.append(_label(budget_ms, text, colour="var(--budget)", left=left))
+        shapes.append(vertical(budget_ms, colour="var(--budget)", dash="dash"))
+        notes.append(budget_label(budget_ms, budget_ms, axis_range=axis_range, row=1))
     beyond = values[values > edge]
+    title = "milliseconds per picture"
     if len(beyond):
-        text = f"not drawn: {len(beyond)} slower runs,<br>up to {show_ms(float(beyond.max()))}"
-        place = {"x": 1.0, "y": 0.97, "xref": "paper", "yref": "paper", "align": "right"}
-        look = {"showarrow": False, "font": {"color": "var(--muted)", "size": 12}}
-        notes.append({**place, **look, "text": text, "xanchor": "right", "yanchor": "top"})
-    room = (high - low) * 0.2
-    layout = _layout(
-        xaxis=_axis("milliseconds per picture", range=[low - pad - room, high + pad + room]),
-        yaxis=_axis("runs", rangemode="tozero"),
-        shapes=shapes,
-        annotations=notes,
-        showlegend=False,
+        title += f"<br>{len(beyond)} slower, up to {show_ms(float(beyond.max()))}, not drawn"
+    layout = layout_of(
+        xaxis=axis(title) | {"range": list(axis_range)},
+        yaxis=axis("runs") | {"rangemode": "tozero"},
+        top_px=_LABELS_PX,
     )
+    layout |= {"shapes": shapes, "annotations": notes, "showlegend": False}
     return {"data": [bars], "layout": layout}
 
 
@@ -122,7 +118,7 @@ def accuracy_latency_chart(
     upper = [candidate for candidate in measured if candidate.val_accuracy is not None]
     strip = [candidate for candidate in measured if candidate.val_accuracy is None]
     precisions = sorted({candidate.precision for candidate in measured})
-    colours = dict(zip(precisions, _cycle(len(precisions)), strict=True))
+    colours = dict(zip(precisions, colour_cycle(len(precisions)), strict=True))
     traces = [_curve_trace(curve)] if len(curve) > 1 else []
     for status, precision in _groups(upper):
         group = [one for one in upper if (one.status, one.precision) == (status, precision)]
@@ -132,26 +128,27 @@ def accuracy_latency_chart(
         traces.append(_strip(group, precision=precision, colour=colours[precision]))
     reach = [value for one in measured for value in (one.interval_ms or (one.latency_ms,))]
     milliseconds = [value for value in (*reach, budget_ms) if value is not None]
-    shapes = (
-        [] if budget_ms is None else [_vertical(budget_ms, colour="var(--budget)", dash="dash")]
-    )
-    xaxis, to_axis = _latency_axis(milliseconds)
+    shapes = [] if budget_ms is None else [vertical(budget_ms, colour="var(--budget)", dash="dash")]
+    xaxis, to_axis = latency_axis(milliseconds)
     notes = []
     if budget_ms is not None:
-        text = f"budget {show_budget_ms(budget_ms)}"
-        notes.append(_label(to_axis(budget_ms), text, colour="var(--budget)", left=False))
+        notes.append(budget_label(budget_ms, to_axis(budget_ms), axis_range=xaxis["range"]))
     split = 0.26 if strip and upper else 0.0
     xaxis["anchor"] = "y2" if strip else "y"
-    layout = _layout(
+    layout = layout_of(
         xaxis=xaxis,
-        yaxis=_axis("validation accuracy", tickformat=".0%", domain=[split, 1.0]),
-        shapes=shapes,
-        annotations=notes,
+        yaxis=axis("validation accuracy") | {"tickformat": ".0%", "domain": [split, 1.0]},
+        top_px=_LABELS_PX,
     )
+    layout |= {"shapes": shapes, "annotations": notes}
     if strip:
         end = split - 0.08 if upper else 1.0
         title = "" if upper else "not trained"
-        layout["yaxis2"] = _axis(title, type="category", domain=[0.0, end], showgrid=False)
+        layout["yaxis2"] = axis(title) | {
+            "type": "category",
+            "domain": [0.0, end],
+            "showgrid": False,
+        }
     return {"data": traces, "layout": layout}
 
 
@@ -161,7 +158,7 @@ def training_chart(epochs: Iterable[EpochLine], *, quantity: str) -> Figure | No
     for line in epochs:
         series.setdefault((line.network, line.phase), []).append(line)
     networks = list(dict.fromkeys(network for network, _ in series))
-    colours = dict(zip(networks, _cycle(len(networks)), strict=True))
+    colours = dict(zip(networks, colour_cycle(len(networks)), strict=True))
     traces: list[Figure] = []
     for (network, phase), lines in series.items():
         label = f"{network} ({phase})"
@@ -179,11 +176,11 @@ def training_chart(epochs: Iterable[EpochLine], *, quantity: str) -> Figure | No
     if not drawn:
         return None
     yaxis = (
-        _axis("validation accuracy", tickformat=".0%")
+        axis("validation accuracy") | {"tickformat": ".0%"}
         if quantity == "accuracy"
-        else _axis("loss", rangemode="tozero")
+        else axis("loss") | {"rangemode": "tozero"}
     )
-    layout = _layout(xaxis=_axis("images seen", rangemode="tozero"), yaxis=yaxis)
+    layout = layout_of(xaxis=axis("images seen") | {"rangemode": "tozero"}, yaxis=yaxis)
     return {"data": drawn, "layout": layout}
 
 
@@ -202,11 +199,11 @@ def _line(
         "mode": "lines+markers" if len(lines) <= 40 else "lines",
         "x": [line.images_seen for line in lines],
         "y": list(values),
-        "name": _safe(label),
+        "name": safe(label),
         "line": style,
         "marker": {"size": 5},
         "showlegend": legend,
-        "hovertext": [f"{_safe(label)}<br>epoch {line.epoch}" for line in lines],
+        "hovertext": [f"{safe(label)}<br>epoch {line.epoch}" for line in lines],
         "hovertemplate": "%{hovertext}, %{x:,} images: " + value + "<extra></extra>",
     }
 
@@ -219,8 +216,8 @@ def _points(group: Sequence[Candidate], *, status: str, precision: str, colour: 
         "mode": "markers",
         "x": [one.latency_ms for one in group],
         "y": [one.val_accuracy for one in group],
-        "name": _safe(f"{status}, {precision}"),
-        "marker": _marker(symbol, size=size, colour=colour),
+        "name": safe(f"{status}, {precision}"),
+        "marker": marker(symbol, size=size, colour=colour),
         "error_x": {
             "type": "data",
             "array": [above for _, above in reach],
@@ -239,10 +236,10 @@ def _strip(group: Sequence[Candidate], *, precision: str, colour: str) -> Figure
         "type": "scatter",
         "mode": "markers",
         "x": [one.latency_ms for one in group],
-        "y": [_safe(precision)] * len(group),
+        "y": [safe(precision)] * len(group),
         "yaxis": "y2",
-        "name": _safe(f"not trained, {precision}"),
-        "marker": _marker("line-ns-open", size=13, colour=colour),
+        "name": safe(f"not trained, {precision}"),
+        "marker": marker("line-ns-open", size=13, colour=colour),
         "hovertext": [_hover(one) for one in group],
         "hovertemplate": "%{hovertext}<extra></extra>",
     }
@@ -263,9 +260,9 @@ def _curve_trace(curve: Sequence[CurvePoint]) -> Figure:
 
 def _hover(candidate: Candidate) -> str:
     lines = [
-        f"<b>{_safe(candidate.name)}</b>",
+        f"<b>{safe(candidate.name)}</b>",
         (
-            f"{_safe(candidate.precision)} on {_safe(candidate.runtime)}, "
+            f"{safe(candidate.precision)} on {safe(candidate.runtime)}, "
             f"{candidate.resolution} pixels, {candidate.status}"
         ),
         f"{show_ms(candidate.latency_ms)} (95 %: {show_interval_ms(candidate.interval_ms)})",
@@ -274,7 +271,7 @@ def _hover(candidate: Candidate) -> str:
     if candidate.val_accuracy is not None:
         lines.append(f"validation accuracy {show_percent(candidate.val_accuracy)}")
     if candidate.reason:
-        lines.append(f"<i>{_safe(candidate.reason)}</i>")
+        lines.append(f"<i>{safe(candidate.reason)}</i>")
     return "<br>".join(lines)
 
 
@@ -291,89 +288,3 @@ def _reach_ms(candidate: Candidate) -> tuple[float, float]:
         return 0.0, 0.0
     low, high = candidate.interval_ms
     return candidate.latency_ms - low, high - candidate.latency_ms
-
-
-def _marker(symbol: str, *, size: int, colour: str) -> Figure:
-    return {"symbol": symbol, "size": size, "color": colour, "line": {"color": colour, "width": 2}}
-
-
-def _latency_axis(milliseconds: Sequence[float]) -> tuple[Figure, Any]:
-    """Return the axis and where a value lies on it: logarithmic over a wide range."""
-    low, high = min(milliseconds), max(milliseconds)
-    title = "milliseconds per picture"
-    if low <= 0 or high / low < 6:
-        pad = max((high - low) * 0.08, 0.02 * high)
-        return _axis(title, range=[low - pad, high + pad * 2]), float
-    steps = [m * 10.0**e for e in range(-4, 6) for m in (1, 2, 5)]
-    ticks = [step for step in steps if low * 0.7 <= step <= high * 1.4]
-    span = [math.log10(low) - 0.06, math.log10(high) + 0.12]
-    axis = _axis(
-        f"{title} (logarithmic)",
-        type="log",
-        range=span,
-        tickvals=ticks,
-        ticktext=[f"{tick:g}" for tick in ticks],
-    )
-    return axis, math.log10
-
-
-def _layout(**parts: Any) -> Figure:
-    return {
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": "var(--ink)", "size": 13},
-        "margin": {"l": 12, "r": 12, "t": 30, "b": 12},
-        "hovermode": "closest",
-        "hoverlabel": {
-            "bgcolor": "var(--card)",
-            "bordercolor": "var(--line)",
-            "font": {"color": "var(--ink)"},
-            "align": "left",
-        },
-        "legend": {
-            "orientation": "h",
-            "yref": "container",
-            "y": 0,
-            "yanchor": "bottom",
-            "x": 0,
-            "font": {"size": 12},
-        },
-        **parts,
-    }
-
-
-def _axis(title: str, **parts: Any) -> Figure:
-    return {
-        "title": {"text": title, "font": {"size": 12}},
-        "automargin": True,
-        "gridcolor": "var(--line)",
-        "linecolor": "var(--line)",
-        "zeroline": False,
-        "ticks": "",
-        **parts,
-    }
-
-
-def _vertical(x: float, *, colour: str, dash: str) -> Figure:
-    ends = {"x0": x, "x1": x, "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}
-    return {"type": "line", **ends, "line": {"color": colour, "width": 2, "dash": dash}}
-
-
-def _band(interval: tuple[float, float]) -> Figure:
-    ends = {"x0": interval[0], "x1": interval[1], "y0": 0, "y1": 1, "xref": "x", "yref": "paper"}
-    look = {"fillcolor": "var(--muted)", "opacity": 0.25, "line": {"width": 0}}
-    return {"type": "rect", **ends, **look}
-
-
-def _label(x: float, text: str, *, colour: str, left: bool) -> Figure:
-    place = {"x": x, "y": 1.0, "xref": "x", "yref": "paper", "yanchor": "bottom"}
-    side = {"xanchor": "right" if left else "left", "xshift": -4 if left else 4}
-    return {**place, **side, "text": text, "showarrow": False, "font": {"color": colour}}
-
-
-def _cycle(number: int) -> list[str]:
-    return [_COLOURS[position % len(_COLOURS)] for position in range(number)]
-
-
-def _safe(text: str) -> str:
-    return html.escape(text, quote=False)

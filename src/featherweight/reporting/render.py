@@ -9,6 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from featherweight.reporting import charts, sections, units
+from featherweight.reporting.figure import Figure
 from featherweight.reporting.reading import FitRun
 
 __all__ = ["render_html"]
@@ -81,7 +82,7 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-def _charts(run: FitRun) -> dict[str, charts.Figure | None]:
+def _charts(run: FitRun) -> dict[str, Figure | None]:
     proof = run.proof
     return {
         "latency": charts.latency_chart(

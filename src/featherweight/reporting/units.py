@@ -1,4 +1,7 @@
-"""Numbers as people read them in the report; `None` reads as a dash."""
+"""Numbers as people read them in the report; `None` reads as a dash.
+
+A no-break space stands between a number and its unit.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +17,29 @@ __all__ = [
 ]
 
 _DASH = "\N{EN DASH}"
+_GAP = "\N{NO-BREAK SPACE}"
 
 
 def show_budget_ms(value: float | None) -> str:
     """Return a limit as somebody would have written it: `3 ms`, `0.25 ms`."""
-    return _DASH if value is None else f"{value:.6g} ms"
+    return _DASH if value is None else f"{value:.6g}{_GAP}ms"
 
 
 def show_ms(value: float | None) -> str:
     """Return `4.36 ms`, with a third decimal below one millisecond."""
-    return _DASH if value is None else f"{_milliseconds(value)} ms"
+    return _DASH if value is None else f"{_milliseconds(value)}{_GAP}ms"
 
 
 def show_interval_ms(interval: tuple[float, float] | None) -> str:
     """Return `4.31 to 4.42 ms`."""
     if interval is None:
         return _DASH
-    return f"{_milliseconds(interval[0])} to {_milliseconds(interval[1])} ms"
+    return f"{_milliseconds(interval[0])} to {_milliseconds(interval[1])}{_GAP}ms"
 
 
 def show_percent(share: float | None, digits: int = 1) -> str:
     """Return `87.3 %` for 0.873."""
-    return _DASH if share is None else f"{100 * share:.{digits}f} %"
+    return _DASH if share is None else f"{100 * share:.{digits}f}{_GAP}%"
 
 
 def show_integer(value: float | None) -> str:
@@ -77,4 +81,4 @@ def _scaled(value: float, *, base: float, suffixes: tuple[str, ...]) -> str:
     while value >= base and position + 1 < len(suffixes):
         value, position = value / base, position + 1
     digits = 0 if position == 0 or value >= 100 else 1 if value >= 10 else 2
-    return f"{value:.{digits}f} {suffixes[position]}".rstrip()
+    return f"{value:.{digits}f}{_GAP}{suffixes[position]}".rstrip(_GAP)

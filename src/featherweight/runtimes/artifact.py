@@ -9,7 +9,14 @@ from featherweight.errors import UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import Record, parse_record, read_json, to_plain, write_json
 
-__all__ = ["ARTIFACT_FILE", "Artifact", "check_files", "digest_files", "read_artifact", "write_artifact"]
+__all__ = [
+    "ARTIFACT_FILE",
+    "Artifact",
+    "check_files",
+    "digest_files",
+    "read_artifact",
+    "write_artifact",
+]
 
 ARTIFACT_FILE = "artifact.json"
 
@@ -30,8 +37,8 @@ class Artifact(Record):
         architecture_digest: `Architecture.digest` of what was exported.
         int8_operators: operator -> "int8 in/of": what the runtime really executes in int8 on the
             machine that exported it; `None` for other precisions.
-        weight_bits: bits of the quantised weights that are multiplied pairwise in 16 bits (7 where
-            the CPU would saturate); `None` for other precisions.
+        pairs_limited: whether int8 weights were scaled so that sums of two products fit 16 bits
+            (x86 without VNNI would saturate); `None` for other precisions.
     """
 
     runtime: str
@@ -45,7 +52,7 @@ class Artifact(Record):
     sha256: str
     architecture_digest: str
     int8_operators: dict[str, str] | None = None
-    weight_bits: int | None = None
+    pairs_limited: bool | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from featherweight.architecture import Architecture
-from featherweight.errors import UnsupportedError, UsageError
+from featherweight.errors import UsageError
 from featherweight.layers import INPUT, Layer, layers
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import to_plain
@@ -18,10 +18,11 @@ from featherweight.runtimes.weights import (
     FoldedLayer,
     check_weights,
     folded_weights,
+    input_levels,
     random_weights,
 )
 
-__all__ = ["IMAGE", "LOGITS", "Graph", "finish_model", "normalisation", "write_onnx"]
+__all__ = ["IMAGE", "LOGITS", "Graph", "finish_model", "write_onnx"]
 
 IMAGE = "image"
 """Name of the input: uint8 (1, H, W, 3)."""
@@ -52,9 +53,10 @@ class Graph:
         attributes: Mapping[str, object] | None = None,
     ) -> str:
         """Add a node with one output, named like its output, and return that name."""
-        self.nodes.append(
-            helper.make_node(op, list(inputs), [output], name=output, **(attributes or {}))
-        )
+        node = helper.make_node(op, list(inputs), [output], name=output)
+        for key, value in (attributes or {}).items():
+            node.attribute.append(helper.make_attribute(key, value))
+        self.nodes.append(node)
         return output
 
 
@@ -89,7 +91,9 @@ def write_onnx(
     check_weights(architecture, weights)
     plan = layers(architecture)
     folded = {
-        layer.name: folded_weights(layer, weights) for layer in plan if layer.op in ("conv", "linear")
+        layer.name: folded_weights(layer, weights)
+        for layer in plan
+        if layer.op in ("conv", "linear")
     }
     graph = Graph()
     source = IMAGE
@@ -128,9 +132,7 @@ def finish_model(
         if uint8_input
         else helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, [1, channels, height, width])
     )
-    logits = helper.make_tensor_value_info(
-        LOGITS, TensorProto.FLOAT, [1, architecture.num_classes]
-    )
+    logits = helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, [1, architecture.num_classes])
     constants = [numpy_helper.from_array(value, name) for name, value in graph.constants.items()]
     model = helper.make_model(
         helper.make_graph(graph.nodes, architecture.name, [image], [logits], constants),
@@ -150,31 +152,6 @@ def finish_model(
     return model
 
 
-def normalisation(
-    architecture: Architecture, preprocessing: Preprocessing
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean * 255 and 255 * std per channel, float64 (C,) each.
-
-    Raises:
-        UnsupportedError: a network with neither 1 nor 3 input channels.
-        UsageError: mean or std do not fit the channels.
-    """
-    channels = architecture.input_shape[0]
-    if channels not in (1, 3):
-        raise UnsupportedError(
-            f"a file of {architecture.name} cannot take pictures: it has {channels} input channels",
-            allowed="1 or 3",
-        )
-    values = []
-    for name, given in (("mean", preprocessing.mean), ("std", preprocessing.std)):
-        if len(given) != channels and len(set(given)) != 1:
-            raise UsageError(
-                f"preprocessing has {len(given)} values of {name} for {channels} channels"
-            )
-        values.append(255.0 * np.resize(np.asarray(given, dtype=np.float64), channels))
-    return values[0], values[1]
-
-
 def _write_input(
     graph: Graph,
     plan: tuple[Layer, ...],
@@ -187,7 +164,7 @@ def _write_input(
     Where the first convolution alone reads the input, the division is folded into its weights;
     that is exact because its zero padding comes after the subtraction.
     """
-    mean, deviation = normalisation(architecture, preprocessing)
+    mean, deviation = input_levels(architecture, preprocessing)
     x = graph.node("Transpose", [IMAGE], "input.nchw", {"perm": [0, 3, 1, 2]})
     x = graph.node("Cast", [x], "input.float", {"to": TensorProto.FLOAT})
     if architecture.input_shape[0] == 1:
@@ -210,7 +187,7 @@ def _channels(values: np.ndarray) -> np.ndarray:
 
 
 def _rows(values: np.ndarray, layer: Layer) -> np.ndarray:
-    """Values of the input channel each output row of a grouped convolution reads, (O, I/g, 1, 1)."""
+    """Spread values of input channels over the rows of a grouped convolution, (O, I/g, 1, 1)."""
     per_group = layer.input_shape[0] // layer.groups
     outputs_per_group = layer.output_shape[0] // layer.groups
     grouped = values.astype(np.float32).reshape(layer.groups, per_group)
@@ -248,8 +225,8 @@ def _activation(
     graph: Graph, layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
 ) -> str:
     if layer.function == "relu6":
-        low = graph.constant("zero", np.float32(0.0).reshape(()))
-        high = graph.constant("six", np.float32(6.0).reshape(()))
+        low = graph.constant("zero", np.array(0.0, dtype=np.float32))
+        high = graph.constant("six", np.array(6.0, dtype=np.float32))
         return graph.node("Clip", [*inputs, low, high], output)
     if layer.function == "hard_sigmoid":
         return graph.node("HardSigmoid", inputs, output, {"alpha": 1.0 / 6.0, "beta": 0.5})

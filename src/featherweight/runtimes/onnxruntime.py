@@ -18,7 +18,7 @@ from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, digest_files, write_artifact
 from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
 
-__all__ = ["OnnxRuntime", "count_int8_operators", "open_session", "weight_bits_of_this_cpu"]
+__all__ = ["OnnxRuntime", "count_int8_operators", "int8_pairs_saturate", "open_session"]
 
 _MODEL = "model.onnx"
 _TIMING_PICTURES = 2
@@ -65,10 +65,10 @@ class OnnxRuntime:
         check_precision(self, precision)
         model = write_onnx(architecture, weights, preprocessing=preprocessing, labels=labels)
         operators: dict[str, str] | None = None
-        bits: int | None = None
+        limit_pairs: bool | None = None
         if precision == "int8":
-            bits = weight_bits_of_this_cpu()
-            model = _quantise(model, architecture, calibration, weight_bits=bits)
+            limit_pairs = int8_pairs_saturate()
+            model = _quantise(model, architecture, calibration, limit_pairs=limit_pairs)
             operators = count_int8_operators(model.SerializeToString())
         write_bytes(out / _MODEL, model.SerializeToString())
         size_bytes, sha256 = digest_files(out, (_MODEL,))
@@ -84,7 +84,7 @@ class OnnxRuntime:
             sha256=sha256,
             architecture_digest=architecture.digest,
             int8_operators=operators,
-            weight_bits=bits,
+            pairs_limited=limit_pairs,
         )
         write_artifact(artifact)
         return artifact
@@ -136,16 +136,15 @@ def _session_options(num_threads: int) -> Any:
     return options
 
 
-def weight_bits_of_this_cpu() -> int:
-    """Return 7 where int8 products of pairs saturate in 16 bits (x86 without VNNI), else 8.
+def int8_pairs_saturate() -> bool:
+    """Whether this CPU adds two int8 products in 16 bits that overflow (x86 without VNNI).
 
     An x86 CPU whose abilities cannot be read counts as one without VNNI.
     """
     if platform.machine().lower() not in ("x86_64", "amd64", "i686"):
-        return 8
+        return False
     facts = _CPU_FACTS.read_text(encoding="utf-8") if _CPU_FACTS.is_file() else ""
-    flags = set(facts.split())
-    return 8 if flags & {"avx512_vnni", "avx_vnni"} else 7
+    return not set(facts.split()) & {"avx512_vnni", "avx_vnni"}
 
 
 def count_int8_operators(model: bytes) -> dict[str, str]:
@@ -172,13 +171,9 @@ def count_int8_operators(model: bytes) -> dict[str, str]:
 
 
 def _quantise(
-    model: Any, architecture: Architecture, calibration: np.ndarray | None, *, weight_bits: int
+    model: Any, architecture: Architecture, calibration: np.ndarray | None, *, limit_pairs: bool
 ) -> Any:
-    from featherweight.runtimes.quantisation import (
-        observe_ranges,
-        quantise_model,
-        with_observers,
-    )
+    from featherweight.runtimes.quantisation import observe, quantise_model, with_observers
 
     expected = (*architecture.input_shape[1:], 3)
     if calibration is None:
@@ -190,10 +185,10 @@ def _quantise(
             allowed=f"uint8 (N, {', '.join(map(str, expected))}) with N of 1 or more",
         )
     session = open_session(with_observers(model).SerializeToString(), num_threads=1)
-    ranges = observe_ranges(
-        model, calibration, run=lambda image: list(session.run(None, {"image": image}))
+    observations = observe(
+        model, calibration, run=lambda image: session.run(None, {"image": image})
     )
-    return quantise_model(model, ranges, weight_bits=weight_bits)
+    return quantise_model(model, observations, limit_pairs=limit_pairs)
 
 
 RUNTIMES.add(OnnxRuntime.name, OnnxRuntime())

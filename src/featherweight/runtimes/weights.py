@@ -1,4 +1,4 @@
-"""Weights as named arrays: which ones a network has, seeded ones, and norms folded away."""
+"""Weights as named arrays: which ones a network has, seeded ones, norms folded, input levels."""
 
 from __future__ import annotations
 
@@ -9,10 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from featherweight.architecture import Architecture
-from featherweight.errors import UsageError
+from featherweight.errors import UnsupportedError, UsageError
 from featherweight.layers import Layer, layers
+from featherweight.networks.preprocessing import Preprocessing
 
-__all__ = ["FoldedLayer", "check_weights", "folded_weights", "random_weights", "weight_shapes"]
+__all__ = [
+    "FoldedLayer",
+    "check_weights",
+    "folded_weights",
+    "input_levels",
+    "random_weights",
+    "weight_shapes",
+]
 
 _NORM_VALUES = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
 
@@ -55,7 +63,9 @@ def random_weights(architecture: Architecture, *, seed: int) -> dict[str, np.nda
     for name, shape in weight_shapes(architecture).items():
         if len(shape) > 1:
             deviation = math.sqrt(2.0 / math.prod(shape[1:]))
-            weights[name] = generator.standard_normal(shape, dtype=np.float32) * np.float32(deviation)
+            weights[name] = generator.standard_normal(shape, dtype=np.float32) * np.float32(
+                deviation
+            )
         else:
             value = _NORM_VALUES[name.rsplit(".", 1)[1]] if ".norm." in name else 0.0
             weights[name] = np.full(shape, value, dtype=np.float32)
@@ -105,3 +115,28 @@ def folded_weights(layer: Layer, weights: Mapping[str, np.ndarray]) -> FoldedLay
         weight = weight * scale[:, None, None, None]
         bias = (bias - norm["running_mean"]) * scale + norm["bias"]
     return FoldedLayer(weight.astype(np.float32), bias.astype(np.float32))
+
+
+def input_levels(
+    architecture: Architecture, preprocessing: Preprocessing
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean * 255 and 255 * std per channel, float64 (C,) each.
+
+    Raises:
+        UnsupportedError: a network with neither 1 nor 3 input channels.
+        UsageError: mean or std do not fit the channels.
+    """
+    channels = architecture.input_shape[0]
+    if channels not in (1, 3):
+        raise UnsupportedError(
+            f"a file of {architecture.name} cannot take pictures: it has {channels} input channels",
+            allowed="1 or 3",
+        )
+    values = []
+    for name, given in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+        if len(given) != channels and len(set(given)) != 1:
+            raise UsageError(
+                f"preprocessing has {len(given)} values of {name} for {channels} channels"
+            )
+        values.append(255.0 * np.resize(np.asarray(given, dtype=np.float64), channels))
+    return values[0], values[1]

@@ -85,11 +85,12 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
     probe = Probe(network, train, recipe, preprocessing, guide)
     session = open_session(probe, val=val, directory=directory, device=choose_device(device))
     learner, plan = session.learner, session.state.plan
+    report = _Reporter(session, tick)
 
     while session.state.stopped is None:
         epoch = len(session.state.history) + 1
         ticks, cpu_s, start_s = read_cpu_ticks(), time.process_time(), time.perf_counter()
-        step, loss = _train_epoch(session, train, epoch=epoch, tick=tick)
+        step, loss = _train_epoch(session, train, epoch=epoch, report=report)
         trained_s = time.perf_counter() - start_s
         answer = evaluate_placed(
             learner.average.network, val, preprocessing=preprocessing, compute=learner.compute
@@ -124,13 +125,13 @@ def _train_epoch(
     train: TrainingImages,
     *,
     epoch: int,
-    tick: Callable[[TrainingTick], None] | None,
+    report: _Reporter,
 ) -> tuple[int, float]:
     """Take the steps of one epoch; return the steps done since the start and the mean loss."""
     learner, plan = session.learner, session.state.plan
     step, losses = session.state.step, []
     check_every = 1 if learner.compute.device.type == "cpu" else _CHECKED_STEPS
-    report = _Reporter(session, epoch=epoch, tick=tick)
+    report.start_epoch()
     with dropout_seed(learner.compute.device):
         torch.manual_seed(int(torch.randint(2**62, (), generator=session.generator)))
         for rows in _batches(session, len(train)):
@@ -170,24 +171,26 @@ def _learning_rate(session: Session, step: int) -> float:
 class _Reporter:
     """Calls `tick` about once a second with the speed since the epoch's start."""
 
-    def __init__(
-        self, session: Session, *, epoch: int, tick: Callable[[TrainingTick], None] | None
-    ) -> None:
-        self._session, self._epoch, self._tick = session, epoch, tick
-        self._first_step = session.state.step
-        self._start_s = self._told_s = time.perf_counter()
+    def __init__(self, session: Session, tick: Callable[[TrainingTick], None] | None) -> None:
+        self._session, self._tick = session, tick
+        self._first_step, self._start_s = 0, 0.0
+        self._told_s = time.perf_counter()
+
+    def start_epoch(self) -> None:
+        """Measure speed from here, so that no validation is inside."""
+        self._first_step, self._start_s = self._session.state.step, time.perf_counter()
 
     def __call__(self, step: int) -> None:
         now_s = time.perf_counter()
         if self._tick is None or now_s - self._told_s < _TICK_S:
             return
         self._told_s = now_s
-        plan = self._session.state.plan
+        plan, epoch = self._session.state.plan, len(self._session.state.history) + 1
         step_s = (now_s - self._start_s) / (step - self._first_step)
-        validations = plan.epochs - self._epoch + 1
+        validations = plan.epochs - epoch + 1
         self._tick(
             TrainingTick(
-                epoch=self._epoch,
+                epoch=epoch,
                 epochs=plan.epochs,
                 step=step,
                 total_steps=plan.total_steps,

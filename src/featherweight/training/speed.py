@@ -30,6 +30,8 @@ _VARIANTS: tuple[_Variant, ...] = (
     ("channels_last", "bf16"),
 )
 _PROBE_PIXELS = 16 * 224 * 224  # a batch that shows which variant wins without taking long
+_VARIANT_S = 0.5  # timing of one variant, after its first step ...
+_VARIANT_SHARE = 0.01  # ... and as a share of the recipe's time
 _CLEARLY_FASTER = 0.97  # a later variant must beat the simpler one by more than the noise
 
 
@@ -132,5 +134,7 @@ def _variant_s(probe: Probe, compute: Compute, *, batch_size: int, limit_s: floa
         first_s = probe.step_s(learner, frozen=False, **timed)
         if first_s > limit_s:
             return None
-    steps = max(3, min(10, int(0.5 / first_s)))
+    time_s = probe.recipe.time_s
+    most_s = _VARIANT_S if time_s is None else min(_VARIANT_S, _VARIANT_SHARE * time_s)
+    steps = max(3, min(10, int(most_s / first_s)))
     return statistics.median(probe.step_s(learner, frozen=False, **timed) for _ in range(steps))

@@ -49,9 +49,11 @@ class TrainSummary:
         """Return what a person reads."""
         low, high = self.interval
         return [
-            f"accuracy {self.accuracy:.3f} on {self.n} {self.split} pictures "
-            f"(95 % interval {low:.3f}-{high:.3f}) after {self.epochs} epochs, "
-            f"{self.images_per_s:.0f} pictures/s",
+            (
+                f"accuracy {self.accuracy:.3f} on {self.n} {self.split} pictures "
+                f"(95 % interval {low:.3f}-{high:.3f}) after {self.epochs} epochs, "
+                f"{self.images_per_s:.0f} pictures/s"
+            ),
             f"network: {self.run_directory}",
         ]
 

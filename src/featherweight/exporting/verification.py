@@ -1,0 +1,35 @@
+"""What was checked about an exported file."""
+
+from __future__ import annotations
+
+from featherweight.records import Record
+
+__all__ = ["Verification"]
+
+
+class Verification(Record):
+    """An exported file against the PyTorch network it came from, on real pictures.
+
+    Attributes:
+        platform: text form of where the file ran.
+        artifact_sha256: which file.
+        max_abs_error: largest difference of a logit.
+        relative_error: that difference over the largest absolute logit of the network.
+        top1_agreement: share of pictures with the same answer.
+        accuracy: of the file.
+        interval: 95 % Wilson interval of that accuracy.
+        split: which pictures.
+        n: how many.
+        passed: within the limits `verify_artifact` documents.
+    """
+
+    platform: str
+    artifact_sha256: str
+    max_abs_error: float
+    relative_error: float
+    top1_agreement: float
+    accuracy: float
+    interval: tuple[float, float]
+    split: str
+    n: int
+    passed: bool

@@ -1,0 +1,129 @@
+"""Run an exported file and its PyTorch network on the same pictures and compare."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from featherweight.data.metrics import accuracy_interval
+from featherweight.errors import UsageError
+from featherweight.exporting.verification import Verification
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.runtimes.artifact import Artifact, check_files
+from featherweight.runtimes.runtime import RUNTIMES
+from featherweight.runtimes.weights import input_levels
+
+if TYPE_CHECKING:
+    from featherweight.nn.network import Network
+
+__all__ = ["network_logits", "verify_artifact"]
+
+_BATCH = 64
+
+
+def verify_artifact(
+    artifact: Artifact,
+    network: Network,
+    *,
+    images: np.ndarray,
+    labels: np.ndarray,
+    split: str,
+    num_threads: int = 2,
+    largest_relative_error: float = 1e-4,
+    smallest_agreement: float = 0.9,
+) -> Verification:
+    """Compare an artifact with the network it was exported from.
+
+    A float32 file passes when `relative_error <= largest_relative_error`: rounding leaves about
+    1e-6, a wrong layer or a wrong normalisation far more. A file of another precision computes
+    something else on purpose and passes when `top1_agreement >= smallest_agreement`.
+
+    Args:
+        artifact: the file.
+        network: the PyTorch network, of the artifact's architecture and resolution.
+        images: uint8 (N, H, W, 3), resized and cropped, of one split.
+        labels: int64 (N,).
+        split: name of that split.
+        num_threads: threads of the runtime.
+        largest_relative_error: limit for float32.
+        smallest_agreement: limit for other precisions.
+
+    Raises:
+        UsageError: no pictures, pictures of another size, the network or files of another export.
+    """
+    _check(artifact, network, images, labels)
+    check_files(artifact)
+    predict = RUNTIMES[artifact.runtime].load(artifact, num_threads=num_threads)
+    found = np.concatenate([predict(np.ascontiguousarray(image[None])) for image in images])
+    expected = network_logits(network, images, preprocessing=artifact.preprocessing)
+    max_abs_error = float(np.abs(found - expected).max())
+    relative_error = max_abs_error / max(float(np.abs(expected).max()), 1e-30)
+    agreement = float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1)))
+    correct = int(np.sum(found.argmax(axis=1) == labels))
+    passed = (
+        relative_error <= largest_relative_error
+        if artifact.precision == "fp32"
+        else agreement >= smallest_agreement
+    )
+    return Verification(
+        platform=f"local/{artifact.runtime}:threads={num_threads},precision={artifact.precision}",
+        artifact_sha256=artifact.sha256,
+        max_abs_error=max_abs_error,
+        relative_error=relative_error,
+        top1_agreement=agreement,
+        accuracy=correct / len(images),
+        interval=accuracy_interval(correct, len(images)),
+        split=split,
+        n=len(images),
+        passed=passed,
+    )
+
+
+def network_logits(
+    network: Network, images: np.ndarray, *, preprocessing: Preprocessing
+) -> np.ndarray:
+    """Return the float32 logits (N, classes) of a network in evaluation mode.
+
+    Args:
+        network: on any device; left in the mode it was in.
+        images: uint8 (N, H, W, 3).
+        preprocessing: its normalisation is applied (resizing is done already).
+    """
+    import torch
+
+    device = next(network.parameters()).device
+    mean, deviation = (
+        torch.tensor(values, dtype=torch.float32, device=device).reshape(1, -1, 1, 1)
+        for values in input_levels(network.architecture, preprocessing)
+    )
+    grey = network.architecture.input_shape[0] == 1
+    training = network.training
+    network.eval()
+    try:
+        logits = []
+        for start in range(0, len(images), _BATCH):
+            batch = torch.tensor(np.array(images[start : start + _BATCH]), device=device)
+            x = batch.permute(0, 3, 1, 2).float()
+            x = x.mean(1, keepdim=True) if grey else x
+            with torch.inference_mode():
+                logits.append(network((x - mean) / deviation).float().cpu().numpy())
+    finally:
+        network.train(training)
+    return np.concatenate(logits)
+
+
+def _check(artifact: Artifact, network: Network, images: np.ndarray, labels: np.ndarray) -> None:
+    if network.architecture.digest != artifact.architecture_digest:
+        raise UsageError(
+            f"{artifact.directory} was exported from another architecture than "
+            f"{network.architecture.name!r}",
+            hint="the resolution belongs to it: compare networks at the artifact's resolution",
+        )
+    if images.dtype != np.uint8 or images.shape[1:] != artifact.input_shape or not len(images):
+        raise UsageError(
+            f"the pictures are {images.dtype} {images.shape}",
+            allowed=f"uint8 (N, {', '.join(map(str, artifact.input_shape))}) with N of 1 or more",
+        )
+    if len(labels) != len(images):
+        raise UsageError(f"{len(labels)} labels for {len(images)} pictures")

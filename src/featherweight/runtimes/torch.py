@@ -1,0 +1,120 @@
+"""PyTorch itself: the reference the other runtimes are compared with."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from featherweight.architecture import Architecture, read_architecture, write_architecture
+from featherweight.errors import UsageError
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.records import write_bytes
+from featherweight.runtimes.artifact import Artifact, digest_files, write_artifact
+from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
+from featherweight.runtimes.weights import check_weights, input_levels, random_weights
+
+__all__ = ["TorchRuntime"]
+
+_WEIGHTS = "weights.safetensors"
+_ARCHITECTURE = "architecture.json"
+
+
+class TorchRuntime:
+    """PyTorch on the CPU, eager, channels last."""
+
+    name = "torch"
+    precisions: tuple[str, ...] = ("fp32",)
+
+    def version(self) -> str:
+        """Return the version of PyTorch without importing it."""
+        return importlib.metadata.version("torch")
+
+    def export(
+        self,
+        architecture: Architecture,
+        weights: Mapping[str, np.ndarray] | None,
+        *,
+        out: Path,
+        precision: str,
+        calibration: np.ndarray | None,
+        preprocessing: Preprocessing,
+        labels: tuple[str, ...],
+    ) -> Artifact:
+        """Write architecture.json, weights.safetensors and artifact.json; see `Runtime.export`."""
+        from safetensors.numpy import save
+
+        check_precision(self, precision)
+        del calibration  # nothing is quantised
+        if weights is None:
+            weights = random_weights(architecture, seed=0)
+        check_weights(architecture, weights)
+        input_levels(architecture, preprocessing)
+        if len(labels) != architecture.num_classes:
+            raise UsageError(f"{len(labels)} labels for {architecture.num_classes} classes")
+        contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+        write_bytes(out / _WEIGHTS, save(contiguous))
+        write_architecture(architecture, out / _ARCHITECTURE)
+        files = (_WEIGHTS, _ARCHITECTURE)
+        size_bytes, sha256 = digest_files(out, files)
+        artifact = Artifact(
+            runtime=self.name,
+            precision=precision,
+            files=files,
+            directory=str(out),
+            input_shape=(*architecture.input_shape[1:], 3),
+            preprocessing=preprocessing,
+            labels=labels,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            architecture_digest=architecture.digest,
+        )
+        write_artifact(artifact)
+        return artifact
+
+    def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
+        """Build the network; see `Runtime.load`. Sets torch's number of threads at each call."""
+        import torch
+        from safetensors.torch import load_file
+
+        from featherweight.nn.network import Network
+
+        if artifact.runtime != self.name:
+            raise UsageError(
+                f"{artifact.directory} is an artifact of {artifact.runtime!r}", allowed=self.name
+            )
+        if num_threads < 1:
+            raise UsageError(f"{num_threads} threads", allowed="1 or more")
+        digest_files(Path(artifact.directory), artifact.files)
+        weights, description = artifact.paths
+        architecture = read_architecture(description)
+        network = Network(architecture)
+        missing = network.load_state_dict(load_file(weights), strict=False).missing_keys
+        if any(not name.endswith("num_batches_tracked") for name in missing):
+            raise UsageError(f"{weights} has no {missing[0]!r}")
+        network = network.eval().to(memory_format=torch.channels_last)
+        mean_values, deviation_values = input_levels(architecture, artifact.preprocessing)
+        mean = torch.tensor(mean_values, dtype=torch.float32).reshape(1, -1, 1, 1)
+        deviation = torch.tensor(deviation_values, dtype=torch.float32).reshape(1, -1, 1, 1)
+        grey = architecture.input_shape[0] == 1
+        input_shape = artifact.input_shape
+
+        def predict(image: np.ndarray) -> np.ndarray:
+            check_image(image, input_shape)
+            threads = torch.get_num_threads()
+            torch.set_num_threads(num_threads)
+            try:
+                with torch.inference_mode():
+                    x = torch.tensor(image).permute(0, 3, 1, 2).float()  # NHWC in memory
+                    x = x.mean(1, keepdim=True) if grey else x
+                    logits: np.ndarray = network((x - mean) / deviation).numpy()
+            finally:
+                torch.set_num_threads(threads)
+            return logits
+
+        return predict
+
+
+RUNTIMES.add(TorchRuntime.name, TorchRuntime())

@@ -1,0 +1,163 @@
+"""The cache: right pixels, built once, never half written, rebuilt when damaged."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featherweight.data import cache
+from featherweight.data.cache import cached_pixels
+from featherweight.data.decode import decode_square
+from featherweight.data.images import load_images
+from featherweight.errors import DataError, FailedError, UsageError
+from featherweight.networks.preprocessing import Preprocessing
+
+
+@pytest.fixture
+def folder(tmp_path):
+    generator = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(10):
+            pixels = generator.integers(0, 256, (20, 30, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "pets" / name / f"{number}.png")
+    return tmp_path / "pets"
+
+
+def pixels_of(data, directory, *, size=16, preprocessing=None, split="train", full_check=False):
+    return cached_pixels(
+        data, split, size=size, preprocessing=preprocessing, directory=directory,
+        full_check=full_check,
+    )  # fmt: skip
+
+
+def test_row_i_is_picture_i(folder, tmp_path):
+    data = load_images(folder)
+    preprocessing = Preprocessing(interpolation="bicubic", crop_fraction=0.8)
+    for split, part in data.splits.items():
+        pixels = pixels_of(data, tmp_path / "c", split=split, preprocessing=preprocessing)
+        assert pixels.shape == (len(part), 16, 16, 3)
+        assert pixels.dtype == np.uint8
+        assert not pixels.flags.writeable
+        for row, path in zip(pixels, part.paths_or_bytes, strict=True):
+            direct = decode_square(path.read_bytes(), size=16, preprocessing=preprocessing)
+            assert (row == direct).all()
+
+
+def test_decoded_once_and_one_file_per_setting(folder, tmp_path, monkeypatch):
+    data = load_images(folder)
+    first = pixels_of(data, tmp_path / "c").copy()
+    pixels_of(data, tmp_path / "c", size=8)
+    pixels_of(data, tmp_path / "c", preprocessing=Preprocessing(crop_fraction=0.5))
+    pixels_of(data, tmp_path / "c", preprocessing=Preprocessing(mean=(0.1,) * 3))
+    assert len(list((tmp_path / "c").glob("*.npy"))) == 3
+    monkeypatch.setattr(cache, "decode_square", None)
+    assert (pixels_of(data, tmp_path / "c", full_check=True) == first).all()
+
+
+def damage(path, offset):
+    with path.open("r+b") as stream:
+        stream.seek(offset)
+        byte = stream.read(1)
+        stream.seek(offset)
+        stream.write(bytes([byte[0] ^ 255]))
+
+
+@pytest.mark.parametrize("harm", ["flip", "truncate", "seal", "no_seal", "middle"])
+def test_a_damaged_cache_is_rebuilt_with_a_warning(folder, tmp_path, harm, caplog, monkeypatch):
+    monkeypatch.setattr(cache, "EDGE_BYTES", 64)
+    data = load_images(folder)
+    first = pixels_of(data, tmp_path / "c").copy()
+    (path,) = (tmp_path / "c").glob("*.npy")
+    seal = path.with_suffix(".json")
+    if harm == "flip":
+        damage(path, path.stat().st_size - 3)
+    elif harm == "middle":
+        damage(path, path.stat().st_size // 2)
+    elif harm == "truncate":
+        os.truncate(path, path.stat().st_size - 100)
+    elif harm == "seal":
+        seal.write_text("{")
+    else:
+        seal.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert (pixels_of(data, tmp_path / "c", full_check=harm == "middle") == first).all()
+    assert ("rebuilt" in caplog.text) == (harm != "no_seal")
+    assert json.loads(seal.read_text())["size_bytes"] == path.stat().st_size
+
+
+def test_a_killed_build_leaves_nothing_that_is_believed(folder, tmp_path):
+    directory = tmp_path / "c"
+    program = (
+        "import sys, time\n"
+        "from pathlib import Path\n"
+        "from featherweight.data import cache\n"
+        "from featherweight.data.images import load_images\n"
+        "original = cache.decode_square\n"
+        "def slow(*a, **k):\n"
+        "    time.sleep(0.2)\n"
+        "    return original(*a, **k)\n"
+        "cache.decode_square = slow\n"
+        "data = load_images(sys.argv[1])\n"
+        "cache.cached_pixels(data, 'train', size=16, preprocessing=None,"
+        " directory=Path(sys.argv[2]))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program, str(folder), str(directory)])
+    try:
+        deadline = time.monotonic() + 60
+        while not list(directory.glob("*.partial")):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.02)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not list(directory.glob("*.npy"))
+    data = load_images(folder)
+    pixels = pixels_of(data, directory)
+    source = data.splits["train"].paths_or_bytes[-1]
+    assert (pixels[-1] == decode_square(source.read_bytes(), size=16)).all()
+    assert not list(directory.glob("*.partial"))
+
+
+def test_a_picture_that_changed_since_is_named(folder, tmp_path):
+    data = load_images(folder)
+    path = data.splits["train"].paths_or_bytes[3]
+    stream = BytesIO()
+    Image.new("RGB", (20, 20)).save(stream, "PNG")
+    path.write_bytes(stream.getvalue())
+    with pytest.raises(DataError, match=f"{path.parent.name}/{path.name} changed"):
+        pixels_of(data, tmp_path / "c")
+    path.unlink()
+    with pytest.raises(DataError, match="cannot read"):
+        pixels_of(data, tmp_path / "c")
+    assert not [file for file in (tmp_path / "c").iterdir() if file.suffix != ".lock"]
+
+
+def test_wrong_arguments_are_refused(folder, tmp_path):
+    data = load_images(folder)
+    with pytest.raises(UsageError, match="no split named 'dev'"):
+        pixels_of(data, tmp_path, split="dev")
+    with pytest.raises(UsageError, match="size 0"):
+        pixels_of(data, tmp_path, size=0)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FailedError, match="cannot write the picture cache"):
+        pixels_of(data, tmp_path / "file" / "c")
+
+
+def test_data_modules_do_not_import_torch():
+    program = (
+        "import sys\n"
+        "from featherweight.data import cache, check, images, metrics\n"
+        "assert not {'torch', 'sklearn'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)

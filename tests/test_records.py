@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from featherweight import records
+from featherweight.errors import FailedError, RecordError
+from featherweight.records import (
+    SCHEMA_VERSION,
+    Record,
+    parse_record,
+    read_json,
+    read_yaml,
+    to_plain,
+    write_bytes,
+    write_json,
+)
+
+
+class Inner(Record):
+    name: str
+    share: float = 0.5
+
+
+class Outer(Record):
+    items: tuple[Inner, ...] = ()
+    count: int
+
+
+PLAIN = {"items": [{"name": "a", "share": 0.25}, {"name": "b", "share": 0.5}], "count": 2}
+
+
+def test_plain_data_and_records_are_one_thing() -> None:
+    record = parse_record(Outer, PLAIN, source="f")
+    assert record == Outer(items=(Inner(name="a", share=0.25), Inner(name="b")), count=2)
+    assert to_plain(record) == PLAIN
+    assert parse_record(Outer, to_plain(record), source="f") == record
+
+
+def test_records_are_frozen_and_hashable() -> None:
+    record = Inner(name="a")
+    with pytest.raises(ValueError, match="frozen"):
+        record.name = "b"  # type: ignore[misc]
+    assert len({record, Inner(name="a"), Inner(name="b")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"items": [{"name": "a"}, {"name": 3}]}, r"f: key 'items\.1\.name'.*\(got 3\)"),
+        ({"items": [{"name": "a", "shre": 1}]}, r"key 'items\.0\.shre'"),
+        ({"items": [{}]}, r"key 'items\.0\.name'.*required"),
+        ({"items": [{"name": "a", "share": float("nan")}]}, r"key 'items\.0\.share'.*finite"),
+        ({"count": "two"}, "key 'count'"),
+        ({"size": 1}, "key 'size'"),
+    ],
+)
+def test_errors_name_the_key_path(change: dict[str, object], message: str) -> None:
+    with pytest.raises(RecordError, match=message) as caught:
+        parse_record(Outer, {**PLAIN, **change}, source="f")
+    assert caught.value.exit_code == 2
+
+
+def test_what_is_no_mapping_is_refused() -> None:
+    with pytest.raises(RecordError, match="f: key 'top level'"):
+        parse_record(Outer, [1], source="f")
+
+
+def test_schema_version(tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    write_json(file, parse_record(Outer, PLAIN, source="f"))
+    plain = json.loads(file.read_text())
+    assert plain["schema_version"] == SCHEMA_VERSION
+    assert to_plain(parse_record(Outer, read_json(file), source=str(file))) == PLAIN
+    for version in (SCHEMA_VERSION + 1, "1", None):
+        with pytest.raises(RecordError, match="schema_version"):
+            parse_record(Outer, {**plain, "schema_version": version}, source="f")
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"a": ')
+    (tmp_path / "a.yaml").write_text("a: [")
+    (tmp_path / "b.json").write_bytes(b"\xff\xfe")
+    for name in ("a.json", "b.json", "absent.json"):
+        with pytest.raises(RecordError, match=name):
+            read_json(tmp_path / name)
+    for name in ("a.yaml", "absent.yaml"):
+        with pytest.raises(RecordError, match=name):
+            read_yaml(tmp_path / name)
+
+
+def test_nothing_in_a_yaml_file_is_executed(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(RecordError, match="could not determine a constructor"):
+        read_yaml(tmp_path / "a.yaml")
+
+
+def test_a_file_is_whole_or_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "deep" / "r.json"
+    write_bytes(file, b"before")
+    assert file.stat().st_mode & 0o777 == 0o644
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(records.os, "fsync", full)
+    with pytest.raises(FailedError, match=r"r\.json: No space left"):
+        write_bytes(file, b"after")
+    monkeypatch.undo()
+    assert file.read_bytes() == b"before"
+    assert [path.name for path in file.parent.iterdir()] == ["r.json"]
+    write_bytes(file, b"after")
+    assert file.read_bytes() == b"after"
+
+
+def test_numbers_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "r.json", {"loss": float("nan")})
+    assert not (tmp_path / "r.json").exists()

@@ -1,0 +1,321 @@
+"""The training loop: it learns, resumes bit for bit, keeps its time and says what went wrong."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from featherweight.data.augmentation import Augmentation
+from featherweight.errors import DataError, FailedError, RunDirectoryError, UsageError
+from featherweight.journal import Journal
+from featherweight.nn.network import build_network
+from featherweight.training import classify as classify_module
+from featherweight.training import session as session_module
+from featherweight.training import step as step_module
+from featherweight.training.checkpoint import CHECKPOINT
+from featherweight.training.classify import evaluate_network, train_classifier
+from featherweight.training.compute import Compute
+from featherweight.training.evaluate import TrainingImages
+from featherweight.training.recipe import Recipe
+from featherweight.training.session import JOURNAL
+from featherweight.training.speed import SpeedChoice
+
+SHIFT = Augmentation(translate_px=1)
+BASE = Recipe(epochs=2, batch_size=64, learning_rate=0.1, augmentation=SHIFT, seed=3)
+
+
+@pytest.fixture
+def part(digits):
+    """A part of the digits with a rest that no batch of 64 takes."""
+    train, val = digits
+    return (
+        TrainingImages(train.pixels[:321], train.labels[:321]),
+        TrainingImages(val.pixels[:100], val.labels[:100]),
+    )
+
+
+@pytest.fixture
+def run(tiny_architecture, gray, part, tmp_path):
+    def train(recipe=BASE, *, directory="run", data=part, network=None, **more):
+        return train_classifier(
+            network or build_network(tiny_architecture, seed=1),
+            train=data[0],
+            val=data[1],
+            recipe=recipe,
+            preprocessing=gray,
+            directory=tmp_path / directory,
+            device="cpu",
+            **more,
+        )
+
+    return train
+
+
+@pytest.fixture
+def real_choice():
+    """`choose_compute` itself, for the tests that want it timed."""
+    return session_module.choose_compute
+
+
+@pytest.fixture(autouse=True)
+def fixed_compute(monkeypatch, real_choice):
+    """Bit-equality holds within one form of computing; timing it would also take time."""
+
+    def fix(memory_format):
+        compute = Compute(torch.device("cpu"), memory_format=memory_format)
+        monkeypatch.setattr(
+            session_module, "choose_compute", lambda *_, **__: SpeedChoice(compute, {})
+        )
+
+    fix("contiguous")
+    return fix
+
+
+def _equal(first, second):
+    a, b = first.state_dict(), second.state_dict()
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_it_learns_digits(tiny_architecture, gray, digits, tmp_path):
+    train, val = digits
+    epochs = []
+    result = train_classifier(
+        build_network(tiny_architecture, seed=0),
+        train=train,
+        val=val,
+        recipe=Recipe(epochs=8, batch_size=32, learning_rate=0.2, augmentation=SHIFT, seed=0),
+        preprocessing=gray,
+        directory=tmp_path,
+        device="cpu",
+        progress=epochs.append,
+    )
+    answer = evaluate_network(result.network, images=val, preprocessing=gray, device="cpu")
+    assert answer.accuracy > 0.95
+    assert answer.accuracy == result.best.val_accuracy
+    assert answer.loss == pytest.approx(result.best.val_loss, rel=1e-5)
+    assert answer.losses.shape == answer.predictions.shape == (400,)
+    assert answer.top5 >= answer.accuracy
+    assert tuple(epochs) == result.history
+    assert result.best.val_loss == min(record.val_loss for record in result.history)
+    assert result.history[-1].images_seen == 8 * (len(train) // 32) * 32
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_resume_is_bit_equal(run, fixed_compute, monkeypatch, optimizer, memory_format):
+    fixed_compute(memory_format)
+    recipe = BASE.model_copy(update={"optimizer": optimizer, "epochs": 3, "learning_rate": 0.01})
+    straight = run(recipe, directory="straight")
+
+    class Stop(Exception):
+        pass
+
+    def stop_after_first(record):
+        raise Stop
+
+    for _ in range(2):  # two interruptions
+        with pytest.raises(Stop):
+            run(recipe, directory="torn", progress=stop_after_first)
+    torch.rand(7)  # the state of torch's own generator must not matter
+    resumed = run(recipe, directory="torn")
+    assert _equal(straight.network, resumed.network)
+    for a, b in zip(straight.history, resumed.history, strict=True):
+        assert (a.train_loss, a.val_loss, a.images_seen) == (
+            b.train_loss,
+            b.val_loss,
+            b.images_seen,
+        )
+
+
+def test_a_finished_training_is_not_repeated(run, tmp_path):
+    first = run()
+    before = (tmp_path / "run" / CHECKPOINT).read_bytes()
+    again = run(progress=lambda record: pytest.fail("trained again"))
+    assert _equal(first.network, again.network)
+    assert first.history == again.history
+    assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
+
+
+def test_best_epoch_survives_a_resume(run, monkeypatch):
+    """The best weights are not the newest: the checkpoint must hold both."""
+    real = step_module.Learner.step
+
+    def spoiled(self, pixels, labels, **more):
+        loss = real(self, pixels, labels, **more)
+        if self.average.num_updates > 10:  # from the third epoch on
+            with torch.no_grad():
+                self.average.network.get_submodule("classifier").weight.mul_(-1.5)
+        return loss
+
+    monkeypatch.setattr(step_module.Learner, "step", spoiled)
+    recipe = BASE.model_copy(update={"epochs": 4})
+    straight = run(recipe, directory="straight")
+    assert straight.best.epoch == 2
+
+    def interrupt(record):
+        if record.epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, directory="torn", progress=interrupt)
+    assert _equal(run(recipe, directory="torn").network, straight.network)
+
+
+def test_an_interrupt_within_an_epoch_leaves_the_last_one(run, monkeypatch):
+    real = step_module.Learner.step
+
+    def interrupted(self, *values, **more):
+        if self.average.num_updates == 7:  # 5 steps are an epoch
+            raise KeyboardInterrupt
+        return real(self, *values, **more)
+
+    monkeypatch.setattr(step_module.Learner, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    monkeypatch.undo()
+    seen = []
+    result = run(progress=seen.append)
+    assert [record.epoch for record in seen] == [2]
+    assert [record.epoch for record in result.history] == [1, 2]
+
+
+def test_caller_and_torch_stay_as_they_were(run, tiny_architecture):
+    network = build_network(tiny_architecture, seed=1)
+    reference = build_network(tiny_architecture, seed=1)
+    generator, threads = torch.get_rng_state(), torch.get_num_threads()
+    result = run(network=network)
+    assert _equal(network, reference)
+    assert network.training
+    assert torch.equal(torch.get_rng_state(), generator)
+    assert torch.get_num_threads() == threads
+    assert not _equal(result.network, reference)
+
+
+def test_the_journal_tells_the_story(run, tmp_path, monkeypatch, real_choice):
+    monkeypatch.setattr(session_module, "choose_compute", real_choice)
+    result = run()
+    lines = Journal(tmp_path / "run" / JOURNAL).read()
+    assert [line["event"] for line in lines] == ["start", "speed", "plan", "epoch", "epoch", "end"]
+    speed = lines[1]
+    assert len(speed["images_per_s"]) == 4
+    assert speed["images_per_s"]["contiguous/fp32"] > 0
+    fastest = max(speed["images_per_s"].items(), key=lambda item: item[1] or 0)
+    chosen = f"{speed['memory_format']}/{speed['dtype']}"
+    assert speed["images_per_s"][chosen] >= 0.96 * fastest[1]
+    assert [line["val_loss"] for line in lines[3:5]] == [r.val_loss for r in result.history]
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(run):
+    wild = BASE.model_copy(update={"learning_rate": 1e30})
+    with pytest.raises(FailedError, match=r"epoch 1, step \d+, at learning rate 1e\+30") as caught:
+        run(wild)
+    assert "learning rate" in caught.value.hint
+
+
+def test_time_is_kept_and_used(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(classify_module, "_TICK_S", 0.05)
+    start = time.perf_counter()
+    ticks = []
+    result = run(Recipe(time_s=3.0, batch_size=64, learning_rate=0.05), tick=ticks.append)
+    wall_s = time.perf_counter() - start
+    assert 1.0 < wall_s < 4.0
+    assert result.seconds == pytest.approx(wall_s, abs=0.5)
+    plan = next(
+        line for line in Journal(tmp_path / "run" / JOURNAL).read() if line["event"] == "plan"
+    )
+    assert plan["total_steps"] > 10
+    if result.stopped == "finished":  # on a machine that did not slow down meanwhile
+        assert result.history[-1].images_seen == plan["total_steps"] * 64
+        assert result.history[-1].learning_rate < 0.01
+    assert [tick.step for tick in ticks] == sorted(tick.step for tick in ticks)
+    assert 0 < ticks[0].seconds_left < 30
+    assert ticks[0].images_per_s > 0
+
+
+def test_the_deadline_stops_a_training_that_is_slower_than_planned(run, monkeypatch):
+    real = session_module.plan_time
+
+    def too_long(*values, **more):
+        return real(*values, **more).model_copy(update={"total_steps": 1_000_000})
+
+    monkeypatch.setattr(session_module, "plan_time", too_long)
+    start = time.perf_counter()
+    result = run(Recipe(time_s=2.0, batch_size=64, learning_rate=0.05))
+    assert result.stopped == "deadline"
+    assert time.perf_counter() - start < 3.0
+    assert result.best in result.history
+
+
+def test_frozen_epochs_change_only_the_classifier(run, tiny_architecture):
+    result = run(BASE.model_copy(update={"freeze_epochs": 2, "ema_decay": 0.0}))
+    before = build_network(tiny_architecture, seed=1).state_dict()
+    for name, tensor in result.network.state_dict().items():
+        changed = not torch.equal(tensor, before[name])
+        assert changed == name.startswith("classifier."), name
+
+
+def test_low_resolution_then_full(run):
+    result = run(
+        BASE.model_copy(update={"epochs": 2, "low_resolution": 8, "low_resolution_share": 0.5})
+    )
+    assert [record.resolution for record in result.history] == [8, 16]
+
+
+def test_a_student_follows_its_teacher_and_not_the_labels(
+    run, tiny_architecture, gray, digits, tmp_path
+):
+    """Labels are wrong on purpose; the teacher, at another resolution, knows better."""
+    train, val = digits
+    quick = {"epochs": 5, "batch_size": 32, "learning_rate": 0.2}
+    teacher = run(BASE.model_copy(update=quick), directory="teacher", data=digits).network
+    small = tiny_architecture.at_resolution(8)
+    shrunk = TrainingImages(train.pixels[:, ::2, ::2], (train.labels + 1) % 10)
+    held = TrainingImages(val.pixels[:, ::2, ::2], val.labels)
+    result = run(
+        BASE.model_copy(
+            update={**quick, "distillation_weight": 1.0, "augmentation": Augmentation()}
+        ),
+        directory="student",
+        network=build_network(small, seed=0),
+        data=(shrunk, held),
+        teacher=teacher,
+    )
+    assert result.best.val_accuracy > 0.8
+
+
+@pytest.mark.parametrize("images", [2, 63, 65])
+def test_awkward_numbers_of_images(run, part, images):
+    train, val = part
+    few = TrainingImages(train.pixels[:images], train.labels[:images])
+    result = run(data=(few, val), directory=str(images))
+    assert result.history[-1].images_seen == 2 * min(images, 64)
+
+
+def test_wrong_input_is_named(run, part, tiny_architecture):
+    train, val = part
+    with pytest.raises(DataError, match="one training picture"):
+        run(data=(TrainingImages(train.pixels[:1], train.labels[:1]), val))
+    with pytest.raises(DataError, match="labels from 0 to 10"):
+        run(data=(TrainingImages(train.pixels, train.labels + train.labels // 9), val))
+    with pytest.raises(DataError, match="3 channels"):
+        run(data=(TrainingImages(train.pixels.repeat(3, axis=3), train.labels), val))
+    with pytest.raises(DataError, match="8 x 8 pixels"):
+        run(data=(train, TrainingImages(val.pixels[:, ::2, ::2], val.labels)))
+    with pytest.raises(DataError, match="float32"):
+        TrainingImages(train.pixels.astype(np.float32), train.labels)
+    with pytest.raises(UsageError, match="without a teacher"):
+        run(BASE.model_copy(update={"distillation_weight": 0.5}))
+    with pytest.raises(UsageError, match="device 'tpu'"):
+        evaluate_network(
+            build_network(tiny_architecture, seed=0),
+            images=val, preprocessing=None, device="tpu",
+        )  # fmt: skip
+
+
+def test_another_recipe_does_not_continue_a_training(run):
+    run()
+    with pytest.raises(RunDirectoryError, match="another training"):
+        run(BASE.model_copy(update={"learning_rate": 0.01}))

@@ -1,0 +1,97 @@
+"""Plans: lengths that fit the time, and what each step does."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from pydantic import ValidationError
+
+from featherweight.training.recipe import Recipe, default_recipe
+from featherweight.training.schedule import plan_epochs, plan_time
+
+
+def test_exactly_one_length():
+    for wrong in ({}, {"epochs": 1, "time_s": 1.0}):
+        with pytest.raises(ValidationError, match="exactly one"):
+            Recipe(**wrong)
+
+
+@pytest.mark.parametrize("images", [20, 300, 3_000, 50_000])
+@pytest.mark.parametrize("resolution", [16, 32, 128, 224])
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_default_recipes_give_plans(pretrained, resolution, images):
+    recipe = default_recipe(pretrained=pretrained, resolution=resolution, images=images)
+    plan = plan_epochs(recipe, images=images, resolution=resolution)
+    assert recipe.epochs is not None
+    assert plan.total_steps == plan.epochs * plan.steps_per_epoch
+    assert plan.batch_size <= images
+    assert plan.resolution_at(plan.total_steps - 1) == resolution
+
+
+def test_learning_rate_rises_then_falls_to_zero():
+    recipe = Recipe(epochs=10, batch_size=10, warm_up_share=0.2)
+    plan = plan_epochs(recipe, images=100, resolution=8)
+    scales = [plan.learning_rate_scale(step) for step in range(plan.total_steps)]
+    peak = scales.index(max(scales))
+    assert peak == plan.warm_up_steps == 20
+    assert scales[peak] == 1.0
+    assert scales[:20] == pytest.approx([(step + 1) / 21 for step in range(20)])
+    assert all(a > b for a, b in zip(scales[peak:], scales[peak + 1 :], strict=False))
+    assert scales[60] == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.5)))
+    assert 0 < scales[-1] < 0.01
+
+
+def test_frozen_steps_come_first_and_the_schedule_starts_after_them():
+    recipe = Recipe(epochs=3, batch_size=10, freeze_epochs=1, warm_up_share=0.1)
+    plan = plan_epochs(recipe, images=100, resolution=8)
+    assert [plan.frozen_at(step) for step in (0, 9, 10, 29)] == [True, True, False, False]
+    assert plan.learning_rate_scale(5) == 1.0
+    assert plan.learning_rate_scale(10) == pytest.approx(1 / 3)
+    head_only = plan_epochs(
+        Recipe(epochs=2, batch_size=10, freeze_epochs=2), images=100, resolution=8
+    )
+    assert head_only.frozen_at(19)
+    assert head_only.learning_rate_scale(19) < 0.01
+
+
+def test_low_resolution_comes_first():
+    recipe = Recipe(epochs=2, batch_size=10, low_resolution=8, low_resolution_share=0.5)
+    plan = plan_epochs(recipe, images=100, resolution=16)
+    assert [plan.resolution_at(step) for step in (0, 9, 10, 19)] == [8, 8, 16, 16]
+
+
+@pytest.mark.parametrize("available_s", [0.05, 1.0, 7.3, 100.0])
+def test_a_timed_plan_fills_its_time_and_no_more(available_s):
+    recipe = Recipe(
+        time_s=1.0, batch_size=10, freeze_epochs=1, low_resolution=8, low_resolution_share=0.3
+    )
+
+    def step_s(frozen, resolution):
+        return 0.01 * (0.5 if frozen else 1.0) * (resolution / 16) ** 2
+
+    plan = plan_time(
+        recipe, images=205, resolution=16, available_s=available_s, step_s=step_s, epoch_end_s=0.1
+    )
+
+    def duration_s(steps):
+        one = plan.model_copy(
+            update={
+                "total_steps": steps,
+                "low_steps": int(0.3 * steps),
+                "frozen_steps": min(20, steps // 3),
+            }
+        )
+        return one.epochs * 0.1 + sum(
+            step_s(one.frozen_at(step), one.resolution_at(step)) for step in range(steps)
+        )
+
+    assert plan.epoch_end_s == 0.1
+    if plan.total_steps > 1:
+        assert duration_s(plan.total_steps) <= available_s + 1e-9
+    assert duration_s(plan.total_steps + 1) > available_s
+
+
+def test_fewer_images_than_a_batch_are_one_batch():
+    plan = plan_epochs(Recipe(epochs=2, batch_size=64), images=10, resolution=8)
+    assert (plan.batch_size, plan.steps_per_epoch, plan.total_steps) == (10, 1, 2)
