@@ -23,9 +23,7 @@ def make_pictures(folder: Path, *, count: int = 6, seed: int = 0) -> None:
         Image.fromarray(pixels).save(folder / f"{k}.png")
 
 
-def fails(
-    capsys: pytest.CaptureFixture[str], arguments: list[str], *, code: int, says: str
-) -> str:
+def fails(capsys: pytest.CaptureFixture[str], arguments: list[str], *, code: int, says: str) -> str:
     assert run(arguments) == code
     captured = capsys.readouterr()
     lines = [line for line in captured.err.splitlines() if line.startswith("error:")]

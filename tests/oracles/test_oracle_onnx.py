@@ -56,6 +56,7 @@ GREY = IMAGENET.model_copy(update={"mean": (0.45,), "std": (0.23,)})
 IMAGENET_OF = {a.name: GREY if a.input_shape[0] == 1 else IMAGENET for a in ARCHITECTURES}
 
 
+@pytest.mark.slow
 def test_float_input_equals_torch_export() -> None:
     architecture = ARCHITECTURES[1]
     network = trained_like(architecture)

@@ -34,7 +34,7 @@ def loss_lines() -> list[EpochLine]:
             network="a", phase=phase, epoch=k, images_seen=100 * k, train_loss=1.0, val_loss=1.1,
             val_accuracy=0.5,
         )
-        for phase in ("race", "train")
+        for phase in ("race-1", "train")
         for k in (1, 2)
     ]  # fmt: skip
 
@@ -107,12 +107,25 @@ def test_training_chart_is_per_network_and_phase() -> None:
     chart = training_chart(loss_lines(), quantity="loss")
     assert chart is not None
     assert [trace["name"] for trace in chart["data"]] == [
-        "a (race)", "a (race), training", "a (train)", "a (train), training",
+        "a (race-1)", "a (race-1), training", "a (train)", "a (train), training",
     ]  # fmt: skip
     assert chart["data"][2]["x"] == [100, 200]
+    assert chart["data"][0]["line"]["width"] < chart["data"][2]["line"]["width"]
 
 
 def test_nothing_to_draw_is_no_chart() -> None:
     assert latency_chart((), budget_ms=3.0, median_ms=None, interval_ms=None) is None
     assert accuracy_latency_chart((), curve=(), budget_ms=3.0) is None
     assert training_chart([EpochLine(network="a")], quantity="accuracy") is None
+
+
+def test_line_joins_only_what_nothing_faster_equals() -> None:
+    point = example_summary().curve[0]
+    curve = [
+        point.model_copy(update={"latency_ms": latency, "val_accuracy": accuracy})
+        for latency, accuracy in ((3.0, 0.9), (1.0, 0.7), (2.0, 0.6), (2.5, 0.8))
+    ]
+    chart = accuracy_latency_chart(example_candidates(), curve=curve, budget_ms=3.0)
+    assert chart is not None
+    (line,) = [trace for trace in chart["data"] if trace["mode"] == "lines"]
+    assert line["x"] == [1.0, 2.5, 3.0]

@@ -85,8 +85,8 @@ def test_met_run_tells_its_evidence(run: Path) -> None:
     assert "Not available" not in page.text
 
 
-def test_balanced_accuracy_only_beside_uneven_classes(run: Path) -> None:
-    write_json(run / "splits.json", {"train": {"a": 90, "b": 90}, "test": {"a": 10, "b": 10}})
+def test_balanced_accuracy_only_where_it_is_given(run: Path) -> None:
+    write_json(run / "summary.json", example_summary(balanced_accuracy=None))
     assert "balanced accuracy" not in Page(write_report(run)).text
 
 

@@ -64,16 +64,23 @@ def test_different_means_of_the_channels_cost_little() -> None:
     assert np.sqrt(np.mean((run(model, images) - expected) ** 2)) / expected.std() < 0.05
 
 
-def test_limited_pairs_never_saturate() -> None:
+WORST = network_of(
+    "saturating",
+    block("conv", 32, activation="relu"),
+    block("conv", 32, activation="relu"),
+    block("inverted_residual", 32, hidden_channels=64, activation="relu6"),
+)
+
+
+@pytest.mark.parametrize("architecture", [WORST, *ARCHITECTURES], ids=lambda a: a.name)
+def test_limited_pairs_never_saturate(architecture) -> None:
     """White pictures and positive weights: the worst case of 16-bit sums."""
-    architecture = network_of(
-        "saturating", block("conv", 32, activation="relu"), block("conv", 32, activation="relu")
-    )
     network = trained_like(architecture)
     for name, parameter in network.named_parameters():
         if name.endswith("conv.weight"):
             parameter.data = parameter.data.abs()
-    images = np.concatenate([np.full((2, 33, 31, 3), 255, np.uint8), pictures(architecture, 4)])
+    images = pictures(architecture, 6)
+    images[:2] = 255
     limited = quantised(architecture, network, images)
     assert np.array_equal(run(limited, images), run(limited, images, exact=True))
 

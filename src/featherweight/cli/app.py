@@ -25,7 +25,7 @@ from featherweight.cli.report import report
 from featherweight.cli.train import evaluate, predict, train
 from featherweight.errors import FailedError, FeatherweightError
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "run"]
 
 app = typer.Typer(
     no_args_is_help=True,

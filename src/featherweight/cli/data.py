@@ -7,7 +7,7 @@ import typer
 from featherweight.cli import output
 from featherweight.cli.options import As_json, Data, Seed
 
-__all__ = ["data_app"]
+__all__ = ["check", "data_app"]
 
 data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.", rich_markup_mode=None)
 

@@ -11,7 +11,7 @@ from featherweight.errors import UsageError
 from featherweight.fitting.look import Look
 from featherweight.fitting.settings import FitSettings
 from featherweight.networks.preprocessing import Preprocessing
-from featherweight.networks.pretrained import PRETRAINED
+from featherweight.networks.pretrained import PRETRAINED, read_pretrained
 from featherweight.networks.resolve import create_architecture, resolve_architecture
 from featherweight.zoo.model import MODELS
 
@@ -45,8 +45,9 @@ class Family:
 
     def label(self, value: float) -> str:
         """Return the network's text form at one knob value."""
-        shown = f"{value:g}"
-        return f"{self.name}{',' if ':' in self.name else ':'}{self.knob}={shown}"
+        if f"{self.knob}=" in self.name:
+            return self.name
+        return f"{self.name}{',' if ':' in self.name else ':'}{self.knob}={value:g}"
 
 
 def families(look: Look, settings: FitSettings) -> tuple[Family, ...]:
@@ -109,30 +110,34 @@ def _by_resolution(name: str, look: Look, *, source: str | None) -> Family:
 
 def _asked(model: str, look: Look, settings: FitSettings) -> Family:
     """The one family the user named; settings written out are kept fixed."""
+    start = resolve_architecture(model).changed(num_classes=look.classes)
     name, _, given = model.partition(":")
-    start = resolve_architecture(model)  # refuses unknown names and settings
     keys = {pair.partition("=")[0] for pair in given.split(",") if pair}
     source = None if settings.pretrained == "none" else settings.pretrained
-    if source == "auto" and (look.small or name not in look.weights):
+    if source == "auto" and name not in look.weights:
         source = None
-    if "resolution" in keys or (look.small and "width" in keys):
-        fixed = start.at_resolution(start.resolution if "resolution" in keys else look.resolution)
-        fixed = fixed.changed(num_classes=look.classes)
-        value = float(fixed.resolution)
-        return Family(name, "resolution", (value,), lambda _: fixed, source, _prepare(name, source))
-    if look.small:
+    if look.small and not keys & {"width", "resolution"}:
         return _by_width(name, look)
-    family = _by_resolution(name, look, source=source)
-    if "width" in keys:
+    preprocessing = _prepare(start, source, seed=settings.seed)
+    if look.small and "resolution" not in keys:
+        separator = "," if given else ":"
+        start = resolve_architecture(f"{model}{separator}resolution={look.resolution}")
+        start = start.changed(num_classes=look.classes)
+    fixed = look.small or "resolution" in keys
 
-        def build(resolution: float) -> Architecture:
-            return start.at_resolution(int(resolution)).changed(num_classes=look.classes)
+    def build(resolution: float) -> Architecture:
+        return start if fixed else start.at_resolution(int(resolution))
 
-        return Family(model, "resolution", family.values, build, source, family.preprocessing)
-    return family
+    largest = max(64, min(look.resolution, start.resolution + 64))
+    values = (start.resolution,) if fixed else tuple(range(64, largest + 1, 8))
+    return Family(
+        model, "resolution", tuple(float(v) for v in values), build, source, preprocessing
+    )
 
 
-def _prepare(name: str, source: str | None) -> Preprocessing:
-    if source is not None and name in PRETRAINED:
-        return PRETRAINED[name].preprocessing.model_copy(update={"crop_fraction": 1.0})
-    return _SCRATCH_PREPROCESSING
+def _prepare(start: Architecture, source: str | None, *, seed: int) -> Preprocessing:
+    """Return the normalisation the weights expect; the whole picture enters."""
+    if source is None:
+        return _SCRATCH_PREPROCESSING
+    found = read_pretrained(start, source=source, seed=seed).preprocessing
+    return found.model_copy(update={"crop_fraction": 1.0})

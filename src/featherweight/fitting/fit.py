@@ -16,7 +16,7 @@ from featherweight.fitting.families import Family, families
 from featherweight.fitting.halving import Ranked, run_race, train_stage
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import Look, look
-from featherweight.fitting.prove import Proof, prove
+from featherweight.fitting.prove import prove
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings, TimePlan
 from featherweight.fitting.shop import Shopper, shop
@@ -268,31 +268,30 @@ def _prove(
     found: Look,
 ) -> FitSummary:
     started = clock.monotonic()
-    entry = trained.entry
-    network = trainer.load(entry, trained.phase).network
-    proof: Proof = prove(
-        entry,
-        network,
+    others = sorted((r for r in raced if r.entry != trained.entry), key=lambda r: r.val_loss)
+    shipped, proof = prove(
+        trained,
+        others,
         trainer=trainer,
         budget_ms=settings.latency_ms,
         record=lambda measurement: ledger.note_measurements([measurement], purpose="prove"),
     )
     ledger.note_verification(proof.verification)
-    ledger.note_winner(trained, proof)
+    ledger.note_winner(shipped, proof)
     save_network(
         proof.network,
         run.path,
-        preprocessing=entry.family.preprocessing,
+        preprocessing=shipped.entry.family.preprocessing,
         classes=trainer.store.data.classes,
     )
     run.finish_stage(
         "prove",
-        inputs={"candidate": entry.key},
+        inputs={"candidate": shipped.entry.key},
         outputs={"met": proof.met},
         files=list(proof.artifact.paths),
         seconds=clock.monotonic() - started,
     )
-    summary = ledger.summary(trained, raced, proof, settings=settings, uneven=found.uneven)
+    summary = ledger.summary(shipped, raced, proof, settings=settings, uneven=found.uneven)
     run.finish(summary.model_dump(mode="json"))
     write_report(run.path)
     return summary

@@ -117,7 +117,9 @@ class Ledger:
             balanced_accuracy=proof.balanced if uneven >= _UNEVEN else None,
             curve=self._curve(trained, raced, proof),
             artifact=str(proof.artifact.paths[0].parent.relative_to(self._run.path)),
-            bundle=str(proof.bundle.relative_to(self._run.path)),
+            bundle=(
+                None if proof.bundle is None else str(proof.bundle.relative_to(self._run.path))
+            ),
             report="report.html",
             run_directory=str(self._run.path),
             network=trained.entry.candidate.name,
@@ -148,7 +150,7 @@ class Ledger:
         self._candidates.append(to_plain(candidate))
 
     def _epochs(self, trained: Ranked) -> list[dict[str, Any]]:
-        name = trained.entry.candidate.name
+        name = trained.entry.title
         lines = Journal(self._run.path / "train.jsonl").read()
         return [
             line for line in lines if line["phase"] == trained.phase and line["network"] == name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from featherweight.data.metrics import balanced_accuracy
 from featherweight.exporting.bundle import write_bundle
 from featherweight.exporting.verification import Verification
 from featherweight.exporting.verify import verify_artifact
+from featherweight.fitting.halving import Ranked
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.workshop import export_weights
 from featherweight.measuring.latency import measure_artifacts
@@ -42,7 +43,7 @@ class Proof:
         verification: parity and accuracy of the file on the test split.
         network_accuracy: of the PyTorch network on the same pictures.
         balanced: balanced accuracy of the network on the test split.
-        bundle: folder to copy to the device.
+        bundle: folder to copy to the device; `None` = the runtime has none.
         met: the upper end of the interval of the median is within the budget.
     """
 
@@ -52,31 +53,66 @@ class Proof:
     verification: Verification
     network_accuracy: float
     balanced: float
-    bundle: Path
+    bundle: Path | None
     met: bool
 
 
+@dataclass(frozen=True)
+class _Try:
+    """One file that was measured."""
+
+    ranked: Ranked
+    network: Network
+    artifact: Artifact
+    measurement: Measurement
+
+
 def prove(
-    entry: Entry,
-    network: Network,
+    trained: Ranked,
+    alternatives: Sequence[Ranked],
     *,
     trainer: Trainer,
     budget_ms: float,
     record: Callable[[Measurement], None],
-) -> Proof:
-    """Prove the trained network's file; over budget, try the next smaller resolutions.
+) -> tuple[Ranked, Proof]:
+    """Prove the trained network's file; over budget, fall back to what is faster.
 
-    A network on photographs runs at a smaller resolution with the same weights, so a file that
-    turned out too slow is replaced by a slightly smaller one, never reported as it is while a
-    feasible one exists. The test split is read once, for the file that ships.
+    First the next smaller resolutions of the same weights (a network on photographs runs at any
+    size), then the other networks of the race, best first: never `not met` while a trained
+    network fits. The test split is read once, for the file that ships.
+
+    Returns:
+        what ships, and its proof.
     """
+    first: _Try | None = None
+    for ranked in (trained, *alternatives):
+        for found in _tries(ranked, trainer=trainer, record=record, budget_ms=budget_ms):
+            first = first or found
+            if found.measurement.interval_ms[1] <= budget_ms:
+                return found.ranked, _verify(found, trainer=trainer, met=True)
+    assert first is not None
+    again = _export(first.ranked.entry, first.network, trainer=trainer)  # later tries overwrote it
+    kept = _Try(first.ranked, first.network, again, first.measurement)
+    return first.ranked, _verify(kept, trainer=trainer, met=False)
+
+
+def _tries(
+    ranked: Ranked,
+    *,
+    trainer: Trainer,
+    budget_ms: float,
+    record: Callable[[Measurement], None],
+) -> Iterator[_Try]:
+    """Measure a trained network's file, then at smaller resolutions, each in a fresh process."""
+    entry = ranked.entry
+    network = trainer.load(entry, ranked.phase).network
     resolutions = [entry.candidate.resolution]
-    if entry.family.knob == "resolution":
-        lower = entry.candidate.resolution - _STEP * np.arange(1, _SMALLER_TRIED + 1)
-        resolutions += [int(value) for value in lower if value >= 64]
-    artifact, measurement = None, None
+    if len(entry.family.values) > 1 and entry.family.knob == "resolution":
+        lower = [entry.candidate.resolution - _STEP * k for k in range(1, _SMALLER_TRIED + 1)]
+        resolutions += [value for value in lower if value >= entry.family.values[0]]
     for resolution in resolutions:
-        artifact = _export(entry, network, resolution=resolution, trainer=trainer)
+        sized = _resized(network, resolution)
+        artifact = _export(entry, sized, trainer=trainer)
         measurement = _measure(artifact, entry, trainer=trainer)
         record(measurement)
         logger.info(
@@ -84,29 +120,20 @@ def prove(
             entry.candidate.name, entry.candidate.precision, resolution,
             measurement.median_ms, *measurement.interval_ms, budget_ms,
         )  # fmt: skip
-        if measurement.interval_ms[1] <= budget_ms:
-            break
-    assert artifact is not None
-    assert measurement is not None
-    return _verify(
-        artifact, measurement, entry, network, trainer=trainer,
-        met=measurement.interval_ms[1] <= budget_ms,
-    )  # fmt: skip
+        yield _Try(ranked, sized, artifact, measurement)
 
 
-def _export(entry: Entry, network: Network, *, resolution: int, trainer: Trainer) -> Artifact:
+def _export(entry: Entry, network: Network, *, trainer: Trainer) -> Artifact:
     preprocessing = entry.family.preprocessing
     precision = entry.candidate.precision
-    sized = (
-        network if resolution == network.architecture.resolution else _resized(network, resolution)
-    )
+    calibration = None
+    if precision == "int8":
+        calibration = trainer.calibration(network.architecture.resolution, preprocessing)
     return export_weights(
-        sized,
+        network,
         platform=trainer.platform.with_precision(precision),
         out=trainer.folder / "artifacts" / f"{trainer.platform.runtime}-{precision}",
-        calibration=(
-            trainer.calibration(resolution, preprocessing) if precision == "int8" else None
-        ),
+        calibration=calibration,
         preprocessing=preprocessing,
         labels=trainer.store.data.classes,
     )
@@ -131,34 +158,28 @@ def _measure(artifact: Artifact, entry: Entry, *, trainer: Trainer) -> Measureme
     return measurement
 
 
-def _verify(
-    artifact: Artifact,
-    measurement: Measurement,
-    entry: Entry,
-    network: Network,
-    *,
-    trainer: Trainer,
-    met: bool,
-) -> Proof:
-    resolution = artifact.input_shape[0]
-    sized = _resized(network, resolution)
-    preprocessing = entry.family.preprocessing
+def _verify(shipped: _Try, *, trainer: Trainer, met: bool) -> Proof:
+    artifact, network = shipped.artifact, shipped.network
+    resolution, preprocessing = artifact.input_shape[0], artifact.preprocessing
     test = trainer.store.held_out("test", resolution, preprocessing)
     verification = verify_artifact(
-        artifact, sized, images=test.pixels, labels=test.labels, split="test", num_threads=2
+        artifact, network, images=test.pixels, labels=test.labels, split="test", num_threads=2
     )
     evaluated = evaluate_network(
-        sized, images=test, preprocessing=preprocessing, device=trainer.device
+        network, images=test, preprocessing=preprocessing, device=trainer.device
     )
     run = RUNTIMES[artifact.runtime].load(artifact, num_threads=1)
-    sample = np.ascontiguousarray(
-        trainer.store.held_out("val", resolution, preprocessing).pixels[:1]
-    )
-    bundle = write_bundle(artifact, trainer.folder / "bundle", sample=sample, expected=run(sample))
+    val = trainer.store.held_out("val", resolution, preprocessing)
+    sample = np.ascontiguousarray(val.pixels[:1])
+    bundle = None
+    if artifact.runtime == "onnxruntime":
+        bundle = write_bundle(
+            artifact, trainer.folder / "bundle", sample=sample, expected=run(sample)
+        )
     return Proof(
         artifact=artifact,
-        network=sized,
-        measurement=measurement,
+        network=network,
+        measurement=shipped.measurement,
         verification=verification,
         network_accuracy=evaluated.accuracy,
         balanced=balanced_accuracy(

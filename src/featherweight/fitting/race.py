@@ -55,6 +55,11 @@ class Entry:
         """Name of its folders and stages."""
         return f"{self.candidate.architecture_digest[:16]}-{self.candidate.precision}"
 
+    @property
+    def title(self) -> str:
+        """What journals and messages call it."""
+        return f"{self.candidate.name} {self.candidate.precision}"
+
 
 @dataclass(frozen=True)
 class Trainer:
@@ -101,7 +106,7 @@ class Trainer:
         """Train a candidate from its start and save the network."""
         preprocessing = entry.family.preprocessing
         resolution = entry.candidate.resolution
-        name = entry.candidate.name
+        name = entry.title
         result = train_classifier(
             self.start(entry),
             train=self.store.train(resolution, preprocessing),

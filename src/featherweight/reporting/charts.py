@@ -162,7 +162,7 @@ def training_chart(epochs: Iterable[EpochLine], *, quantity: str) -> Figure | No
     traces: list[Figure] = []
     for (network, phase), lines in series.items():
         label = f"{network} ({phase})"
-        style = {"color": colours[network], "width": 1.5 if phase == "race" else 3}
+        style = {"color": colours[network], "width": 1.5 if phase.startswith("race") else 3}
         if quantity == "accuracy":
             values = [line.val_accuracy for line in lines]
             traces.append(_line(lines, values, label=label, style=style, percent=True))
@@ -246,13 +246,17 @@ def _strip(group: Sequence[Candidate], *, precision: str, colour: str) -> Figure
 
 
 def _curve_trace(curve: Sequence[CurvePoint]) -> Figure:
-    ordered = sorted(curve, key=lambda point: point.latency_ms)
+    """Return the line through the points that no faster point equals in accuracy."""
+    ordered: list[CurvePoint] = []
+    for point in sorted(curve, key=lambda one: (one.latency_ms, -one.val_accuracy)):
+        if not ordered or point.val_accuracy > ordered[-1].val_accuracy:
+            ordered.append(point)
     return {
         "type": "scatter",
         "mode": "lines",
         "x": [point.latency_ms for point in ordered],
         "y": [point.val_accuracy for point in ordered],
-        "name": "kept curve",
+        "name": "best per time",
         "line": {"color": "var(--muted)", "width": 1.5, "dash": "dot"},
         "hoverinfo": "skip",
     }

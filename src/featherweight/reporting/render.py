@@ -29,8 +29,6 @@ def render_html(run: FitRun) -> str:
     policy forbids it).
     """
     summary = run.summary
-    splits = sections.split_table(run.splits)
-    layers = sections.layer_table(run.architecture)
     return (
         _environment()
         .get_template("report.html.j2")
@@ -41,16 +39,14 @@ def render_html(run: FitRun) -> str:
             label=_LABELS[run.status],
             sentences=sections.verdict_sentences(run),
             warnings=sections.warnings(run),
-            balanced=summary.balanced_accuracy
-            if summary and (not splits or splits.uneven)
-            else None,
+            balanced=summary.balanced_accuracy if summary else None,
             commands=sections.usage_commands(run),
             inputs=sections.input_facts(run.artifact),
             charts=_charts(run),
             over_budget=_over_budget(run),
             candidates=sections.ordered_candidates(run.candidates),
-            layers=layers,
-            splits=splits,
+            layers=sections.layer_table(run.architecture),
+            splits=sections.split_table(run.splits),
             stage_seconds=sum(stage.seconds or 0.0 for stage in run.stages),
             settings=sections.flat_facts(run.identity),
             attempts=sections.commands_run(run.settings),

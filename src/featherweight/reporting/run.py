@@ -115,6 +115,7 @@ class FitSummary(Record):
         budget: `{"latency_ms": ...}`.
         platform: text form of the platform.
         utilisation: measured median / budget.
+        balanced_accuracy: of the file's split; `None` = the classes are even, or unknown.
         artifact, bundle, report: paths relative to the run directory.
         images_seen, images_per_s: of the final training.
         foreign_cpu_share: share of the processor other processes used meanwhile, in [0, 1].

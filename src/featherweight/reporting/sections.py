@@ -59,12 +59,11 @@ class LayerTable(NamedTuple):
 
 
 class SplitTable(NamedTuple):
-    """Pictures per class and split; `uneven` = the test classes differ by more than a fifth."""
+    """Pictures per class and split."""
 
     splits: tuple[str, ...]
     rows: tuple[tuple[str, tuple[int | None, ...]], ...]
     totals: tuple[int, ...]
-    uneven: bool
 
 
 def verdict_sentences(run: FitRun) -> list[str]:
@@ -155,14 +154,16 @@ def usage_commands(run: FitRun) -> list[Command]:
         commands.append(Command("Classify pictures on this machine", line))
         line = f"featherweight measure {folder} --on {shlex.quote(summary.platform)}"
         commands.append(Command("Time it again", line))
-    if summary.curve:
-        line = f"featherweight fit {data} --from {folder} --latency {_other_budget(run)}"
-        commands.append(Command("Ask for another budget; what was measured is used again", line))
     if summary.verdict == "infeasible" and summary.nearest_feasible_ms is not None:
-        nearest = f"{summary.nearest_feasible_ms * 1.07:.3g}ms"
-        where = shlex.quote(summary.platform)
-        line = f"featherweight fit {data} --latency {nearest} --on {where}"
-        commands.append(Command("Ask for a budget that can be kept", line))
+        # A new measurement of the same file moves by a few percent: ask for a little more.
+        latency = f"{summary.nearest_feasible_ms * 1.07:.3g}ms"
+        purpose = "Ask for a budget that can be kept"
+    else:
+        latency = f"{(run.budget_ms or 1.0) / 2:.3g}ms"
+        purpose = "Ask for another budget"
+    where = shlex.quote(str(run.identity.get("platform", summary.platform)))
+    line = f"featherweight fit {data} --latency {latency} --on {where}"
+    commands.append(Command(purpose, line))
     return commands
 
 
@@ -224,14 +225,12 @@ def split_table(splits: Mapping[str, Any]) -> SplitTable | None:
     if not columns:
         return None
     names = list(dict.fromkeys(name for counts in columns.values() for name in counts))
-    tested = list(columns.get("test", {}).values())
     return SplitTable(
         splits=tuple(columns),
         rows=tuple(
             (name, tuple(counts.get(name) for counts in columns.values())) for name in names
         ),
         totals=tuple(sum(counts.values()) for counts in columns.values()),
-        uneven=len(tested) > 1 and max(tested) > 1.2 * min(tested),
     )
 
 
@@ -277,11 +276,3 @@ def _per_class(content: object) -> dict[str, int]:
     if isinstance(content, list):
         return {f"class {k}": n for k, n in enumerate(content) if isinstance(n, int)}
     return {"all": content} if isinstance(content, int) else {}
-
-
-def _other_budget(run: FitRun) -> str:
-    """Return a budget that the curve can answer, other than this run's."""
-    assert run.summary is not None
-    cheapest = min(point.latency_ms for point in run.summary.curve)
-    halfway = (cheapest + (run.budget_ms or cheapest)) / 2
-    return f"{halfway:.2g}ms"

@@ -2,10 +2,19 @@
 
 Activations are uint8 per tensor, weights int8 symmetric per output channel, biases int32. The
 result is standard ONNX QuantizeLinear / DequantizeLinear ("QDQ"), which any runtime can read.
-`onnxruntime.quantization.quantize_static` does the same for arbitrary graphs. What it cannot do,
-for EfficientNet-Lite0 with its ImageNet weights on an AVX2 CPU (200 photographs, share of the
-float network's top-1 answers kept): minimum and maximum, 7 bits 0.79 and 3 s a network; here,
-ranges of 64 pictures, weights limited in pairs 0.90, biases corrected as well 0.94, 0.3 s.
+`onnxruntime.quantization.quantize_static` does the same for arbitrary graphs. Measured for
+EfficientNet-Lite0 with its ImageNet weights on an AVX2 CPU without VNNI, 64 photographs to
+calibrate, 200 others to compare (share of top-1 answers kept; root mean square error over the
+standard deviation of the logits):
+
+=============================================  =====  =====
+quantize_static, 8 bits (sums saturate)        0.685  0.362
+quantize_static, 7 bits (`reduce_range`)       0.785  0.240
+here, weights limited in pairs                 0.900  0.125
+here, and biases corrected (what is written)   0.915  0.075
+=============================================  =====  =====
+
+A timing file of that network takes 0.7 s instead of 3.0 s.
 """
 
 from __future__ import annotations
@@ -277,12 +286,14 @@ class _Quantiser:
         if self._image_mean is not None and node.op_type == "Conv":
             weight, bias = self._first_convolution(node, weight, bias)
         input_scale = self._levels[source].scale
-        scale = _weight_steps(weight, limit_pairs=self._limit_pairs)
+        means = self._means[source]
+        depthwise = weight.shape[1] == 1 and 1 < len(weight) == len(means)
+        scale = _weight_steps(weight, limit_pairs=self._limit_pairs and not depthwise)
         scale = np.maximum(scale, np.abs(bias) / (input_scale * _BIAS_LIMIT)).astype(np.float32)
         scale = scale.astype(np.float64)
         rows = scale.reshape(-1, *[1] * (weight.ndim - 1))
         levels = np.clip(np.round(weight / rows), -127, 127).astype(np.int8)
-        bias += _mean_error(weight - levels * rows, self._means[source])
+        bias += _mean_error(weight - levels * rows, means)
         bias_scale = scale * input_scale
         parts = (
             (weight_name, levels, scale, np.int8),
@@ -332,8 +343,7 @@ def _mean_error(error: np.ndarray, means: np.ndarray) -> np.ndarray:
 def _weight_steps(weight: np.ndarray, *, limit_pairs: bool) -> np.ndarray:
     """Return the value of one int8 level for each output channel, (O,)."""
     largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
-    depthwise = weight.ndim == 4 and weight.shape[1] == 1
-    if limit_pairs and not depthwise:
+    if limit_pairs:
         orders = [weight]
         if weight.ndim == 4:  # rows of the matrix product, channels first or channels last
             orders.append(weight.transpose(0, 2, 3, 1))
