@@ -134,6 +134,7 @@ def test_broken_pictures_are_skipped_and_labels_stay_aligned(tmp_path):
     broken = {problem.path: problem.detail for problem in data.skipped}
     assert set(broken) == {"cat/truncated.jpg", "cat/empty.png", "dog/text.jpg"}
     assert "truncated" in broken["cat/truncated.jpg"]
+    assert sum(map(len, data.splits.values())) == 24
     for part in data.splits.values():
         assert len(part) == len(part.names) == len(part.inspections) == len(part.paths_or_bytes)
         for name, label in zip(part.names, part.labels, strict=True):
@@ -150,6 +151,17 @@ def test_the_seed_draws_and_the_fingerprint_tells(tmp_path):
     assert load_images(moved).fingerprint == first.fingerprint
     (moved / "cat" / "0.png").write_bytes(encoded(999))
     assert load_images(moved).fingerprint != first.fingerprint
+
+
+def test_the_fingerprint_covers_content_where_splits_are_given(tmp_path):
+    root = make(
+        tmp_path, {f"{split}/{name}": 4 for split in ("train", "val", "test") for name in "ab"}
+    )
+    before = load_images(root)
+    (root / "train" / "a" / "0.png").write_bytes(encoded(999))
+    after = load_images(root)
+    assert before.splits["train"].names == after.splits["train"].names
+    assert before.fingerprint != after.fingerprint
 
 
 @pytest.mark.parametrize(

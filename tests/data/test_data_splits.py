@@ -65,8 +65,21 @@ def test_one_content_under_two_labels_goes_to_one_split():
 def test_a_shared_picture_is_not_taken_away_from_the_first_class():
     labels = ["a"] * 3 + ["b"] * 33
     digests = list("xyz") + list("xyz") + [f"b{i}" for i in range(30)]
-    for seed in range(5):
-        assert sorted(arrange(labels, digests, seed=seed)[:3]) == ["test", "train", "val"]
+    for seed in range(60):
+        splits = arrange(labels, digests, seed=seed)
+        assert sorted(splits[:3]) == ["test", "train", "val"]
+        assert Counter(splits[3:]) == {"train": 27, "val": 3, "test": 3}
+
+
+def test_a_class_whose_pictures_all_went_elsewhere_is_an_error():
+    # Class "b" has only pictures that "a" has too: where "a" tests on all of them none trains "b".
+    labels = ["a"] * 30 + ["b"] * 3
+    digests = [f"a{i}" for i in range(30)]
+    tested = [d for d, split in zip(digests, arrange(labels, [*digests, *"xyz"]), strict=False)
+              if split == "test"]  # fmt: skip
+    assert len(tested) == 3
+    with pytest.raises(DataError, match="class 'b' is in test but not in train"):
+        arrange(labels, [*digests, *tested])
 
 
 def test_a_large_group_of_duplicates_does_not_eat_a_split():

@@ -51,12 +51,14 @@ def arrange_splits(
             raise _too_few(label, detail=f"{count} usable picture{'s' * (count != 1)}")
     present = set(given)
     if present <= {"all", "train"}:
-        return cut_stratified(
+        alone = cut_stratified(
             labels,
             digests=digests,
             shares={"test": HELD_OUT_SHARE, "val": HELD_OUT_SHARE},
             seed=seed,
         )
+        _check_trained(labels, given=alone)
+        return alone
     if "train" not in present:
         raise DataError(
             f"the data has {' and '.join(sorted(present))} but no train split",
@@ -75,6 +77,7 @@ def arrange_splits(
     )
     for i, split in zip(inside, cut, strict=True):
         result[i] = split
+    _check_trained(labels, given=result)
     return result
 
 
@@ -88,30 +91,27 @@ def cut_stratified(
     """Cut the named splits off each class; the rest is "train".
 
     Pictures of equal digest go to one split, also when they carry different labels. Every split
-    gets at least one picture of every class.
+    gets at least one picture of every class, except of a class that shares its pictures with
+    another one.
 
     Raises:
         DataError: a class has fewer different pictures than there are splits.
     """
-    members: dict[str, list[int]] = defaultdict(list)
-    for index, digest in enumerate(digests):
-        members[digest].append(index)
-    ranks = {digest: _rank(digest, seed=seed) for digest in members}
-    groups: dict[str, set[str]] = defaultdict(set)
+    ranks = {digest: _rank(digest, seed=seed) for digest in digests}
+    groups: dict[str, Counter[str]] = defaultdict(Counter)
     for label, digest in zip(labels, digests, strict=True):
-        groups[label].add(digest)
+        groups[label][digest] += 1
     counts = Counter(labels)
     assigned: dict[str, str] = {}
     for label in sorted(groups):
         if len(groups[label]) <= len(shares):
             raise _too_few(label, detail=f"{len(groups[label])} different pictures to split")
         free = sorted((g for g in groups[label] if g not in assigned), key=ranks.__getitem__)
+        sizes = groups[label]
         waiting = len(shares)
         for split, share in shares.items():
-            taken = sum(labels[i] == label for g in groups[label] if assigned.get(g) == split
-                        for i in members[g])  # fmt: skip
+            taken = sum(sizes[group] for group in groups[label] if assigned.get(group) == split)
             quota = max(1, round(share * counts[label])) - taken
-            sizes = {group: len(members[group]) for group in free}
             for group in _take(free, sizes=sizes, quota=quota, leave=waiting):
                 assigned[group] = split
             free = [group for group in free if group not in assigned]

@@ -18,6 +18,7 @@ from featherweight.training.compute import Compute, choose_device
 __all__ = ["EvaluationResult", "TrainingImages", "evaluate_network", "evaluate_placed"]
 
 _BATCH_PIXELS = 2**22  # keeps the activations of a batch at 224 pixels below about 1 GB
+_CPU_BATCH_PIXELS = 2**16  # stays in the caches: 64 pictures of 32 pixels took 0.73 of 256's time
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +145,8 @@ def evaluate_placed(
             f"pictures of {images.pixels.shape[1]} x {images.pixels.shape[2]} pixels",
             allowed=f"{resolution} x {resolution} ({network.architecture.name})",
         )
-    batch_size = min(batch_size, max(8, _BATCH_PIXELS // resolution**2))
+    most_pixels = _CPU_BATCH_PIXELS if compute.device.type == "cpu" else _BATCH_PIXELS
+    batch_size = min(batch_size, max(16, most_pixels // resolution**2))
     predictions, losses, in_top5 = [], [], 0
     was_training = network.training
     network.eval()

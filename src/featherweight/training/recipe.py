@@ -94,7 +94,7 @@ def default_recipe(
             weight_decay=0.05,
         )  # fmt: skip
     elif small:
-        batch_size = _batch_size(images, largest=256)
+        batch_size = _batch_size(images, largest=128)
         recipe = Recipe(
             epochs=epochs, time_s=time_s, batch_size=batch_size,
             optimizer="sgd", learning_rate=0.1 * (batch_size / 128) ** 0.5,

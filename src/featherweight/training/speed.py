@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -30,6 +30,7 @@ _VARIANTS: tuple[_Variant, ...] = (
     ("channels_last", "bf16"),
 )
 _PROBE_PIXELS = 16 * 224 * 224  # a batch that shows which variant wins without taking long
+_FEW = 8  # pictures
 _VARIANT_S = 0.5  # timing of one variant, after its first step ...
 _VARIANT_SHARE = 0.01  # ... and as a share of the recipe's time
 _CLEARLY_FASTER = 0.97  # a later variant must beat the simpler one by more than the noise
@@ -103,38 +104,64 @@ class Probe:
 def choose_compute(probe: Probe, *, device: torch.device) -> SpeedChoice:
     """Time a few steps of {contiguous, channels_last} x {fp32, bf16} and return the fastest.
 
-    A variant whose first step takes four times the best step so far is given up (bfloat16 on a
-    CPU without it). Weights, norm statistics and random generators stay as they are.
+    bfloat16 is first tried on a few pictures: a CPU without it may need a minute for what takes
+    a second in float32. Weights, norm statistics and random generators stay as they are.
     """
     resolution = probe.network.architecture.resolution
     batch_size = min(
-        probe.recipe.batch_size, len(probe.train), max(8, _PROBE_PIXELS // resolution**2)
+        probe.recipe.batch_size, len(probe.train), max(_FEW, _PROBE_PIXELS // resolution**2)
     )
-    best: tuple[float, Compute] | None = None
-    found: dict[str, float | None] = {}
-    for memory_format, dtype in _VARIANTS:
-        compute = Compute(device=device, memory_format=memory_format, dtype=dtype)
-        limit_s = 4 * best[0] if best else float("inf")
-        seconds = _variant_s(probe, compute, batch_size=batch_size, limit_s=limit_s)
-        found[f"{memory_format}/{dtype}"] = None if seconds is None else batch_size / seconds
-        if seconds is not None and (best is None or seconds < _CLEARLY_FASTER * best[0]):
-            best = (seconds, compute)
-    assert best is not None
-    logger.info("training computes in %s: %s", best[1], found)
-    return SpeedChoice(best[1], found)
+    forms = [
+        Compute(device=device, memory_format=memory_format, dtype=dtype)
+        for memory_format, dtype in _VARIANTS
+    ]
+    timed = [form for form in forms if form.dtype == "fp32"]
+    timed += [form for form in forms if form.dtype == "bf16" and _is_promising(probe, form)]
+    seconds = _fastest_steps_s(probe, timed, batch_size=batch_size)
+    best = timed[0]
+    for form in timed[1:]:
+        if seconds[form] < _CLEARLY_FASTER * seconds[best]:
+            best = form
+    found = {
+        f"{form.memory_format}/{form.dtype}": batch_size / seconds[form]
+        if form in seconds
+        else None
+        for form in forms
+    }
+    logger.info("training computes in %s: %s", best, found)
+    return SpeedChoice(best, found)
 
 
-def _variant_s(probe: Probe, compute: Compute, *, batch_size: int, limit_s: float) -> float | None:
-    """Return the median seconds of a step; `None` when the first one exceeds the limit."""
-    learner = probe.learner(compute)
-    timed = {"batch_size": batch_size, "size": probe.network.architecture.resolution}
-    first_s = probe.step_s(learner, frozen=False, **timed)
-    if first_s > limit_s:
-        # One more: the first step of a variant also pays for choosing kernels.
-        first_s = probe.step_s(learner, frozen=False, **timed)
-        if first_s > limit_s:
-            return None
-    time_s = probe.recipe.time_s
+def _is_promising(probe: Probe, form: Compute) -> bool:
+    """Whether a step on a few pictures takes less than twice its time in float32."""
+    resolution = probe.network.architecture.resolution
+    seconds = []
+    for tried in (replace(form, dtype="fp32"), form):
+        learner = probe.learner(tried)
+        two = [
+            probe.step_s(learner, batch_size=_FEW, size=resolution, frozen=False) for _ in range(2)
+        ]
+        seconds.append(min(two))
+    return seconds[1] < 2 * seconds[0]
+
+
+def _fastest_steps_s(
+    probe: Probe, forms: list[Compute], *, batch_size: int
+) -> dict[Compute, float]:
+    """Return the least seconds of a step in each form, taken in turns after one of warm-up.
+
+    Other work on the machine only ever adds time: the least of several turns sees it least.
+    """
+    size, time_s = probe.network.architecture.resolution, probe.recipe.time_s
+    learners = {form: probe.learner(form) for form in forms}
+
+    def turn() -> list[float]:
+        return [
+            probe.step_s(learner, batch_size=batch_size, size=size, frozen=False)
+            for learner in learners.values()
+        ]
+
+    longest_s = max(turn())
     most_s = _VARIANT_S if time_s is None else min(_VARIANT_S, _VARIANT_SHARE * time_s)
-    steps = max(3, min(10, int(most_s / first_s)))
-    return statistics.median(probe.step_s(learner, frozen=False, **timed) for _ in range(steps))
+    turns = [turn() for _ in range(max(3, min(10, int(most_s / longest_s))))]
+    return {form: min(column) for form, column in zip(forms, zip(*turns, strict=True), strict=True)}
