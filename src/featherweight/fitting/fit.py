@@ -135,7 +135,9 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         seed=seed,
         device=device,
     )
+    started = clock.monotonic()
     images = load_images(settings.data, seed=settings.seed)
+    loading_s = clock.monotonic() - started
     identity = {
         "name": f"fit-{images.name}",
         "fit": settings.model_dump(mode="json"),
@@ -145,10 +147,12 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         if run.finished:
             logger.info("%s is finished: reading its summary", run.path)
             return FitResult(Ledger(run).read_summary(), run.path)
-        return FitResult(_work(run, images, settings), run.path)
+        return FitResult(_work(run, images, settings, loading_s=loading_s), run.path)
 
 
-def _work(run: RunDirectory, images: ImageData, settings: FitSettings) -> FitSummary:
+def _work(
+    run: RunDirectory, images: ImageData, settings: FitSettings, *, loading_s: float
+) -> FitSummary:
     logger.info("run directory: %s", run.path)
     ledger = Ledger(run)
     ledger.write_splits(images)
@@ -165,7 +169,7 @@ def _work(run: RunDirectory, images: ImageData, settings: FitSettings) -> FitSum
         seed=settings.seed,
         device=settings.device,
     )
-    plan = TimePlan.of(settings)
+    plan = TimePlan.of(settings, spent_s=loading_s)
     raced = run_race(entries, trainer=trainer, run=run, plan=plan)
     ledger.note_race(raced)
     trained = _train(run, entries, raced, trainer=trainer, plan=plan, settings=settings)

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from featherweight.exporting.ship import CALIBRATION_PICTURES
 from featherweight.fitting.families import Family
 from featherweight.fitting.workshop import export_weights
 from featherweight.journal import Journal
@@ -33,9 +34,6 @@ from featherweight.training.recipe import Recipe, default_recipe
 __all__ = ["Entry", "Trainer", "difference_interval", "file_losses"]
 
 logger = logging.getLogger(__name__)
-
-CALIBRATION_PICTURES = 256
-"""Enough for stable ranges of per-tensor activations (deployment.md used 128)."""
 
 _VAL_PICTURES = 2000
 """At most this many val pictures are run through a file per ranking: a standard error of one

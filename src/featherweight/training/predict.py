@@ -83,7 +83,7 @@ def _predict_one(stored: StoredNetwork, picture: Path) -> dict[str, Any]:
         raise DataError(
             f"cannot read the picture {picture}: {error}", hint="give JPEG, PNG or similar files"
         ) from error
-    batch = torch.from_numpy(np.ascontiguousarray(square))[None]  # (1, R, R, 3)
+    batch = torch.from_numpy(np.array(square))[None]  # (1, R, R, 3)
     with torch.inference_mode():
         pixels = normalise_batch(
             batch, mean=stored.preprocessing.mean, std=stored.preprocessing.std

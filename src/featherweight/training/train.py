@@ -128,6 +128,7 @@ def train(  # noqa: PLR0913 - the parameters of the command
     }
     with open_run(output, parent=runs, identity=identity, command=f"train {model}") as run:
         if not run.finished:
+            guide = None if teacher is None else load_network(teacher)
             network = (
                 build_network(architecture, seed=seed)
                 if pretrained == "none"
@@ -140,7 +141,8 @@ def train(  # noqa: PLR0913 - the parameters of the command
                 recipe=recipe,
                 preprocessing=preprocessing,
                 directory=run.path,
-                teacher=None if teacher is None else load_network(teacher).network,
+                teacher=None if guide is None else guide.network,
+                teacher_preprocessing=None if guide is None else guide.preprocessing,
                 device=device,
                 progress=_log_epoch,
             )
