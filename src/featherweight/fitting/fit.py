@@ -249,7 +249,7 @@ def _train(
         f"{settings.epochs} epochs" if time_s is None else f"{time_s:.0f} s",
         "" if teacher is None else f", teacher {teacher.entry.candidate.name}",
     )
-    return train_stage(
+    trained = train_stage(
         winner,
         "train",
         trainer=trainer,
@@ -259,6 +259,9 @@ def _train(
         teacher=None if teacher is None else teacher.entry,
         teacher_phase="" if teacher is None else teacher.phase,
     )
+    # A last training cut short by a slow machine can end below what the race already had.
+    same = [ranked for ranked in raced if ranked.entry == winner]
+    return min([trained, *same], key=lambda ranked: ranked.val_loss)
 
 
 def _prove(

@@ -15,7 +15,7 @@ from featherweight.exporting.verification import Verification
 from featherweight.exporting.verify import verify_artifact
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.race import Entry, Trainer
-from featherweight.fitting.workshop import export_weights
+from featherweight.fitting.workshop import export_weights, time_architectures
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measurement import Measurement
 from featherweight.nn.network import Network
@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 
 _SAMPLES = 200
 _SMALLER_TRIED = 3
-_STEP = 8
+_PROOF_MARGIN = 0.95
+"""Share of the budget a resolution may take in the slower of two processes before the proof."""
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,7 @@ def _tries(
     """Measure a trained network's file, then at smaller resolutions, each in a fresh process."""
     entry = ranked.entry
     network = trainer.load(entry, ranked.phase).network
-    resolutions = [entry.candidate.resolution]
-    if len(entry.family.values) > 1 and entry.family.knob == "resolution":
-        lower = [entry.candidate.resolution - _STEP * k for k in range(1, _SMALLER_TRIED + 1)]
-        resolutions += [value for value in lower if value >= entry.family.values[0]]
-    for resolution in resolutions:
+    for resolution in _resolutions(entry, trainer=trainer, budget_ms=budget_ms):
         sized = _resized(network, resolution)
         artifact = _export(entry, sized, trainer=trainer)
         measurement = _measure(artifact, entry, trainer=trainer)
@@ -121,6 +118,34 @@ def _tries(
             measurement.median_ms, *measurement.interval_ms, budget_ms,
         )  # fmt: skip
         yield _Try(ranked, sized, artifact, measurement)
+
+
+def _resolutions(entry: Entry, *, trainer: Trainer, budget_ms: float) -> list[int]:
+    """Return the resolutions to prove, the one that should just fit first.
+
+    The machine may be faster or slower than it was while shopping. Weights run at any
+    resolution, so the choice is made again next to the proof: the trained size, one step up and
+    three down are timed in two processes that the proof does not use.
+    """
+    trained = entry.candidate.resolution
+    if entry.family.knob != "resolution" or len(entry.family.values) < 2:
+        return [trained]
+    offered = [int(value) for value in entry.family.values]
+    position = offered.index(trained)
+    near = offered[max(0, position - _SMALLER_TRIED) : position + 2]
+    wanted = [
+        (str(resolution), entry.family.build(resolution), entry.candidate.precision)
+        for resolution in near
+    ]
+    folder = trainer.folder / "artifacts" / "choose"
+    passes = [
+        time_architectures(wanted, folder, platform=trainer.platform, seed=trainer.seed + attempt)
+        for attempt in range(2)
+    ]
+    slower = [max(pair) for pair in zip(*[[m.median_ms for m in p] for p in passes], strict=True)]
+    fitting = [r for r, ms in zip(near, slower, strict=True) if ms <= _PROOF_MARGIN * budget_ms]
+    first = max(fitting, default=near[0])
+    return [resolution for resolution in reversed(near) if resolution <= first]
 
 
 def _export(entry: Entry, network: Network, *, trainer: Trainer) -> Artifact:

@@ -8,6 +8,7 @@ nearly linear in multiply-adds within a family, so each look lands closer to the
 from __future__ import annotations
 
 import logging
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,17 @@ logger = logging.getLogger(__name__)
 
 _LOOKS = 4
 """Measurements per family and precision after the cheapest: two to come near, two to confirm."""
+_CONFIRMATIONS = 2
+"""Further processes that measure the guess and its neighbours."""
 _LEAP = 6.0
 """Most growth in multiply-adds from one look to the next."""
 
 Measure = Callable[[Sequence[tuple[str, Architecture, str]], Path], list[Measurement]]
 """(label, architecture, precision) ... and a folder for the files -> one measurement each."""
+
+
+Point = tuple[Family, str, float]
+"""Family, precision and knob value."""
 
 
 @dataclass(frozen=True)
@@ -47,24 +54,36 @@ class Stock:
 
 
 class Shopper:
-    """Measures points of families once and remembers them."""
+    """Measures points of families and remembers them."""
 
     def __init__(self, measure: Measure, *, folder: Path, runtime: str) -> None:
         self._measure = measure
         self._folder = folder
         self._runtime = runtime
+        self._seen: dict[tuple[str, str, float], list[Measurement]] = {}
         self.points: dict[tuple[str, str, float], Candidate] = {}
 
-    def visit(self, wanted: Sequence[tuple[Family, str, float]]) -> None:
+    def visit(self, wanted: Sequence[Point]) -> None:
         """Measure the points not yet known, all interleaved in one process."""
         new = [p for p in dict.fromkeys(wanted) if (p[0].name, p[1], p[2]) not in self.points]
-        if not new:
-            return
-        built = [(f.label(value), f.build(value), precision) for f, precision, value in new]
+        if new:
+            self.measure(new)
+
+    def measure(self, wanted: Sequence[Point]) -> None:
+        """Measure points in a fresh process, known or not.
+
+        One file's median moves by up to a third between processes on a shared machine, which no
+        interval from one process shows: a point's latency is the median over its processes, and
+        its interval spans all of theirs.
+        """
+        built = [(f.label(value), f.build(value), precision) for f, precision, value in wanted]
         for (family, precision, value), (label, architecture, _), measured in zip(
-            new, built, self._measure(built, self._folder), strict=True
+            wanted, built, self._measure(built, self._folder), strict=True
         ):
+            seen = self._seen.setdefault((family.name, precision, value), [])
+            seen.append(measured)
             counted = profile(architecture)
+            latency_ms = statistics.median(one.median_ms for one in seen)
             self.points[family.name, precision, value] = Candidate(
                 name=label,
                 architecture_digest=architecture.digest,
@@ -75,8 +94,11 @@ class Shopper:
                 runtime=self._runtime,
                 params=counted.params,
                 macs=counted.macs,
-                latency_ms=measured.median_ms,
-                interval_ms=measured.interval_ms,
+                latency_ms=latency_ms,
+                interval_ms=(
+                    min(one.interval_ms[0] for one in seen),
+                    max(one.interval_ms[1] for one in seen),
+                ),
                 pretrained=family.source is not None,
                 status="rejected",
                 reason="measured while shopping",
@@ -128,14 +150,29 @@ def shop(
 
 
 def _narrow(feasible: Sequence[tuple[Family, str]], *, budget_ms: float, shopper: Shopper) -> None:
-    """Measure where the budget should fall, until no family has a better guess."""
+    """Measure where the budget should fall until no guess is new, then confirm around it."""
     for _ in range(_LOOKS):
         known = len(shopper.points)
         shopper.visit(
             [(f, p, _guess(f, p, budget_ms=budget_ms, shopper=shopper)) for f, p in feasible]
         )
         if len(shopper.points) == known:
-            return
+            break
+    around = [
+        (family, precision, value)
+        for family, precision in feasible
+        for value in _neighbours(
+            family, _guess(family, precision, budget_ms=budget_ms, shopper=shopper)
+        )
+    ]
+    for _ in range(_CONFIRMATIONS):
+        shopper.measure(around)
+
+
+def _neighbours(family: Family, value: float) -> list[float]:
+    """Return a knob value with the next below and above."""
+    position = family.values.index(value)
+    return list(family.values[max(0, position - 1) : position + 2])
 
 
 def _guess(family: Family, precision: str, *, budget_ms: float, shopper: Shopper) -> float:
@@ -173,9 +210,9 @@ def _largest(family: Family, precision: str, *, budget_ms: float, shopper: Shopp
         for (name, kind, _), point in shopper.points.items()
         if name == family.name and kind == precision
     ]
-    within = [p for p in points if _upper(p) <= PREDICTION_MARGIN * budget_ms]
+    within = [p for p in points if _median(p) <= PREDICTION_MARGIN * budget_ms]
     if not within:  # only the cheapest point fits, with less than the margin
-        within = [p for p in points if _upper(p) <= budget_ms]
+        within = [min(points, key=_median)]
     return max(within, key=lambda point: point.macs or 0)
 
 
@@ -194,13 +231,17 @@ def _keep(
 
 
 def _why_not(point: Candidate, winner: Candidate | None, budget_ms: float) -> str:
-    if _upper(point) > budget_ms:
-        return f"{point.latency_ms:.3f} ms is over the budget"
-    if _upper(point) > PREDICTION_MARGIN * budget_ms:
-        return f"{point.latency_ms:.3f} ms leaves no margin for the proof"
+    if _median(point) > budget_ms:
+        return f"{_median(point):.3f} ms is over the budget"
+    if _median(point) > PREDICTION_MARGIN * budget_ms:
+        return f"{_median(point):.3f} ms leaves no margin for the proof"
     if winner is not None and winner is not point and (winner.macs or 0) > (point.macs or 0):
         return f"{winner.name} does more within the budget"
     return "the other precision fits a larger network"
+
+
+def _median(point: Candidate) -> float:
+    return point.latency_ms if point.latency_ms is not None else float("inf")
 
 
 def _upper(point: Candidate) -> float:
