@@ -140,8 +140,8 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     loading_s = clock.monotonic() - started
     identity = {
         "name": f"fit-{images.name}",
-        "fit": settings.model_dump(mode="json"),
-        "data": images.fingerprint,
+        **settings.model_dump(mode="json"),
+        "fingerprint": images.fingerprint,
     }
     with open_run(output, parent=runs, identity=identity, command=command) as run:
         if run.finished:

@@ -29,6 +29,7 @@ from featherweight.reporting.run import Candidate
 from featherweight.runtimes.runtime import RUNTIMES
 from featherweight.training.classify import TrainingResult, evaluate_network, train_classifier
 from featherweight.training.pixels import PixelStore
+from featherweight.training.progress import ProgressLog
 from featherweight.training.recipe import Recipe, default_recipe
 
 __all__ = ["Entry", "Trainer", "difference_interval", "file_losses"]
@@ -105,6 +106,7 @@ class Trainer:
         preprocessing = entry.family.preprocessing
         resolution = entry.candidate.resolution
         name = entry.title
+        told = ProgressLog(f"{phase}: {name}", logger=logger)
         result = train_classifier(
             self.start(entry),
             train=self.store.train(resolution, preprocessing),
@@ -115,12 +117,9 @@ class Trainer:
             teacher=None if teacher is None else teacher.network,
             teacher_preprocessing=None if teacher is None else teacher.preprocessing,
             device=self.device,
-            progress=lambda epoch: logger.info(
-                "%s: %s epoch %d: %d pictures seen, %.0f/s, val loss %.3f, val accuracy %.3f",
-                phase, name, epoch.epoch, epoch.images_seen,
-                epoch.images_per_s, epoch.val_loss, epoch.val_accuracy,
-            ),
-        )  # fmt: skip
+            progress=told.epoch,
+            tick=told.tick,
+        )
         save_network(
             result.network,
             self.network_folder(entry, phase),

@@ -128,7 +128,13 @@ def choose_compute(probe: Probe, *, device: torch.device) -> SpeedChoice:
         else None
         for form in forms
     }
-    logger.info("training computes in %s: %s", best, found)
+    logger.info(
+        "training computes in %s %s on %s (pictures/s: %s)",
+        best.memory_format,
+        best.dtype,
+        best.device,
+        ", ".join(f"{name} {speed:.0f}" for name, speed in found.items() if speed is not None),
+    )
     return SpeedChoice(best, found)
 
 

@@ -20,8 +20,8 @@ from featherweight.run_directory import open_run
 from featherweight.training.classify import train_classifier
 from featherweight.training.pixels import open_store
 from featherweight.training.predict import evaluate
+from featherweight.training.progress import ProgressLog
 from featherweight.training.recipe import default_recipe
-from featherweight.training.results import EpochRecord
 
 __all__ = ["TrainSummary", "train"]
 
@@ -128,6 +128,7 @@ def train(  # noqa: PLR0913 - the parameters of the command
     }
     with open_run(output, parent=runs, identity=identity, command=f"train {model}") as run:
         if not run.finished:
+            told = ProgressLog(model, logger=logger)
             guide = None if teacher is None else load_network(teacher)
             network = (
                 build_network(architecture, seed=seed)
@@ -144,7 +145,8 @@ def train(  # noqa: PLR0913 - the parameters of the command
                 teacher=None if guide is None else guide.network,
                 teacher_preprocessing=None if guide is None else guide.preprocessing,
                 device=device,
-                progress=_log_epoch,
+                progress=told.epoch,
+                tick=told.tick,
             )
             save_network(
                 result.network, run.path, preprocessing=preprocessing, classes=images.classes
@@ -159,14 +161,6 @@ def train(  # noqa: PLR0913 - the parameters of the command
                 }
             )
         return _read_summary(run.path)
-
-
-def _log_epoch(epoch: EpochRecord) -> None:
-    logger.info(
-        "epoch %d: %d pictures seen, %.0f/s, train loss %.3f, val loss %.3f, val accuracy %.3f",
-        epoch.epoch, epoch.images_seen, epoch.images_per_s,
-        epoch.train_loss, epoch.val_loss, epoch.val_accuracy,
-    )  # fmt: skip
 
 
 def _read_summary(path: Path) -> TrainSummary:

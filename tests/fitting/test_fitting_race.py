@@ -1,0 +1,55 @@
+"""Ranking: paired losses, and the time plan."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from featherweight.fitting.race import difference_interval, file_losses
+from featherweight.fitting.settings import FitSettings, TimePlan
+
+
+def test_file_losses_are_cross_entropy() -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 30, (50, 7)).astype(np.float32)
+    labels = generator.integers(0, 7, 50)
+    expected = torch.nn.functional.cross_entropy(
+        torch.from_numpy(logits).double(), torch.from_numpy(labels), reduction="none"
+    )
+    assert np.allclose(file_losses(logits, labels), expected.numpy(), rtol=1e-9, atol=1e-9)
+
+
+def test_difference_interval_sees_a_paired_difference() -> None:
+    generator = np.random.default_rng(1)
+    hard = generator.exponential(1.0, 400)  # pictures differ much more than networks do
+    low, high = difference_interval(hard + 0.05 + 0.01 * generator.normal(size=400), hard, seed=0)
+    assert 0.04 < low < high < 0.06
+
+
+def test_difference_interval_spans_zero_without_one() -> None:
+    generator = np.random.default_rng(2)
+    hard = generator.exponential(1.0, 400)
+    noise = 0.3 * generator.normal(size=400)
+    low, high = difference_interval(hard + noise - noise.mean(), hard, seed=0)
+    assert low < 0 < high
+
+
+def test_time_plan_keeps_the_shares_of_the_design() -> None:
+    settings = FitSettings(data="d", latency_ms=1, platform="p", time_s=1800)
+    plan = TimePlan.of(settings, spent_s=20.0)
+    assert plan.total_s == 1780.0
+    assert plan.race_s is not None
+    assert plan.race_s <= 0.35 * 1800
+    assert plan.prove_s >= 60.0
+
+
+def test_epochs_have_no_clock() -> None:
+    plan = TimePlan.of(FitSettings(data="d", latency_ms=1, platform="p", epochs=3), spent_s=1.0)
+    assert plan.total_s is None
+    assert plan.race_s is None
+
+
+def test_budget_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="latency_ms"):
+        FitSettings(data="d", latency_ms=0, platform="p")

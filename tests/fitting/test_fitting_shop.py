@@ -1,0 +1,154 @@
+"""Shopping: the largest network within the budget is found in few measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featherweight.architecture import Architecture
+from featherweight.devices.device import DeviceInfo
+from featherweight.errors import UsageError
+from featherweight.fitting.families import Family, families
+from featherweight.fitting.look import Look
+from featherweight.fitting.settings import PREDICTION_MARGIN, FitSettings
+from featherweight.fitting.shop import Shopper, shop
+from featherweight.measuring.measurement import Measurement
+from featherweight.profiling.profile import profile
+
+INFO = DeviceInfo(cpu="fake", cores=1, memory_bytes=None, os="fake", arch="fake", governor=None)
+SMALL = Look(
+    images={"train": 100, "val": 10, "test": 10}, classes=10, typical_size=32, small=True,
+    resolution=32, weights=(), foreign_cpu_share=0.0, uneven=1.0,
+)  # fmt: skip
+PHOTOS = SMALL.model_copy(
+    update={"small": False, "resolution": 320, "weights": ("efficientnet_lite0",)}
+)
+
+
+class FakeDevice:
+    """Takes `fixed + macs * slope` milliseconds; int8 has its own slope."""
+
+    def __init__(self, *, fixed_ms: float, fp32_gmacs: float, int8_gmacs: float) -> None:
+        self.fixed_ms = fixed_ms
+        self.gmacs = {"fp32": fp32_gmacs, "int8": int8_gmacs}
+        self.measured = 0
+
+    def latency_ms(self, architecture: Architecture, precision: str) -> float:
+        macs = profile(architecture).macs
+        assert macs is not None
+        return self.fixed_ms + macs / self.gmacs[precision] / 1e6
+
+    def __call__(
+        self, wanted: Sequence[tuple[str, Architecture, str]], folder: Path
+    ) -> list[Measurement]:
+        self.measured += len(wanted)
+        return [
+            Measurement(
+                network=label,
+                platform=f"local/fake:threads=1,precision={precision}",
+                device_info=INFO,
+                runtime_version="0",
+                artifact_sha256="0",
+                samples_ms=tuple(self.latency_ms(architecture, precision) * np.ones(10)),
+                warm_up_runs=1,
+                started="2026-01-01T00:00:00+00:00",
+            )
+            for label, architecture, precision in wanted
+        ]
+
+
+def go_shopping(
+    stalls: Sequence[Family], device: FakeDevice, *, budget_ms: float, tmp_path: Path
+) -> tuple[Shopper, object]:
+    shopper = Shopper(device, folder=tmp_path, runtime="fake")
+    return shopper, shop(stalls, precisions=("fp32", "int8"), budget_ms=budget_ms, shopper=shopper)
+
+
+@pytest.mark.parametrize("budget_ms", [0.4, 1.0, 5.0])
+def test_finds_the_largest_width(budget_ms: float, tmp_path: Path) -> None:
+    device = FakeDevice(fixed_ms=0.1, fp32_gmacs=30.0, int8_gmacs=60.0)
+    (family,) = families(SMALL, FitSettings(data="d", latency_ms=1, platform="p", model="convnet"))
+    _, stock = go_shopping([family], device, budget_ms=budget_ms, tmp_path=tmp_path)
+    kept = [c for c in stock.candidates if c.status == "kept"]  # type: ignore[attr-defined]
+    assert [c.precision for c in kept] == ["int8"]
+    fitting = [
+        value
+        for value in family.values
+        if device.latency_ms(family.build(value), "int8") <= PREDICTION_MARGIN * budget_ms
+    ]
+    assert kept[0].width == fitting[-1]
+
+
+def test_keeps_the_precision_that_fits_more(tmp_path: Path) -> None:
+    device = FakeDevice(fixed_ms=0.1, fp32_gmacs=60.0, int8_gmacs=30.0)
+    _, stock = go_shopping(
+        families(SMALL, FitSettings(data="d", latency_ms=1, platform="p")),
+        device, budget_ms=1.0, tmp_path=tmp_path,
+    )  # fmt: skip
+    kept = [c for c in stock.candidates if c.status == "kept"]  # type: ignore[attr-defined]
+    assert {c.family for c in kept} == {"convnet", "resnet", "mobilenet_v2"}
+    assert {c.precision for c in kept} == {"fp32"}
+
+
+def test_resolution_is_the_knob_on_photographs(tmp_path: Path) -> None:
+    device = FakeDevice(fixed_ms=0.5, fp32_gmacs=20.0, int8_gmacs=35.0)
+    stalls = families(PHOTOS, FitSettings(data="d", latency_ms=4, platform="p"))
+    assert [family.name for family in stalls] == ["efficientnet_lite0"]
+    assert stalls[0].source == "auto"
+    _, stock = go_shopping(stalls, device, budget_ms=4.0, tmp_path=tmp_path)
+    (kept,) = [c for c in stock.candidates if c.status == "kept"]  # type: ignore[attr-defined]
+    assert kept.precision == "int8"
+    assert kept.resolution % 8 == 0
+    assert 0.85 * 4.0 < kept.latency_ms <= PREDICTION_MARGIN * 4.0
+
+
+def test_infeasible_budget_names_the_nearest_after_one_look(tmp_path: Path) -> None:
+    device = FakeDevice(fixed_ms=0.2, fp32_gmacs=30.0, int8_gmacs=60.0)
+    stalls = families(SMALL, FitSettings(data="d", latency_ms=1, platform="p"))
+    _, stock = go_shopping(stalls, device, budget_ms=0.1, tmp_path=tmp_path)
+    assert not [c for c in stock.candidates if c.status == "kept"]  # type: ignore[attr-defined]
+    assert device.measured == 2 * len(stalls)
+    cheapest = min(
+        device.latency_ms(family.build(family.values[0]), precision)
+        for family in stalls
+        for precision in ("fp32", "int8")
+    )
+    assert stock.nearest_feasible_ms == pytest.approx(cheapest)  # type: ignore[attr-defined]
+
+
+def test_every_rejected_candidate_has_a_reason(tmp_path: Path) -> None:
+    device = FakeDevice(fixed_ms=0.1, fp32_gmacs=30.0, int8_gmacs=60.0)
+    stalls = families(SMALL, FitSettings(data="d", latency_ms=1, platform="p"))
+    _, stock = go_shopping(stalls, device, budget_ms=1.0, tmp_path=tmp_path)
+    rejected = [c for c in stock.candidates if c.status == "rejected"]  # type: ignore[attr-defined]
+    assert rejected
+    assert all(c.reason and c.reason != "measured while shopping" for c in rejected)
+
+
+def test_named_model_keeps_its_settings() -> None:
+    settings = FitSettings(
+        data="d", latency_ms=1, platform="p", model="mobilenet_v2:width=0.5", pretrained="none"
+    )
+    (family,) = families(PHOTOS, settings)
+    assert family.knob == "resolution"
+    assert family.build(96.0).resolution == 96
+    assert family.label(96.0) == "mobilenet_v2:width=0.5,resolution=96"
+    assert family.build(96.0).num_classes == 10
+
+
+def test_fixed_resolution_is_kept() -> None:
+    settings = FitSettings(
+        data="d", latency_ms=1, platform="p", model="mobilenet_v2:resolution=160", pretrained="none"
+    )
+    (family,) = families(PHOTOS, settings)
+    assert family.values == (160.0,)
+    assert family.label(160.0) == "mobilenet_v2:resolution=160"
+
+
+def test_weights_need_a_model() -> None:
+    settings = FitSettings(data="d", latency_ms=1, platform="p", pretrained="file.pth")
+    with pytest.raises(UsageError, match="--model"):
+        families(PHOTOS, settings)
