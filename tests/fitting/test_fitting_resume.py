@@ -69,7 +69,7 @@ def test_kill_and_continue(moment: str, whole: dict[str, object], tmp_path: Path
     process.communicate()
     done = stages(tmp_path / "runs")
 
-    output, errors = start(tmp_path).communicate(timeout=240)
+    output, _errors = start(tmp_path).communicate(timeout=240)
     summary = json.loads(output)
     assert len(list((tmp_path / "runs").iterdir())) == 1, "a second run directory was opened"
     again = stages(tmp_path / "runs")
