@@ -21,7 +21,7 @@ from featherweight.layers import layers
 from featherweight.networks.resolve import create_architecture
 
 
-# Source of the vectors: reference implementation of MobileNetV2's rounding (slim, `round_limit` .9).
+# Source of the vectors: the rounding of slim (MobileNetV2), which never loses more than 10 %.
 @pytest.mark.parametrize(
     ("value", "divisor", "expected"),
     [
