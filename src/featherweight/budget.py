@@ -7,7 +7,7 @@ import re
 from featherweight.errors import UsageError
 from featherweight.records import Record
 
-__all__ = ["Budget", "Cost", "Evaluation", "parse_duration_s", "parse_latency_ms"]
+__all__ = ["Budget", "Cost", "parse_duration_s", "parse_latency_ms"]
 
 _NUMBER = re.compile(r"^\s*(\d+(?:\.\d+)?|\.\d+)\s*([a-zA-Z%]*)\s*$")
 _LATENCY_MS = {"ms": 1.0, "us": 1e-3, "s": 1e3}
@@ -48,15 +48,6 @@ class Budget(Record):
             if value > limit:
                 return False
         return True
-
-
-class Evaluation(Record):
-    """Accuracy of one network on one split."""
-
-    accuracy: float
-    split: str
-    n: int
-    cost: Cost = Cost()
 
 
 def parse_latency_ms(text: str) -> float:

@@ -11,7 +11,6 @@
     |   +-- MissingDependencyError  an optional library is not installed
     |   +-- RunDirectoryError     a run directory is locked or belongs to another run
     +-- FailedError               exit 1: the work itself failed (NaN loss, disk full)
-    +-- BudgetError               exit 3: no network fits the budget
     +-- DeviceError               exit 4: the device does not answer or refuses
 """
 
@@ -19,7 +18,6 @@ from __future__ import annotations
 
 __all__ = [
     "ArchitectureError",
-    "BudgetError",
     "DataError",
     "DeviceError",
     "FailedError",
@@ -93,12 +91,6 @@ class RunDirectoryError(UsageError):
 
 class FailedError(FeatherweightError):
     """The work itself failed: a loss that is not finite, a full disk, a broken cache."""
-
-
-class BudgetError(FeatherweightError):
-    """No network fits the budget; the hint names the nearest feasible one."""
-
-    exit_code = 3
 
 
 class DeviceError(FeatherweightError):

@@ -20,7 +20,7 @@ from featherweight.fitting.prove import prove
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings, TimePlan
 from featherweight.fitting.shop import Shopper, shop
-from featherweight.fitting.workshop import time_architectures
+from featherweight.fitting.timing import time_architectures
 from featherweight.measuring.measurement import Measurement
 from featherweight.measuring.platform import parse_platform
 from featherweight.networks.storage import save_network

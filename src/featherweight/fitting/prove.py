@@ -11,11 +11,12 @@ import numpy as np
 
 from featherweight.data.metrics import balanced_accuracy
 from featherweight.exporting.bundle import write_bundle
+from featherweight.exporting.export import export_network
 from featherweight.exporting.verification import Verification
 from featherweight.exporting.verify import verify_artifact
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.race import Entry, Trainer
-from featherweight.fitting.workshop import export_weights, time_architectures
+from featherweight.fitting.timing import time_architectures
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measurement import Measurement
 from featherweight.nn.network import Network
@@ -154,9 +155,10 @@ def _export(entry: Entry, network: Network, *, trainer: Trainer) -> Artifact:
     calibration = None
     if precision == "int8":
         calibration = trainer.calibration(network.architecture.resolution, preprocessing)
-    return export_weights(
+    return export_network(
         network,
-        platform=trainer.platform.with_precision(precision),
+        runtime=trainer.platform.runtime,
+        precision=precision,
         out=trainer.folder / "artifacts" / f"{trainer.platform.runtime}-{precision}",
         calibration=calibration,
         preprocessing=preprocessing,

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from featherweight.exporting.export import export_network
 from featherweight.exporting.ship import CALIBRATION_PICTURES
 from featherweight.fitting.families import Family
-from featherweight.fitting.workshop import export_weights
 from featherweight.journal import Journal
 from featherweight.measuring.platform import Platform
 from featherweight.networks.preprocessing import Preprocessing
@@ -152,9 +152,10 @@ class Trainer:
                 network, images=val, preprocessing=preprocessing, device=self.device
             )
             return np.asarray(result.losses, dtype=np.float64)[:_VAL_PICTURES]
-        artifact = export_weights(
+        artifact = export_network(
             network,
-            platform=self.platform.with_precision(candidate.precision),
+            runtime=self.platform.runtime,
+            precision=candidate.precision,
             out=self.folder / "artifacts" / "race" / f"{entry.key}-{phase}",
             calibration=self.calibration(candidate.resolution, preprocessing),
             preprocessing=preprocessing,

@@ -1,54 +1,17 @@
-"""Turn architectures into files and files into measurements, for every stage alike."""
+"""Turn architectures into timed files, for shopping and for the choice beside the proof."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from featherweight.architecture import Architecture
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measure import export_drawn
 from featherweight.measuring.measurement import Measurement
 from featherweight.measuring.platform import Platform
-from featherweight.networks.preprocessing import Preprocessing
-from featherweight.nn.network import Network
-from featherweight.runtimes.artifact import Artifact
-from featherweight.runtimes.runtime import RUNTIMES
 
-__all__ = ["export_weights", "time_architectures", "weights_of"]
-
-
-def weights_of(network: Network) -> dict[str, NDArray[np.float32]]:
-    """Return a network's tensors by name as float32 arrays."""
-    return {
-        name: value.detach().cpu().contiguous().numpy()
-        for name, value in network.state_dict().items()
-        if value.is_floating_point()
-    }
-
-
-def export_weights(
-    network: Network,
-    *,
-    platform: Platform,
-    out: Path,
-    calibration: NDArray[np.uint8] | None,
-    preprocessing: Preprocessing,
-    labels: tuple[str, ...],
-) -> Artifact:
-    """Export a trained network in the platform's runtime and precision."""
-    return RUNTIMES[platform.runtime].export(
-        network.architecture,
-        weights_of(network),
-        out=out,
-        precision=platform.precision,
-        calibration=calibration,
-        preprocessing=preprocessing,
-        labels=labels,
-    )
+__all__ = ["time_architectures"]
 
 
 def time_architectures(
