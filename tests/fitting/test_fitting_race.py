@@ -37,7 +37,7 @@ def test_difference_interval_spans_zero_without_one() -> None:
 
 def test_time_plan_keeps_the_shares_of_the_design() -> None:
     settings = FitSettings(data="d", latency_ms=1, platform="p", time_s=1800)
-    plan = TimePlan.of(settings, spent_s=20.0)
+    plan = TimePlan.of(settings, spent_s=20.0, small=False)
     assert plan.total_s == 1780.0
     assert plan.race_s is not None
     assert plan.race_s <= 0.35 * 1800
@@ -45,7 +45,9 @@ def test_time_plan_keeps_the_shares_of_the_design() -> None:
 
 
 def test_epochs_have_no_clock() -> None:
-    plan = TimePlan.of(FitSettings(data="d", latency_ms=1, platform="p", epochs=3), spent_s=1.0)
+    plan = TimePlan.of(
+        FitSettings(data="d", latency_ms=1, platform="p", epochs=3), spent_s=1.0, small=True
+    )
     assert plan.total_s is None
     assert plan.race_s is None
 

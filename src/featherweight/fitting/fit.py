@@ -169,7 +169,7 @@ def _work(
         seed=settings.seed,
         device=settings.device,
     )
-    plan = TimePlan.of(settings, spent_s=loading_s)
+    plan = TimePlan.of(settings, spent_s=loading_s, small=found.small)
     raced = run_race(entries, trainer=trainer, run=run, plan=plan)
     ledger.note_race(raced)
     trained = _train(run, entries, raced, trainer=trainer, plan=plan, settings=settings)

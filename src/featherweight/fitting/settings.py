@@ -56,12 +56,14 @@ class TimePlan(Record):
     prove_s: float
 
     @classmethod
-    def of(cls, settings: FitSettings, *, spent_s: float) -> TimePlan:
-        """Share out the time of `settings`, of which reading the data took `spent_s`."""
+    def of(cls, settings: FitSettings, *, spent_s: float, small: bool) -> TimePlan:
+        """Share out the time of `settings`, of which reading the data took `spent_s`.
+
+        Small pictures make many steps a minute, so that a shorter race tells as much.
+        """
         if settings.time_s is None:
             return cls(total_s=None, race_s=None, prove_s=0.0)
         # Calibration, two passes over the test split and up to three measurements.
         prove_s = min(90.0, max(12.0, 0.08 * settings.time_s))
-        return cls(
-            total_s=settings.time_s - spent_s, race_s=0.22 * settings.time_s, prove_s=prove_s
-        )
+        race_s = (0.15 if small else 0.22) * settings.time_s
+        return cls(total_s=settings.time_s - spent_s, race_s=race_s, prove_s=prove_s)
