@@ -17,6 +17,7 @@ PACKAGE = ROOT / "src" / "featherweight"
 NEED_TORCH = ("nn/", "training/", "fitting/", "cli/", "__main__", "exporting/")
 NEED_TORCH_MODULES = {
     "data/augmentation",
+    "networks/creation",
     "networks/pretrained",
     "networks/storage",
     "runtimes/torch",

@@ -10,7 +10,8 @@
     |   +-- UnsupportedError      a runtime cannot do what was asked of it
     |   +-- MissingDependencyError  an optional library is not installed
     |   +-- RunDirectoryError     a run directory is locked or belongs to another run
-    +-- FailedError               exit 1: the work itself failed (NaN loss, disk full)
+    +-- FailedError               exit 1: the work itself failed (disk full, broken file)
+    |   +-- DivergedError         the loss of a training is not finite
     +-- DeviceError               exit 4: the device does not answer or refuses
 """
 
@@ -20,6 +21,7 @@ __all__ = [
     "ArchitectureError",
     "DataError",
     "DeviceError",
+    "DivergedError",
     "FailedError",
     "FeatherweightError",
     "MissingDependencyError",
@@ -91,6 +93,10 @@ class RunDirectoryError(UsageError):
 
 class FailedError(FeatherweightError):
     """The work itself failed: a loss that is not finite, a full disk, a broken cache."""
+
+
+class DivergedError(FailedError):
+    """The loss of a training stopped being finite."""
 
 
 class DeviceError(FeatherweightError):

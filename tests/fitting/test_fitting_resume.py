@@ -28,8 +28,8 @@ FIT = [
 FIT += ["--precision", "fp32", "--json"]
 
 
-def start(work: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "featherweight", *FIT]
+def start(work: Path, arguments: list[str] = FIT) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "featherweight", *arguments]
     return subprocess.Popen(
         command, cwd=work, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -79,6 +79,30 @@ def test_kill_and_continue(moment: str, whole: dict[str, object], tmp_path: Path
     assert summary["network"] == whole["network"]
     # Trainings by epochs resume to the bit, so the file answers alike.
     assert summary["accuracy"] == whole["accuracy"]
+
+
+def test_kill_in_a_timed_training(tmp_path: Path) -> None:
+    """The time left differs at the second attempt; the plan of the training must not."""
+    arguments = [argument if argument != "--epochs" else "--time" for argument in FIT]
+    arguments[arguments.index("--time") + 1] = "40s"
+    process = start(tmp_path, arguments)
+    assert wait_for(Path("checkpoints/*train/checkpoint*"), tmp_path / "runs", process=process)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert "plan" in stages(tmp_path / "runs")
+
+    process = start(tmp_path, arguments)
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert json.loads(output)["verdict"] == "met"
+    (file,) = (tmp_path / "runs").glob("*/train.jsonl")
+    epochs = [
+        (line["network"], line["phase"], line["epoch"])
+        for line in map(json.loads, file.read_text().splitlines())
+    ]
+    assert epochs
+    assert len(epochs) == len(set(epochs)), "an epoch was journalled twice"
 
 
 def test_a_finished_run_is_read_back(

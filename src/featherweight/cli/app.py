@@ -23,7 +23,7 @@ from featherweight.cli.models import models
 from featherweight.cli.profile import profile
 from featherweight.cli.report import report
 from featherweight.cli.train import evaluate, predict, train
-from featherweight.errors import FailedError, FeatherweightError
+from featherweight.errors import FailedError, FeatherweightError, UsageError
 
 __all__ = ["app", "main", "run"]
 
@@ -88,6 +88,7 @@ def run(arguments: list[str]) -> int:
         message = getattr(error, "format_message", None)
         if message is None:
             raise
-        sys.stderr.write(f"error: {message()}; see featherweight --help\n")
-        return int(getattr(error, "exit_code", 2))
+        usage = UsageError(message(), hint="see featherweight --help")
+        output.print_error(usage, as_json=as_json)
+        return int(getattr(error, "exit_code", usage.exit_code))
     return code if isinstance(code, int) else 0

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from featherweight.cli import output
-from featherweight.cli.options import DEFAULT_PLATFORM, As_json, Data, Output, Seed
+from featherweight.cli.options import DEFAULT_PLATFORM, As_json, Data, Output, Split_seed
 from featherweight.errors import FailedError
 
 __all__ = ["export", "verify"]
@@ -25,15 +25,20 @@ def export(
         list[str] | None, typer.Option("--on", help="Platform; repeat for several.")
     ] = None,
     output_directory: Output = None,
-    seed: Seed = 0,
+    seed: Split_seed = None,
     json: As_json = False,
 ) -> int:
     """Write files for platforms; with DATA also verify each on the test split."""
     output.show_log(quiet=False)
     from featherweight.exporting.ship import export as export_network
+    from featherweight.measuring.platform import parse_platform
 
     shipped = export_network(
-        network, data=data, on=on or [DEFAULT_PLATFORM], output=output_directory, seed=seed
+        network,
+        data=data,
+        on=[str(parse_platform(text)) for text in on or [DEFAULT_PLATFORM]],
+        output=output_directory,
+        seed=seed,
     )
     if json:
         output.print_json([s.plain() for s in shipped])
@@ -52,7 +57,7 @@ def verify(
     network: _Run,
     artifact: Annotated[Path, typer.Argument(help="Folder of an exported file.")],
     data: Data,
-    seed: Seed = 0,
+    seed: Split_seed = None,
     json: As_json = False,
 ) -> int:
     """Compare a file with its network on real pictures, and state the file's accuracy."""

@@ -35,7 +35,8 @@ def fit(  # noqa: PLR0913 - one parameter per flag
     model: Annotated[str | None, typer.Option("--model", help="Fit only this network.")] = None,
     pretrained: Pretrained = "auto",
     precision: Annotated[
-        list[str] | None, typer.Option("--precision", help="What may ship: fp32, int8 (repeat).")
+        list[str] | None,
+        typer.Option("--precision", help="What may ship: fp32, int8 (repeat; default both)."),
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -58,7 +59,7 @@ def fit(  # noqa: PLR0913 - one parameter per flag
         epochs=epochs,
         model=model,
         pretrained=pretrained,
-        precisions=tuple(precision) if precision else ("fp32", "int8"),
+        precisions=tuple(precision) if precision else None,
         seed=seed,
         device=device,
         output=output_directory,
@@ -76,7 +77,7 @@ def _verdict(summary: FitSummary) -> list[str]:
     if summary.verdict == "infeasible":
         return [
             f"INFEASIBLE: {budget}",
-            f"nearest feasible: --latency {summary.nearest_feasible_ms:.3f}ms",
+            f"nearest feasible: --latency {_nearest(summary)}",
             f"report: {summary.run_directory}/report.html",
         ]
     lines = [f"{'MET' if summary.verdict == 'met' else 'NOT MET'}: {budget}"]
@@ -94,16 +95,24 @@ def _verdict(summary: FitSummary) -> list[str]:
             f"{summary.accuracy.split} pictures (95 % interval {low:.3f}-{high:.3f})"
             + ("" if balanced is None else f", balanced {balanced:.3f}")
         )
+    if summary.verdict == "not_met" and summary.nearest_feasible_ms is not None:
+        lines.append(f"nearest feasible: --latency {_nearest(summary)}")
     load = summary.foreign_cpu_share
+    start = "ImageNet weights" if summary.pretrained == "auto" else summary.pretrained
     lines += [
-        f"network: {summary.network} {summary.precision}, start: {summary.pretrained or 'scratch'}",
+        f"network: {summary.network} {summary.precision}, start: {start or 'scratch'}",
         (
             f"training: {summary.images_seen} pictures seen, {summary.images_per_s or 0:.0f}/s, "
             f"foreign CPU load {'unknown' if load is None else f'{load:.0%}'}, "
             f"{summary.seconds or 0:.0f} s in all"
         ),
         f"file: {summary.run_directory}/{summary.artifact}",
-        f"bundle for the device: {summary.run_directory}/{summary.bundle}",
-        f"report: {summary.run_directory}/report.html",
     ]
-    return lines
+    if summary.bundle is not None:
+        lines.append(f"bundle for the device: {summary.run_directory}/{summary.bundle}")
+    return [*lines, f"report: {summary.run_directory}/report.html"]
+
+
+def _nearest(summary: FitSummary) -> str:
+    """Return the least budget that should be met, 7 % above what was measured, as a flag."""
+    return f"{1.07 * (summary.nearest_feasible_ms or 0.0):.3g}ms"

@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["As_json", "Data", "Device", "Epochs", "On", "Output", "Pretrained", "Seed", "Time"]
+__all__ = [
+    "As_json",
+    "Data",
+    "Device",
+    "Epochs",
+    "On",
+    "Output",
+    "Pretrained",
+    "Seed",
+    "Split_seed",
+    "Time",
+]
 
 DEFAULT_PLATFORM = "local/onnxruntime:threads=1"
 
@@ -21,7 +32,13 @@ As_json = Annotated[
     bool, typer.Option("--json", help="Print data as JSON on stdout; talk goes to stderr.")
 ]
 Output = Annotated[Path | None, typer.Option("--output", help="Directory to write to.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of everything that draws.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that draws.")]
+Split_seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed", min=0, help="Seed of the splits; by default the training's.", show_default=False
+    ),
+]
 Device = Annotated[
     str, typer.Option("--device", help="Where training runs: auto, cpu, cuda or mps.")
 ]

@@ -16,6 +16,7 @@ from featherweight.cli.options import (
     Output,
     Pretrained,
     Seed,
+    Split_seed,
     Time,
 )
 
@@ -63,7 +64,7 @@ def evaluate(
     network: _Trained,
     data: Data,
     split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "test",
-    seed: Seed = 0,
+    seed: Split_seed = None,
     device: Device = "auto",
     json: As_json = False,
 ) -> None:

@@ -17,11 +17,18 @@ from featherweight.errors import UsageError
 from featherweight.exporting.export import export_network
 from featherweight.exporting.verification import Verification
 from featherweight.exporting.verify import verify_artifact
-from featherweight.networks.storage import StoredNetwork, load_network
+from featherweight.networks.storage import StoredNetwork, load_network, recorded_seed
 from featherweight.records import to_plain
 from featherweight.runtimes.artifact import Artifact, read_artifact
 
-__all__ = ["CALIBRATION_PICTURES", "Shipped", "calibration_pixels", "export", "verify"]
+__all__ = [
+    "CALIBRATION_PICTURES",
+    "Shipped",
+    "calibration_pixels",
+    "calibration_rows",
+    "export",
+    "verify",
+]
 
 CALIBRATION_PICTURES = 128
 """8, 32 and 64 pictures differed by less than 2 % in the error they left (EfficientNet-Lite0)."""
@@ -67,7 +74,7 @@ def export(
     data: str | Path | None = None,
     on: Sequence[str],
     output: Path | None = None,
-    seed: int = 0,
+    seed: int | None = None,
 ) -> list[Shipped]:
     """Write files for platforms; with data, calibrate int8 and verify on the test split.
 
@@ -76,12 +83,13 @@ def export(
         data: the pictures it was trained on; int8 needs them.
         on: platforms in text form.
         output: folder of the files; default `artifacts` in the run directory.
-        seed: of the splits (the one the training used).
+        seed: of the splits; by default the one the training used.
 
     Raises:
         UsageError: no network there, int8 without data, other classes, unknown platforms.
     """
     stored = load_network(network)
+    seed = recorded_seed(network) if seed is None else seed
     images = None if data is None else _load(stored, data, seed=seed)
     shipped = []
     for text in on:
@@ -108,7 +116,7 @@ def export(
     return shipped
 
 
-def verify(network: Path, *, artifact: Path, data: str | Path, seed: int = 0) -> Shipped:
+def verify(network: Path, *, artifact: Path, data: str | Path, seed: int | None = None) -> Shipped:
     """Compare an exported file with its network on the test split.
 
     Raises:
@@ -116,7 +124,7 @@ def verify(network: Path, *, artifact: Path, data: str | Path, seed: int = 0) ->
     """
     stored = load_network(network)
     found = read_artifact(artifact)
-    images = _load(stored, data, seed=seed)
+    images = _load(stored, data, seed=recorded_seed(network) if seed is None else seed)
     text = f"local/{found.runtime}:threads=1,precision={found.precision}"
     return Shipped(text, found, _verify(found, stored, images))
 
@@ -124,8 +132,13 @@ def verify(network: Path, *, artifact: Path, data: str | Path, seed: int = 0) ->
 def calibration_pixels(images: ImageData, stored: StoredNetwork, *, seed: int) -> NDArray[np.uint8]:
     """Return training pictures as the file takes them, (n, R, R, 3), to set int8 ranges."""
     pixels = _pixels(images, "train", stored, stored.network.architecture.resolution)
-    chosen = np.random.default_rng([seed, 128]).permutation(len(pixels))[:CALIBRATION_PICTURES]
-    return np.ascontiguousarray(pixels[np.sort(chosen)])
+    return np.ascontiguousarray(pixels[calibration_rows(len(pixels), seed=seed)])
+
+
+def calibration_rows(total: int, *, seed: int) -> NDArray[np.int64]:
+    """Return which of `total` training pictures set int8 ranges: the same in fit and export."""
+    chosen = np.random.default_rng([seed, 128]).permutation(total)[:CALIBRATION_PICTURES]
+    return np.sort(chosen)
 
 
 def _load(stored: StoredNetwork, data: str | Path, *, seed: int) -> ImageData:

@@ -18,6 +18,7 @@ class Verification(Record):
         top1_agreement: share of pictures with the same answer.
         accuracy: of the file.
         interval: 95 % Wilson interval of that accuracy.
+        balanced_accuracy: of the file, mean over the classes.
         split: which pictures.
         n: how many.
         passed: within the limits `verify_artifact` documents.
@@ -30,6 +31,7 @@ class Verification(Record):
     top1_agreement: float
     accuracy: float
     interval: tuple[float, float]
+    balanced_accuracy: float
     split: str
     n: int
     passed: bool

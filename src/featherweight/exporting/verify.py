@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featherweight.data.metrics import accuracy_interval
+from featherweight.data.metrics import accuracy_interval, balanced_accuracy
 from featherweight.errors import UsageError
 from featherweight.exporting.verification import Verification
 from featherweight.networks.preprocessing import Preprocessing
@@ -60,7 +60,8 @@ def verify_artifact(
     max_abs_error = float(np.abs(found - expected).max())
     relative_error = max_abs_error / max(float(np.abs(expected).max()), 1e-30)
     agreement = float(np.mean(found.argmax(axis=1) == expected.argmax(axis=1)))
-    correct = int(np.sum(found.argmax(axis=1) == labels))
+    answers = found.argmax(axis=1)
+    correct = int(np.sum(answers == labels))
     passed = (
         relative_error <= largest_relative_error
         if artifact.precision == "fp32"
@@ -74,6 +75,7 @@ def verify_artifact(
         top1_agreement=agreement,
         accuracy=correct / len(images),
         interval=accuracy_interval(correct, len(images)),
+        balanced_accuracy=balanced_accuracy(labels, answers, num_classes=found.shape[1]),
         split=split,
         n=len(images),
         passed=passed,

@@ -12,7 +12,11 @@ from featherweight.fitting.look import Look
 from featherweight.fitting.settings import FitSettings
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.pretrained import PRETRAINED, read_pretrained
-from featherweight.networks.resolve import create_architecture, resolve_architecture
+from featherweight.networks.resolve import (
+    create_architecture,
+    given_settings,
+    resolve_architecture,
+)
 from featherweight.zoo.model import MODELS
 
 __all__ = ["Family", "families"]
@@ -111,19 +115,18 @@ def _by_resolution(name: str, look: Look, *, source: str | None) -> Family:
 def _asked(model: str, look: Look, settings: FitSettings) -> Family:
     """The one family the user named; settings written out are kept fixed."""
     start = resolve_architecture(model).changed(num_classes=look.classes)
-    name, _, given = model.partition(":")
-    keys = {pair.partition("=")[0] for pair in given.split(",") if pair}
+    given = given_settings(model)
     source = None if settings.pretrained == "none" else settings.pretrained
-    if source == "auto" and name not in look.weights:
+    if source == "auto" and start.name not in look.weights:
         source = None
-    if look.small and not keys & {"width", "resolution"}:
-        return _by_width(name, look)
+    if look.small and not given and source is None:
+        return _by_width(start.name, look)
     preprocessing = _prepare(start, source, seed=settings.seed)
-    if look.small and "resolution" not in keys:
-        separator = "," if given else ":"
+    if look.small and "resolution" not in given:
+        separator = "," if ":" in model else ":"
         start = resolve_architecture(f"{model}{separator}resolution={look.resolution}")
         start = start.changed(num_classes=look.classes)
-    fixed = look.small or "resolution" in keys
+    fixed = look.small or "resolution" in given
 
     def build(resolution: float) -> Architecture:
         return start if fixed else start.at_resolution(int(resolution))

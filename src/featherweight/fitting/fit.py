@@ -22,7 +22,7 @@ from featherweight.fitting.settings import FitSettings, TimePlan
 from featherweight.fitting.shop import Shopper, shop
 from featherweight.fitting.timing import time_architectures
 from featherweight.measuring.measurement import Measurement
-from featherweight.measuring.platform import parse_platform
+from featherweight.measuring.platform import Platform, parse_platform
 from featherweight.networks.storage import save_network
 from featherweight.nn.network import Network
 from featherweight.reporting.report import write_report
@@ -90,7 +90,7 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     epochs: int | None = None,
     model: str | None = None,
     pretrained: str = "auto",
-    precisions: Sequence[str] = ("fp32", "int8"),
+    precisions: Sequence[str] | None = None,
     seed: int = 0,
     device: str = "auto",
     output: Path | None = None,
@@ -107,7 +107,7 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         epochs: epochs of the final training instead of `time`.
         model: restrict the choice to one network.
         pretrained: `auto`, `none`, or a weights file for `model`.
-        precisions: what may ship.
+        precisions: what may ship; by default the one `on` spells out, else fp32 and int8.
         seed: of everything that draws.
         device: where training runs: auto, cpu, cuda or mps.
         output: run directory; by default a new one under `runs`, or the unfinished one of the
@@ -131,7 +131,7 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         epochs=epochs,
         model=model,
         pretrained=pretrained,
-        precisions=_allowed_precisions(precisions, platform.runtime),
+        precisions=_allowed_precisions(precisions, platform, on),
         seed=seed,
         device=device,
     )
@@ -146,6 +146,8 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     with open_run(output, parent=runs, identity=identity, command=command) as run:
         if run.finished:
             logger.info("%s is finished: reading its summary", run.path)
+            if not (run.path / "report.html").exists():
+                write_report(run.path)
             return FitResult(Ledger(run).read_summary(), run.path)
         return FitResult(_work(run, images, settings, loading_s=loading_s), run.path)
 
@@ -173,7 +175,16 @@ def _work(
     raced = run_race(entries, trainer=trainer, run=run, plan=plan)
     ledger.note_race(raced)
     trained = _train(run, entries, raced, trainer=trainer, plan=plan, settings=settings)
-    return _prove(run, ledger, trained, raced, trainer=trainer, settings=settings, found=found)
+    return _prove(
+        run,
+        ledger,
+        trained,
+        raced,
+        trainer=trainer,
+        settings=settings,
+        found=found,
+        loading_s=loading_s,
+    )
 
 
 def _shop(
@@ -239,9 +250,7 @@ def _train(
     winner = raced[0].entry if raced else entries[0]
     teachers = [r for r in raced[1:] if r.val_loss < raced[0].val_loss]
     teacher = min(teachers, key=lambda r: r.val_loss) if teachers else None
-    time_s = None
-    if plan.total_s is not None:
-        time_s = max(plan.total_s - run.elapsed_s - plan.prove_s, 0.1 * plan.total_s)
+    time_s = _training_time_s(run, winner, plan=plan)
     logger.info(
         "train: %s %s for %s%s",
         winner.candidate.name,
@@ -264,6 +273,19 @@ def _train(
     return min([trained, *same], key=lambda ranked: ranked.val_loss)
 
 
+def _training_time_s(run: RunDirectory, winner: Entry, *, plan: TimePlan) -> float | None:
+    """Fix the time of the final training once: a resumed attempt must plan the same steps."""
+    if plan.total_s is None:
+        return None
+    inputs = {"winner": winner.key, "total_s": plan.asked_s}
+    done = run.stage_done("plan", inputs=inputs)
+    if done is None:
+        left_s = plan.total_s - run.elapsed_s - plan.prove_s
+        done = {"training_s": max(left_s, 0.1 * plan.total_s)}
+        run.finish_stage("plan", inputs=inputs, outputs=done, seconds=0.0)
+    return float(done["training_s"])
+
+
 def _prove(
     run: RunDirectory,
     ledger: Ledger,
@@ -273,10 +295,15 @@ def _prove(
     trainer: Trainer,
     settings: FitSettings,
     found: Look,
+    loading_s: float,
 ) -> FitSummary:
+    inputs = {"trained": trained.entry.key, "phase": trained.phase}
+    done = run.stage_done("prove", inputs=inputs)
+    if done is not None:  # cut between the proof and its report: the test split stays read once
+        return _finish(run, FitSummary.model_validate(done["summary"]))
     started = clock.monotonic()
     others = sorted((r for r in raced if r.entry != trained.entry), key=lambda r: r.val_loss)
-    shipped, proof = prove(
+    shipped, proof, nearest_ms = prove(
         trained,
         others,
         trainer=trainer,
@@ -291,14 +318,26 @@ def _prove(
         preprocessing=shipped.entry.family.preprocessing,
         classes=trainer.store.data.classes,
     )
+    summary = ledger.summary(
+        shipped,
+        raced,
+        proof,
+        settings=settings,
+        uneven=found.uneven,
+        seconds=run.elapsed_s + loading_s,
+        nearest_feasible_ms=None if proof.met else nearest_ms,
+    )
     run.finish_stage(
         "prove",
-        inputs={"candidate": shipped.entry.key},
-        outputs={"met": proof.met},
+        inputs=inputs,
+        outputs={"summary": summary.model_dump(mode="json")},
         files=list(proof.artifact.paths),
         seconds=clock.monotonic() - started,
     )
-    summary = ledger.summary(shipped, raced, proof, settings=settings, uneven=found.uneven)
+    return _finish(run, summary)
+
+
+def _finish(run: RunDirectory, summary: FitSummary) -> FitSummary:
     run.finish(summary.model_dump(mode="json"))
     write_report(run.path)
     return summary
@@ -314,9 +353,7 @@ def _infeasible(run: RunDirectory, settings: FitSettings, nearest_ms: float) -> 
         report="report.html",
         seconds=run.elapsed_s,
     )
-    run.finish(summary.model_dump(mode="json"))
-    write_report(run.path)
-    return summary
+    return _finish(run, summary)
 
 
 def _seconds(time: str | float | None) -> float:
@@ -325,12 +362,22 @@ def _seconds(time: str | float | None) -> float:
     return parse_duration_s(time) if isinstance(time, str) else float(time)
 
 
-def _allowed_precisions(precisions: Sequence[str], runtime: str) -> tuple[str, ...]:
-    offered = RUNTIMES[runtime].precisions
-    kept = tuple(precision for precision in precisions if precision in offered)
-    if not kept:
-        raise UsageError(
-            f"{runtime} has none of the precisions {', '.join(precisions)}",
-            allowed=", ".join(offered),
-        )
-    return kept
+def _allowed_precisions(
+    precisions: Sequence[str] | None, platform: Platform, on: str
+) -> tuple[str, ...]:
+    """Return what may ship.
+
+    Raises:
+        UsageError: the runtime does not have a precision that was asked for.
+    """
+    offered = RUNTIMES[platform.runtime].precisions
+    if precisions is None:
+        if "precision=" in on:
+            return (platform.precision,)
+        return tuple(precision for precision in ("fp32", "int8") if precision in offered)
+    for precision in precisions:
+        if precision not in offered:
+            raise UsageError(
+                f"{platform.runtime} has no precision {precision!r}", allowed=", ".join(offered)
+            )
+    return tuple(dict.fromkeys(precisions))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.data.metrics import accuracy_interval
+from featherweight.errors import DivergedError
 from featherweight.fitting.race import Entry, Trainer, difference_interval
 from featherweight.fitting.settings import TimePlan
 from featherweight.run_directory import RunDirectory
@@ -59,7 +60,7 @@ def run_race(
     """
     if len(entries) < 2:
         return []
-    field = entries[:MOST_RACERS]
+    field = _field(entries)
     first = _rung(field, "race-1", share=0.5, trainer=trainer, run=run, plan=plan)
     finalists = [ranked.entry for ranked in first[: -(-len(first) // 3)]]
     if len(finalists) < 2 and len(first) > 2:
@@ -81,12 +82,34 @@ def _rung(
     plan: TimePlan,
 ) -> list[Ranked]:
     time_s = None if plan.race_s is None else plan.race_s * share / len(field)
-    epochs = None if time_s is not None else _RACE_EPOCHS * int(phase[-1])
-    ranked = [
-        train_stage(entry, phase, trainer=trainer, run=run, time_s=time_s, epochs=epochs)
-        for entry in field
-    ]
+    epochs = None
+    if plan.epochs is not None:
+        epochs = min(plan.epochs, _RACE_EPOCHS * int(phase[-1]))
+    ranked, failures = [], []
+    for entry in field:
+        try:
+            ranked.append(
+                train_stage(entry, phase, trainer=trainer, run=run, time_s=time_s, epochs=epochs)
+            )
+        except DivergedError as failure:  # one that diverges loses; the others go on
+            logger.warning("%s: %s is out: %s", phase, entry.title, failure)
+            failures.append(failure)
+    if not ranked:
+        raise failures[0]
     return sorted(ranked, key=lambda r: r.val_loss)
+
+
+def _field(entries: list[Entry]) -> list[Entry]:
+    """Return at most `MOST_RACERS` entries: every family's largest before any second one."""
+    seen: dict[str, int] = {}
+    turns = []
+    for entry in sorted(entries, key=lambda e: -(e.candidate.macs or 0)):
+        seen[entry.family.name] = seen.get(entry.family.name, 0) + 1
+        turns.append((seen[entry.family.name], entry))
+    chosen = [entry for _, entry in sorted(turns, key=lambda turn: turn[0])]
+    for entry in chosen[MOST_RACERS:]:
+        logger.info("race: %s is left out: %d race at most", entry.title, MOST_RACERS)
+    return chosen[:MOST_RACERS]
 
 
 def train_stage(
@@ -112,7 +135,7 @@ def train_stage(
             entry, time_s=time_s, epochs=epochs, distillation=teacher is not None
         )
         guide = None if teacher is None else trainer.load(teacher, teacher_phase)
-        result = trainer.train(entry, phase=phase, recipe=recipe, teacher=guide)
+        result = trainer.train(entry, phase=phase, recipe=recipe, teacher=guide, beat=run.beat)
         losses = trainer.rank(entry, result.network, phase=phase)
         np.save(losses_file, losses)
         last = result.history[-1]
@@ -126,7 +149,8 @@ def train_stage(
         run.finish_stage(
             stage, inputs=inputs, outputs=done, files=files, seconds=float(done["seconds"])
         )
-        low, high = accuracy_interval(round(result.best.val_accuracy * len(losses)), len(losses))
+        held_out = len(trainer.store.data.splits["val"])
+        low, high = accuracy_interval(round(result.best.val_accuracy * held_out), held_out)
         logger.info(
             "%s: %s %s: val accuracy %.3f [%.3f, %.3f], loss of the file %.3f after %d pictures",
             phase, entry.candidate.name, entry.candidate.precision,

@@ -13,6 +13,7 @@ from featherweight.fitting.prove import Proof
 from featherweight.fitting.settings import FitSettings
 from featherweight.journal import Journal
 from featherweight.measuring.measurement import Measurement
+from featherweight.profiling.profile import profile
 from featherweight.records import parse_record, read_json, to_plain, write_json
 from featherweight.reporting.run import (
     Candidate,
@@ -77,13 +78,18 @@ class Ledger:
         self._verifications.append(to_plain(verification))
 
     def note_winner(self, trained: Ranked, proof: Proof) -> None:
-        """Append the network that ships with its proven latency."""
-        measured = {
+        """Append the network that ships, at the size it ships in, with its proven latency."""
+        counted = profile(proof.network.architecture)
+        shipped = {
+            "name": trained.entry.label_at(counted.input_shape[1]),
+            "resolution": counted.input_shape[1],
+            "architecture_digest": proof.network.architecture.digest,
+            "macs": counted.macs,
             "latency_ms": proof.measurement.median_ms,
             "interval_ms": proof.measurement.interval_ms,
         }
         reason = "ships" if proof.met else "trained, but over the budget when proven"
-        self._append_ranked(trained, status="winner", reason=reason, **measured)
+        self._append_ranked(trained, status="winner", reason=reason, **shipped)
 
     def summary(
         self,
@@ -93,14 +99,16 @@ class Ledger:
         *,
         settings: FitSettings,
         uneven: float,
+        seconds: float,
+        nearest_feasible_ms: float | None,
     ) -> FitSummary:
         """Return the answer of the run."""
         verification, measured = proof.verification, proof.measurement
         epochs = self._epochs(trained)
-        seconds = sum(float(epoch["seconds"]) for epoch in epochs)
+        busy_s = sum(epoch["images_seen"] / epoch["images_per_s"] for epoch in _increments(epochs))
         loads = [e["foreign_cpu_share"] for e in epochs if e.get("foreign_cpu_share") is not None]
         return FitSummary(
-            verdict="met" if proof.met and verification.passed else "not_met",
+            verdict="met" if proof.met else "not_met",
             budget=Budget(latency_ms=settings.latency_ms),
             platform=measured.platform,
             measured=MeasuredLatency(
@@ -114,7 +122,7 @@ class Ledger:
                 n=verification.n,
                 interval=verification.interval,
             ),
-            balanced_accuracy=proof.balanced if uneven >= _UNEVEN else None,
+            balanced_accuracy=verification.balanced_accuracy if uneven >= _UNEVEN else None,
             curve=self._curve(trained, raced, proof),
             artifact=str(proof.artifact.paths[0].parent.relative_to(self._run.path)),
             bundle=(
@@ -122,13 +130,14 @@ class Ledger:
             ),
             report="report.html",
             run_directory=str(self._run.path),
-            network=trained.entry.candidate.name,
+            network=trained.entry.label_at(proof.artifact.input_shape[0]),
             precision=proof.artifact.precision,
             pretrained=trained.entry.family.source,
             images_seen=trained.images_seen,
-            images_per_s=trained.images_seen / seconds if seconds else None,
+            images_per_s=trained.images_seen / busy_s if busy_s else None,
             foreign_cpu_share=sum(loads) / len(loads) if loads else None,
-            seconds=self._run.elapsed_s,
+            seconds=seconds,
+            nearest_feasible_ms=nearest_feasible_ms,
         )
 
     def read_summary(self) -> FitSummary:
@@ -161,7 +170,7 @@ class Ledger:
     ) -> tuple[CurvePoint, ...]:
         points = [
             CurvePoint(
-                name=trained.entry.candidate.name,
+                name=trained.entry.label_at(proof.artifact.input_shape[0]),
                 precision=proof.artifact.precision,
                 resolution=proof.artifact.input_shape[0],
                 latency_ms=proof.measurement.median_ms,
@@ -186,3 +195,12 @@ class Ledger:
                 )
             )
         return tuple(points)
+
+
+def _increments(epochs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Replace the running total of pictures by each epoch's own."""
+    before, own = 0, []
+    for epoch in epochs:
+        own.append({**epoch, "images_seen": epoch["images_seen"] - before})
+        before = epoch["images_seen"]
+    return own

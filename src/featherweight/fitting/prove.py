@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featherweight.data.metrics import balanced_accuracy
+from featherweight.errors import FailedError
 from featherweight.exporting.bundle import write_bundle
 from featherweight.exporting.export import export_network
 from featherweight.exporting.verification import Verification
@@ -44,7 +44,6 @@ class Proof:
         measurement: from a fresh process that took no part in any choice.
         verification: parity and accuracy of the file on the test split.
         network_accuracy: of the PyTorch network on the same pictures.
-        balanced: balanced accuracy of the network on the test split.
         bundle: folder to copy to the device; `None` = the runtime has none.
         met: the upper end of the interval of the median is within the budget.
     """
@@ -54,7 +53,6 @@ class Proof:
     measurement: Measurement
     verification: Verification
     network_accuracy: float
-    balanced: float
     bundle: Path | None
     met: bool
 
@@ -76,7 +74,7 @@ def prove(
     trainer: Trainer,
     budget_ms: float,
     record: Callable[[Measurement], None],
-) -> tuple[Ranked, Proof]:
+) -> tuple[Ranked, Proof, float]:
     """Prove the trained network's file; over budget, fall back to what is faster.
 
     First the next smaller resolutions of the same weights (a network on photographs runs at any
@@ -84,18 +82,20 @@ def prove(
     network fits. The test split is read once, for the file that ships.
 
     Returns:
-        what ships, and its proof.
+        what ships, its proof, and the least upper end that was measured in ms.
     """
     first: _Try | None = None
+    nearest_ms = float("inf")
     for ranked in (trained, *alternatives):
         for found in _tries(ranked, trainer=trainer, record=record, budget_ms=budget_ms):
             first = first or found
+            nearest_ms = min(nearest_ms, found.measurement.interval_ms[1])
             if found.measurement.interval_ms[1] <= budget_ms:
-                return found.ranked, _verify(found, trainer=trainer, met=True)
+                return found.ranked, _verify(found, trainer=trainer, met=True), nearest_ms
     assert first is not None
     again = _export(first.ranked.entry, first.network, trainer=trainer)  # later tries overwrote it
     kept = _Try(first.ranked, first.network, again, first.measurement)
-    return first.ranked, _verify(kept, trainer=trainer, met=False)
+    return first.ranked, _verify(kept, trainer=trainer, met=False), nearest_ms
 
 
 def _tries(
@@ -146,7 +146,7 @@ def _resolutions(entry: Entry, *, trainer: Trainer, budget_ms: float) -> list[in
     slower = [max(pair) for pair in zip(*[[m.median_ms for m in p] for p in passes], strict=True)]
     fitting = [r for r, ms in zip(near, slower, strict=True) if ms <= _PROOF_MARGIN * budget_ms]
     first = max(fitting, default=near[0])
-    return [resolution for resolution in reversed(near) if resolution <= first]
+    return [resolution for resolution in reversed(offered) if resolution <= first]
 
 
 def _export(entry: Entry, network: Network, *, trainer: Trainer) -> Artifact:
@@ -173,11 +173,34 @@ def _resized(network: Network, resolution: int) -> Network:
     return smaller.eval()
 
 
+def _judge(verification: Verification) -> None:
+    """Refuse a float file that computes something else; warn where int8 often answers otherwise.
+
+    Raises:
+        FailedError: a float32 file differs from its network by more than rounding.
+    """
+    if verification.passed:
+        return
+    if verification.platform.endswith("fp32"):
+        raise FailedError(
+            f"the exported file differs from the network by {verification.relative_error:.2g} of "
+            "its largest logit",
+            allowed="rounding, about 1e-6",
+            hint="this is a defect of the export: please report the network",
+        )
+    logger.warning(
+        "the int8 file gives the network's answer on %.1f %% of the test pictures only; "
+        "its own accuracy is %.3f: consider --precision fp32",
+        100 * verification.top1_agreement,
+        verification.accuracy,
+    )
+
+
 def _measure(artifact: Artifact, entry: Entry, *, trainer: Trainer) -> Measurement:
     (measurement,) = measure_artifacts(
         [artifact],
         platform=trainer.platform.with_precision(artifact.precision),
-        names=[entry.candidate.name],
+        names=[entry.label_at(artifact.input_shape[0])],
         samples=_SAMPLES,
         max_s_each=8.0,
         seed=trainer.seed,
@@ -192,6 +215,7 @@ def _verify(shipped: _Try, *, trainer: Trainer, met: bool) -> Proof:
     verification = verify_artifact(
         artifact, network, images=test.pixels, labels=test.labels, split="test", num_threads=2
     )
+    _judge(verification)
     evaluated = evaluate_network(
         network, images=test, preprocessing=preprocessing, device=trainer.device
     )
@@ -209,9 +233,6 @@ def _verify(shipped: _Try, *, trainer: Trainer, met: bool) -> Proof:
         measurement=shipped.measurement,
         verification=verification,
         network_accuracy=evaluated.accuracy,
-        balanced=balanced_accuracy(
-            test.labels, evaluated.predictions, num_classes=len(trainer.store.data.classes)
-        ),
         bundle=bundle,
         met=met,
     )

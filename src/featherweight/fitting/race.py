@@ -9,6 +9,7 @@ that is cheaper to run wins.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.exporting.export import export_network
-from featherweight.exporting.ship import CALIBRATION_PICTURES
 from featherweight.fitting.families import Family
 from featherweight.journal import Journal
 from featherweight.measuring.platform import Platform
@@ -31,6 +31,7 @@ from featherweight.training.classify import TrainingResult, evaluate_network, tr
 from featherweight.training.pixels import PixelStore
 from featherweight.training.progress import ProgressLog
 from featherweight.training.recipe import Recipe, default_recipe
+from featherweight.training.results import EpochRecord
 
 __all__ = ["Entry", "Trainer", "difference_interval", "file_losses"]
 
@@ -53,6 +54,12 @@ class Entry:
     def key(self) -> str:
         """Name of its folders and stages."""
         return f"{self.candidate.architecture_digest[:16]}-{self.candidate.precision}"
+
+    def label_at(self, resolution: int) -> str:
+        """Return the network's text form at a resolution it may ship at."""
+        if self.family.knob == "resolution":
+            return self.family.label(float(resolution))
+        return self.candidate.name
 
     @property
     def title(self) -> str:
@@ -100,13 +107,24 @@ class Trainer:
         )
 
     def train(
-        self, entry: Entry, *, phase: str, recipe: Recipe, teacher: StoredNetwork | None = None
+        self,
+        entry: Entry,
+        *,
+        phase: str,
+        recipe: Recipe,
+        beat: Callable[[], None],
+        teacher: StoredNetwork | None = None,
     ) -> TrainingResult:
-        """Train a candidate from its start and save the network."""
+        """Train a candidate from its start and save the network; `beat` is called every epoch."""
         preprocessing = entry.family.preprocessing
         resolution = entry.candidate.resolution
         name = entry.title
         told = ProgressLog(f"{phase}: {name}", logger=logger)
+
+        def end_epoch(epoch: EpochRecord) -> None:
+            told.epoch(epoch)
+            beat()
+
         result = train_classifier(
             self.start(entry),
             train=self.store.train(resolution, preprocessing),
@@ -117,7 +135,7 @@ class Trainer:
             teacher=None if teacher is None else teacher.network,
             teacher_preprocessing=None if teacher is None else teacher.preprocessing,
             device=self.device,
-            progress=told.epoch,
+            progress=end_epoch,
             tick=told.tick,
         )
         save_network(
@@ -127,8 +145,15 @@ class Trainer:
             classes=self.store.data.classes,
         )
         journal = Journal(self.folder / "train.jsonl")
+        told_before = {
+            line["epoch"]
+            for line in journal.read()
+            if line["network"] == name and line["phase"] == phase
+        }
         for epoch in result.history:
-            journal.append({"event": "epoch", "network": name, "phase": phase, **to_plain(epoch)})
+            if epoch.epoch not in told_before:  # a kill after this left the stage unfinished
+                line = {"event": "epoch", "network": name, "phase": phase, **to_plain(epoch)}
+                journal.append(line)
         return result
 
     def checkpoint_folder(self, entry: Entry, phase: str) -> Path:
@@ -147,11 +172,14 @@ class Trainer:
         """Return the loss on each val picture, of the file when the precision changes it."""
         candidate, preprocessing = entry.candidate, entry.family.preprocessing
         val = self.store.held_out("val", candidate.resolution, preprocessing)
+        # Evenly spaced: folders list one class after the other.
+        count = len(val.labels)
+        rows = np.linspace(0, count - 1, min(count, _VAL_PICTURES)).astype(np.int64)
         if candidate.precision == "fp32":
             result = evaluate_network(
                 network, images=val, preprocessing=preprocessing, device=self.device
             )
-            return np.asarray(result.losses, dtype=np.float64)[:_VAL_PICTURES]
+            return np.asarray(result.losses, dtype=np.float64)[rows]
         artifact = export_network(
             network,
             runtime=self.platform.runtime,
@@ -162,19 +190,12 @@ class Trainer:
             labels=self.store.data.classes,
         )
         run = RUNTIMES[artifact.runtime].load(artifact, num_threads=2)
-        logits = np.concatenate(
-            [run(val.pixels[k : k + 1]) for k in range(self._ranked(val.labels))]
-        )
-        return file_losses(logits, val.labels[: len(logits)])
+        logits = np.concatenate([run(np.ascontiguousarray(val.pixels[k : k + 1])) for k in rows])
+        return file_losses(logits, val.labels[rows])
 
     def calibration(self, resolution: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         """Return the training pictures that int8 ranges are taken from."""
-        return self.store.calibration(
-            resolution, preprocessing, count=CALIBRATION_PICTURES, seed=self.seed
-        )
-
-    def _ranked(self, labels: NDArray[np.int64]) -> int:
-        return min(_VAL_PICTURES, len(labels))
+        return self.store.calibration(resolution, preprocessing, seed=self.seed)
 
 
 def file_losses(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -38,7 +38,7 @@ class FitSettings(Record):
     model: str | None = None
     pretrained: str = "auto"
     precisions: tuple[str, ...] = ("fp32", "int8")
-    seed: int = 0
+    seed: int = Field(default=0, ge=0)
     device: str = "auto"
 
 
@@ -47,13 +47,17 @@ class TimePlan(Record):
 
     Attributes:
         race_s: all trainings of the race together; `None` = by epochs.
+        epochs: of the final training; `None` = by time.
         prove_s: reserved for calibration, verification and the last measurement.
-        total_s: the whole command.
+        total_s: the whole command, less what reading the data took.
+        asked_s: the whole command as asked for; does not change between attempts.
     """
 
     total_s: float | None
     race_s: float | None
     prove_s: float
+    epochs: int | None = None
+    asked_s: float | None = None
 
     @classmethod
     def of(cls, settings: FitSettings, *, spent_s: float, small: bool) -> TimePlan:
@@ -62,8 +66,13 @@ class TimePlan(Record):
         Small pictures make many steps a minute, so that a shorter race tells as much.
         """
         if settings.time_s is None:
-            return cls(total_s=None, race_s=None, prove_s=0.0)
+            return cls(total_s=None, race_s=None, prove_s=0.0, epochs=settings.epochs)
         # Calibration, two passes over the test split and up to three measurements.
         prove_s = min(90.0, max(12.0, 0.08 * settings.time_s))
         race_s = (0.15 if small else 0.22) * settings.time_s
-        return cls(total_s=settings.time_s - spent_s, race_s=race_s, prove_s=prove_s)
+        return cls(
+            total_s=settings.time_s - spent_s,
+            race_s=race_s,
+            prove_s=prove_s,
+            asked_s=settings.time_s,
+        )

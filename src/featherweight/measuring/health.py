@@ -20,7 +20,10 @@ def examine() -> dict[str, Any]:
 
     Returns:
         `ok, python, torch, runtimes {name: version}, devices, weights, timing_noise,
-        foreign_cpu_share, advice`; ok is false when a runtime cannot be loaded.
+        foreign_cpu_share, advice`.
+
+    Raises:
+        FeatherweightError: something that everything needs does not work; says what.
     """
     runtimes = {name: RUNTIMES[name].version() for name in RUNTIMES}
     share = foreign_cpu_share(0.5)

@@ -11,7 +11,13 @@ from featherweight.errors import UnsupportedError, UsageError
 from featherweight.registry import unknown_name
 from featherweight.zoo.model import MODELS
 
-__all__ = ["ALIASES", "SMALL_RESOLUTION", "create_architecture", "resolve_architecture"]
+__all__ = [
+    "ALIASES",
+    "SMALL_RESOLUTION",
+    "create_architecture",
+    "given_settings",
+    "resolve_architecture",
+]
 
 SMALL_RESOLUTION = 64
 """Pixels up to which a network takes its small form unless told otherwise."""
@@ -135,6 +141,17 @@ def create_architecture(
         activation=activation,
         form=form,
     )
+
+
+def given_settings(text: str) -> frozenset[str]:
+    """Return the settings that `text` fixes: those written out, and those an alias implies.
+
+    A run directory or an architecture.json fixes all of them.
+    """
+    if "/" in text or text.endswith(".json") or (Path(text) / "architecture.json").is_file():
+        return frozenset(_SETTINGS)
+    name, settings = _parse(text)
+    return frozenset(settings) | frozenset(ALIASES.get(name, (name, {}))[1])
 
 
 def _parse(text: str) -> tuple[str, dict[str, Any]]:

@@ -14,9 +14,16 @@ from featherweight.architecture import read_architecture, write_architecture
 from featherweight.errors import RecordError, UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
-from featherweight.records import Record, parse_record, read_json, write_bytes, write_json
+from featherweight.records import (
+    Record,
+    parse_record,
+    read_json,
+    read_yaml,
+    write_bytes,
+    write_json,
+)
 
-__all__ = ["NetworkRecord", "StoredNetwork", "load_network", "save_network"]
+__all__ = ["NetworkRecord", "StoredNetwork", "load_network", "recorded_seed", "save_network"]
 
 
 class NetworkRecord(Record):
@@ -33,6 +40,21 @@ class NetworkRecord(Record):
     weights_sha256: str
     preprocessing: Preprocessing
     classes: tuple[str, ...]
+
+
+def recorded_seed(directory: Path) -> int:
+    """Return the seed that cut the splits when the network of a run directory was trained.
+
+    A directory without run.yaml (a network saved by hand) has the default, 0.
+
+    Raises:
+        RecordError: run.yaml cannot be read.
+    """
+    file = directory / "run.yaml"
+    if not file.exists():
+        return 0
+    identity = read_yaml(file).get("identity", {})
+    return int(identity.get("seed", 0))
 
 
 class StoredNetwork(NamedTuple):

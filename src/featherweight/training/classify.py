@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from featherweight.errors import DataError, FailedError, UsageError
+from featherweight.errors import DataError, DivergedError, UsageError
 from featherweight.measuring.worker import foreign_share, read_cpu_ticks
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
@@ -78,7 +78,7 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
         DataError: pictures or labels do not fit the network.
         UsageError: the recipe wants a teacher and there is none, or an unknown device.
         RunDirectoryError: the checkpoint in `directory` belongs to another training.
-        FailedError: the loss is not finite; names epoch, step and learning rate.
+        DivergedError: the loss is not finite; names epoch, step and learning rate.
     """
     _check(network, train, val, recipe, teacher)
     guide = None if teacher is None else Teacher(teacher, teacher_preprocessing or preprocessing)
@@ -202,7 +202,7 @@ class _Reporter:
 
 def _check_finite(value: float, what: str, *, epoch: int, step: int, learning_rate: float) -> None:
     if not math.isfinite(value):
-        raise FailedError(
+        raise DivergedError(
             f"the {what} became {value} in epoch {epoch}, step {step}, "
             f"at learning rate {learning_rate:.3g}",
             hint="train again in another directory with a third of the learning rate, "

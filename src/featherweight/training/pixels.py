@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from featherweight.data.cache import cached_pixels
 from featherweight.data.home import cache_directory
 from featherweight.data.images import ImageData
+from featherweight.exporting.ship import calibration_rows
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.training.classify import TrainingImages
 
@@ -49,13 +50,11 @@ class PixelStore:
         return self._split(split, resolution, preprocessing)
 
     def calibration(
-        self, resolution: int, preprocessing: Preprocessing, *, count: int, seed: int
+        self, resolution: int, preprocessing: Preprocessing, *, seed: int
     ) -> NDArray[np.uint8]:
-        """Return some training pictures prepared like val and test: (count, R, R, 3)."""
+        """Return some training pictures prepared like val and test, (n, R, R, 3), for int8."""
         split = self._split("train", resolution, preprocessing)
-        total = len(split.labels)
-        chosen = np.random.default_rng([seed, 256]).permutation(total)[:count]
-        return np.ascontiguousarray(split.pixels[np.sort(chosen)])
+        return np.ascontiguousarray(split.pixels[calibration_rows(len(split.labels), seed=seed)])
 
     def _split(self, split: str, size: int, preprocessing: Preprocessing) -> TrainingImages:
         pixels = cached_pixels(

@@ -14,7 +14,7 @@ from featherweight.data.decode import decode_square
 from featherweight.data.images import load_images
 from featherweight.data.metrics import accuracy_interval
 from featherweight.errors import DataError, UsageError
-from featherweight.networks.storage import StoredNetwork, load_network
+from featherweight.networks.storage import StoredNetwork, load_network, recorded_seed
 from featherweight.training.evaluate import evaluate_network
 from featherweight.training.pixels import open_store
 
@@ -26,10 +26,12 @@ def evaluate(
     *,
     data: str | Path,
     split: str = "test",
-    seed: int = 0,
+    seed: int | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
     """State a trained network's accuracy on one split.
+
+    The splits are cut with `seed`, by default the training's, so that test is what it was then.
 
     Returns:
         `split, accuracy, interval, n, top5`.
@@ -38,7 +40,7 @@ def evaluate(
         UsageError: no trained network there, an unknown split, or other classes than trained on.
     """
     stored = load_network(network)
-    images = load_images(str(data), seed=seed)
+    images = load_images(str(data), seed=recorded_seed(network) if seed is None else seed)
     if images.classes != stored.classes:
         raise UsageError(
             f"{data} has the classes {', '.join(images.classes)}",

@@ -11,8 +11,8 @@ from featherweight.budget import parse_duration_s
 from featherweight.data.images import load_images
 from featherweight.errors import UsageError
 from featherweight.networks.preprocessing import Preprocessing
-from featherweight.networks.pretrained import PRETRAINED, load_pretrained
-from featherweight.networks.resolve import resolve_architecture
+from featherweight.networks.pretrained import read_pretrained
+from featherweight.networks.resolve import given_settings, resolve_architecture
 from featherweight.networks.storage import load_network, save_network
 from featherweight.nn.network import build_network
 from featherweight.records import read_json
@@ -98,16 +98,18 @@ def train(  # noqa: PLR0913 - the parameters of the command
     images = load_images(str(data), seed=seed)
     store = open_store(images)
     architecture = resolve_architecture(model).changed(num_classes=len(images.classes))
-    if store.small and "resolution=" not in model:
+    if store.small and "resolution" not in given_settings(model):
         size = max(16, -(-int(images.typical_size) // 8) * 8)
         separator = "," if ":" in model else ":"
         architecture = resolve_architecture(f"{model}{separator}resolution={size}").changed(
             num_classes=len(images.classes)
         )
-    name = model.partition(":")[0]
     preprocessing = Preprocessing()
-    if pretrained != "none" and name in PRETRAINED:
-        preprocessing = PRETRAINED[name].preprocessing.model_copy(update={"crop_fraction": 1.0})
+    network = None
+    if pretrained != "none":
+        found = read_pretrained(architecture, source=pretrained, seed=seed)
+        network = found.network
+        preprocessing = found.preprocessing.model_copy(update={"crop_fraction": 1.0})
     seconds = parse_duration_s(time) if isinstance(time, str) else time
     recipe = default_recipe(
         pretrained=pretrained != "none",
@@ -121,6 +123,7 @@ def train(  # noqa: PLR0913 - the parameters of the command
     identity = {
         "name": f"train-{images.name}",
         "model": model,
+        "seed": seed,
         "recipe": recipe.model_dump(mode="json"),
         "pretrained": pretrained,
         "teacher": None if teacher is None else str(teacher),
@@ -130,13 +133,8 @@ def train(  # noqa: PLR0913 - the parameters of the command
         if not run.finished:
             told = ProgressLog(model, logger=logger)
             guide = None if teacher is None else load_network(teacher)
-            network = (
-                build_network(architecture, seed=seed)
-                if pretrained == "none"
-                else load_pretrained(architecture, source=pretrained, seed=seed)
-            )
             result = train_classifier(
-                network,
+                network or build_network(architecture, seed=seed),
                 train=store.train(architecture.resolution, preprocessing),
                 val=store.held_out("val", architecture.resolution, preprocessing),
                 recipe=recipe,
@@ -151,11 +149,11 @@ def train(  # noqa: PLR0913 - the parameters of the command
             save_network(
                 result.network, run.path, preprocessing=preprocessing, classes=images.classes
             )
-            found = evaluate(run.path, data=data, split="val", seed=seed, device=device)
+            evaluated = evaluate(run.path, data=data, split="val", seed=seed, device=device)
             speed = sorted(epoch.images_per_s for epoch in result.history)
             run.finish(
                 {
-                    **found,
+                    **evaluated,
                     "epochs": len(result.history),
                     "images_per_s": speed[len(speed) // 2],
                 }
