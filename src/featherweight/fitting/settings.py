@@ -6,7 +6,7 @@ from pydantic import Field
 
 from featherweight.records import Record
 
-__all__ = ["PREDICTION_MARGIN", "FitSettings", "TimePlan"]
+__all__ = ["PREDICTION_MARGIN", "FitSettings", "SamplePlan", "TimePlan"]
 
 PREDICTION_MARGIN = 0.94
 """Share of the budget that shopping fills. The proof is a new measurement in a new process:
@@ -76,3 +76,28 @@ class TimePlan(Record):
             prove_s=prove_s,
             asked_s=settings.time_s,
         )
+
+
+class SamplePlan(Record):
+    """How many samples each kind of measurement takes.
+
+    A neighbour on the same host can slow a machine by half for some seconds at a time, unseen in
+    /proc/stat. Medians settle when a measurement is longer than such spells, which takes tens of
+    seconds: a fit that has little time must do with less.
+
+    Attributes:
+        glance: while a family is being sized.
+        confirm: of the last guesses, of each of two processes.
+        prove: of the file that ships.
+    """
+
+    glance: int
+    confirm: int
+    prove: int
+
+    @classmethod
+    def of(cls, settings: FitSettings) -> SamplePlan:
+        """Scale with the time there is: 60 s and below take the least, 30 m and above the most."""
+        time_s = 300.0 if settings.time_s is None else settings.time_s
+        share = min(1.0, max(0.0, (time_s - 60.0) / (1800.0 - 60.0)))
+        return cls(glance=40, confirm=round(40 + 110 * share), prove=round(200 + 1000 * share))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from featherweight.architecture import Architecture
 from featherweight.fitting.families import Family
-from featherweight.fitting.settings import PREDICTION_MARGIN
+from featherweight.fitting.settings import PREDICTION_MARGIN, SamplePlan
 from featherweight.measuring.measurement import Measurement
 from featherweight.profiling.profile import profile
 from featherweight.reporting.run import Candidate
@@ -33,8 +33,8 @@ _NARROW_MISS = 2.0
 _LEAP = 6.0
 """Most growth in multiply-adds from one look to the next."""
 
-Measure = Callable[[Sequence[tuple[str, Architecture, str]], Path], list[Measurement]]
-"""(label, architecture, precision) ... and a folder for the files -> one measurement each."""
+Measure = Callable[[Sequence[tuple[str, Architecture, str]], Path, int], list[Measurement]]
+"""(label, architecture, precision) ..., a folder for the files, samples -> one measurement each."""
 
 
 Point = tuple[Family, str, float]
@@ -58,10 +58,13 @@ class Stock:
 class Shopper:
     """Measures points of families and remembers them."""
 
-    def __init__(self, measure: Measure, *, folder: Path, runtime: str) -> None:
+    def __init__(
+        self, measure: Measure, *, folder: Path, runtime: str, samples: SamplePlan
+    ) -> None:
         self._measure = measure
         self._folder = folder
         self._runtime = runtime
+        self._samples = samples
         self._seen: dict[tuple[str, str, float], list[Measurement]] = {}
         self.points: dict[tuple[str, str, float], Candidate] = {}
 
@@ -69,9 +72,13 @@ class Shopper:
         """Measure the points not yet known, all interleaved in one process."""
         new = [p for p in dict.fromkeys(wanted) if (p[0].name, p[1], p[2]) not in self.points]
         if new:
-            self.measure(new)
+            self._take(new, self._samples.glance)
 
-    def measure(self, wanted: Sequence[Point]) -> None:
+    def confirm(self, wanted: Sequence[Point]) -> None:
+        """Measure points once more, longer, in a fresh process."""
+        self._take(wanted, self._samples.confirm)
+
+    def _take(self, wanted: Sequence[Point], samples: int) -> None:
         """Measure points in a fresh process, known or not.
 
         One file's median moves by up to a third between processes on a shared machine, which no
@@ -80,7 +87,7 @@ class Shopper:
         """
         built = [(f.label(value), f.build(value), precision) for f, precision, value in wanted]
         for (family, precision, value), (label, architecture, _), measured in zip(
-            wanted, built, self._measure(built, self._folder), strict=True
+            wanted, built, self._measure(built, self._folder, samples), strict=True
         ):
             seen = self._seen.setdefault((family.name, precision, value), [])
             seen.append(measured)
@@ -131,7 +138,7 @@ def shop(
     shopper.visit([(f, p, f.values[0]) for f, p in pairs])
     near = [pair for pair in pairs if _misses_narrowly(_cheapest(*pair, shopper), budget_ms)]
     for _ in range(_CONFIRMATIONS if near else 0):  # one slow moment must not lose a family
-        shopper.measure([(f, p, f.values[0]) for f, p in near])
+        shopper.confirm([(f, p, f.values[0]) for f, p in near])
     feasible = [pair for pair in pairs if _median(_cheapest(*pair, shopper)) <= budget_ms]
     if feasible:
         _narrow(feasible, budget_ms=budget_ms, shopper=shopper)
@@ -179,7 +186,7 @@ def _narrow(feasible: Sequence[tuple[Family, str]], *, budget_ms: float, shopper
         )
     ]
     for _ in range(_CONFIRMATIONS):
-        shopper.measure(around)
+        shopper.confirm(around)
 
 
 def _neighbours(family: Family, value: float) -> list[float]:

@@ -13,14 +13,29 @@ from featherweight.measuring.platform import Platform
 
 __all__ = ["time_architectures"]
 
+_MOST_S_PER_SAMPLE = 0.03
+"""A network slower than this gets fewer samples in the same window."""
+
 
 def time_architectures(
-    wanted: Sequence[tuple[str, Architecture, str]], folder: Path, *, platform: Platform, seed: int
+    wanted: Sequence[tuple[str, Architecture, str]],
+    folder: Path,
+    *,
+    platform: Platform,
+    samples: int,
+    seed: int,
 ) -> list[Measurement]:
     """Write each (label, architecture, precision) with drawn weights and time them.
 
     Files of one precision are interleaved in one fresh process. Disturbed measurements are not
     repeated: shopping looks at each family several times, and the proof measures again.
+
+    Args:
+        wanted: label, architecture and precision of each.
+        folder: where the files are written.
+        platform: where they run; its precision is replaced.
+        samples: of each; a sample takes 10 ms or more, so they also set the length of the window.
+        seed: of the order of the turns.
     """
     measured: dict[int, Measurement] = {}
     for precision in dict.fromkeys(precision for _, _, precision in wanted):
@@ -37,8 +52,8 @@ def time_architectures(
             artifacts,
             platform=platform.with_precision(precision),
             names=[wanted[k][0] for k in indices],
-            samples=40,
-            max_s_each=1.0,
+            samples=samples,
+            max_s_each=_MOST_S_PER_SAMPLE * samples,
             seed=seed,
             repeat_disturbed=False,
         )
