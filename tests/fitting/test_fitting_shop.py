@@ -13,7 +13,7 @@ from featherweight.devices.device import DeviceInfo
 from featherweight.errors import UsageError
 from featherweight.fitting.families import Family, families
 from featherweight.fitting.look import Look
-from featherweight.fitting.settings import PREDICTION_MARGIN, FitSettings
+from featherweight.fitting.settings import PREDICTION_MARGIN, FitSettings, SamplePlan
 from featherweight.fitting.shop import Shopper, shop
 from featherweight.measuring.measurement import Measurement
 from featherweight.profiling.profile import profile
@@ -42,7 +42,7 @@ class FakeDevice:
         return self.fixed_ms + macs / self.gmacs[precision] / 1e6
 
     def __call__(
-        self, wanted: Sequence[tuple[str, Architecture, str]], folder: Path
+        self, wanted: Sequence[tuple[str, Architecture, str]], folder: Path, samples: int
     ) -> list[Measurement]:
         self.measured += len(wanted)
         return [
@@ -63,7 +63,10 @@ class FakeDevice:
 def go_shopping(
     stalls: Sequence[Family], device: FakeDevice, *, budget_ms: float, tmp_path: Path
 ) -> tuple[Shopper, object]:
-    shopper = Shopper(device, folder=tmp_path, runtime="fake")
+    shopper = Shopper(
+        device, folder=tmp_path, runtime="fake",
+        samples=SamplePlan(glance=10, confirm=10, prove=10),
+    )  # fmt: skip
     return shopper, shop(stalls, precisions=("fp32", "int8"), budget_ms=budget_ms, shopper=shopper)
 
 

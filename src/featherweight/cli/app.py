@@ -27,6 +27,8 @@ from featherweight.errors import FailedError, FeatherweightError, UsageError
 
 __all__ = ["app", "main", "run"]
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -69,9 +71,8 @@ def run(arguments: list[str]) -> int:
     except FeatherweightError as error:
         output.print_error(error, as_json=as_json)
         return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted: the same command continues where it stopped\n")
-        return 130
+    except (KeyboardInterrupt, typer.Abort):
+        return _interrupted()
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
             raise
@@ -80,9 +81,6 @@ def run(arguments: list[str]) -> int:
         )
         output.print_error(failed, as_json=as_json)
         return failed.exit_code
-    except typer.Abort:
-        sys.stderr.write("interrupted: the same command continues where it stopped\n")
-        return 130
     except Exception as error:
         # typer raises its vendored click's errors in standalone_mode=False; they know their text.
         message = getattr(error, "format_message", None)
@@ -91,4 +89,11 @@ def run(arguments: list[str]) -> int:
         usage = UsageError(message(), hint="see featherweight --help")
         output.print_error(usage, as_json=as_json)
         return int(getattr(error, "exit_code", usage.exit_code))
+    if code == _INTERRUPTED:  # typer turns Ctrl-C into this code
+        return _interrupted()
     return code if isinstance(code, int) else 0
+
+
+def _interrupted() -> int:
+    sys.stderr.write("interrupted: the same command continues where it stopped\n")
+    return _INTERRUPTED

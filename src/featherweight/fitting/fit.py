@@ -18,7 +18,7 @@ from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import Look, look
 from featherweight.fitting.prove import prove
 from featherweight.fitting.race import Entry, Trainer
-from featherweight.fitting.settings import FitSettings, TimePlan
+from featherweight.fitting.settings import FitSettings, SamplePlan, TimePlan
 from featherweight.fitting.shop import Shopper, shop
 from featherweight.fitting.timing import time_architectures
 from featherweight.measuring.measurement import Measurement
@@ -201,13 +201,20 @@ def _shop(
         platform = parse_platform(settings.platform)
 
         def measure(
-            wanted: Sequence[tuple[str, Architecture, str]], folder: Path
+            wanted: Sequence[tuple[str, Architecture, str]], folder: Path, samples: int
         ) -> list[Measurement]:
-            measured = time_architectures(wanted, folder, platform=platform, seed=settings.seed)
+            measured = time_architectures(
+                wanted, folder, platform=platform, samples=samples, seed=settings.seed
+            )
             ledger.note_measurements(measured, purpose="shop")
             return measured
 
-        shopper = Shopper(measure, folder=run.path / "artifacts" / "shop", runtime=platform.runtime)
+        shopper = Shopper(
+            measure,
+            folder=run.path / "artifacts" / "shop",
+            runtime=platform.runtime,
+            samples=SamplePlan.of(settings),
+        )
         stock = shop(
             stalls,
             precisions=settings.precisions,
@@ -308,6 +315,7 @@ def _prove(
         others,
         trainer=trainer,
         budget_ms=settings.latency_ms,
+        samples=SamplePlan.of(settings),
         record=lambda measurement: ledger.note_measurements([measurement], purpose="prove"),
     )
     ledger.note_verification(proof.verification)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from featherweight.exporting.verification import Verification
 from featherweight.exporting.verify import verify_artifact
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.race import Entry, Trainer
+from featherweight.fitting.settings import SamplePlan
 from featherweight.fitting.timing import time_architectures
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measurement import Measurement
@@ -28,10 +30,9 @@ __all__ = ["Proof", "prove"]
 
 logger = logging.getLogger(__name__)
 
-_SAMPLES = 200
 _SMALLER_TRIED = 3
-_PROOF_MARGIN = 0.95
-"""Share of the budget a resolution may take in the slower of two processes before the proof."""
+_PROOF_MARGIN = 0.94
+"""Share of the budget a resolution may take, mean of two processes' medians, before the proof."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def prove(
     *,
     trainer: Trainer,
     budget_ms: float,
+    samples: SamplePlan,
     record: Callable[[Measurement], None],
 ) -> tuple[Ranked, Proof, float]:
     """Prove the trained network's file; over budget, fall back to what is faster.
@@ -87,7 +89,9 @@ def prove(
     first: _Try | None = None
     nearest_ms = float("inf")
     for ranked in (trained, *alternatives):
-        for found in _tries(ranked, trainer=trainer, record=record, budget_ms=budget_ms):
+        for found in _tries(
+            ranked, trainer=trainer, record=record, budget_ms=budget_ms, samples=samples
+        ):
             first = first or found
             nearest_ms = min(nearest_ms, found.measurement.interval_ms[1])
             if found.measurement.interval_ms[1] <= budget_ms:
@@ -103,15 +107,16 @@ def _tries(
     *,
     trainer: Trainer,
     budget_ms: float,
+    samples: SamplePlan,
     record: Callable[[Measurement], None],
 ) -> Iterator[_Try]:
     """Measure a trained network's file, then at smaller resolutions, each in a fresh process."""
     entry = ranked.entry
     network = trainer.load(entry, ranked.phase).network
-    for resolution in _resolutions(entry, trainer=trainer, budget_ms=budget_ms):
+    for resolution in _resolutions(entry, trainer=trainer, budget_ms=budget_ms, samples=samples):
         sized = _resized(network, resolution)
         artifact = _export(entry, sized, trainer=trainer)
-        measurement = _measure(artifact, entry, trainer=trainer)
+        measurement = _measure(artifact, entry, trainer=trainer, samples=samples.prove)
         record(measurement)
         logger.info(
             "prove: %s %s at %d: median %.3f ms [%.3f, %.3f], budget %.3f ms",
@@ -121,7 +126,9 @@ def _tries(
         yield _Try(ranked, sized, artifact, measurement)
 
 
-def _resolutions(entry: Entry, *, trainer: Trainer, budget_ms: float) -> list[int]:
+def _resolutions(
+    entry: Entry, *, trainer: Trainer, budget_ms: float, samples: SamplePlan
+) -> list[int]:
     """Return the resolutions to prove, the one that should just fit first.
 
     The machine may be faster or slower than it was while shopping. Weights run at any
@@ -140,11 +147,21 @@ def _resolutions(entry: Entry, *, trainer: Trainer, budget_ms: float) -> list[in
     ]
     folder = trainer.folder / "artifacts" / "choose"
     passes = [
-        time_architectures(wanted, folder, platform=trainer.platform, seed=trainer.seed + attempt)
+        time_architectures(
+            wanted,
+            folder,
+            platform=trainer.platform,
+            samples=samples.confirm,
+            seed=trainer.seed + attempt,
+        )
         for attempt in range(2)
     ]
-    slower = [max(pair) for pair in zip(*[[m.median_ms for m in p] for p in passes], strict=True)]
-    fitting = [r for r, ms in zip(near, slower, strict=True) if ms <= _PROOF_MARGIN * budget_ms]
+    means = [statistics.fmean(m.median_ms for m in pair) for pair in zip(*passes, strict=True)]
+    logger.info(
+        "prove: timed %s",
+        ", ".join(f"{r} px {ms:.3f} ms" for r, ms in zip(near, means, strict=True)),
+    )
+    fitting = [r for r, ms in zip(near, means, strict=True) if ms <= _PROOF_MARGIN * budget_ms]
     first = max(fitting, default=near[0])
     return [resolution for resolution in reversed(offered) if resolution <= first]
 
@@ -196,13 +213,13 @@ def _judge(verification: Verification) -> None:
     )
 
 
-def _measure(artifact: Artifact, entry: Entry, *, trainer: Trainer) -> Measurement:
+def _measure(artifact: Artifact, entry: Entry, *, trainer: Trainer, samples: int) -> Measurement:
     (measurement,) = measure_artifacts(
         [artifact],
         platform=trainer.platform.with_precision(artifact.precision),
         names=[entry.label_at(artifact.input_shape[0])],
-        samples=_SAMPLES,
-        max_s_each=8.0,
+        samples=samples,
+        max_s_each=0.05 * samples,
         seed=trainer.seed,
     )
     return measurement
