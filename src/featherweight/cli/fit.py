@@ -98,9 +98,8 @@ def _verdict(summary: FitSummary) -> list[str]:
     if summary.verdict == "not_met" and summary.nearest_feasible_ms is not None:
         lines.append(f"nearest feasible: --latency {_nearest(summary)}")
     load = summary.foreign_cpu_share
-    start = "ImageNet weights" if summary.pretrained == "auto" else summary.pretrained
     lines += [
-        f"network: {summary.network} {summary.precision}, start: {start or 'scratch'}",
+        f"network: {summary.network} {summary.precision}, start: {summary.pretrained or 'scratch'}",
         (
             f"training: {summary.images_seen} pictures seen, {summary.images_per_s or 0:.0f}/s, "
             f"foreign CPU load {'unknown' if load is None else f'{load:.0%}'}, "

@@ -8,11 +8,13 @@ from typing import Any
 from featherweight.budget import Budget
 from featherweight.data.images import ImageData
 from featherweight.exporting.verification import Verification
+from featherweight.fitting.families import Family
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.prove import Proof
 from featherweight.fitting.settings import FitSettings
 from featherweight.journal import Journal
 from featherweight.measuring.measurement import Measurement
+from featherweight.networks.pretrained import find_pretrained
 from featherweight.profiling.profile import profile
 from featherweight.records import parse_record, read_json, to_plain, write_json
 from featherweight.reporting.run import (
@@ -132,7 +134,7 @@ class Ledger:
             run_directory=str(self._run.path),
             network=trained.entry.label_at(proof.artifact.input_shape[0]),
             precision=proof.artifact.precision,
-            pretrained=trained.entry.family.source,
+            pretrained=_start(trained.entry.family),
             images_seen=trained.images_seen,
             images_per_s=trained.images_seen / busy_s if busy_s else None,
             foreign_cpu_share=sum(loads) / len(loads) if loads else None,
@@ -195,6 +197,14 @@ class Ledger:
                 )
             )
         return tuple(points)
+
+
+def _start(family: Family) -> str | None:
+    """Name where the first weights came from."""
+    if family.source != "auto":
+        return family.source
+    found = find_pretrained(family.name)
+    return "auto" if found is None else found.package
 
 
 def _increments(epochs: list[dict[str, Any]]) -> list[dict[str, Any]]:
