@@ -87,6 +87,7 @@ class Ledger:
             "resolution": counted.input_shape[1],
             "architecture_digest": proof.network.architecture.digest,
             "macs": counted.macs,
+            "val_accuracy": proof.val_accuracy,
             "latency_ms": proof.measurement.median_ms,
             "interval_ms": proof.measurement.interval_ms,
         }
@@ -177,7 +178,7 @@ class Ledger:
                 resolution=proof.artifact.input_shape[0],
                 latency_ms=proof.measurement.median_ms,
                 interval_ms=proof.measurement.interval_ms,
-                val_accuracy=trained.val_accuracy,
+                val_accuracy=proof.val_accuracy,
                 architecture_digest=proof.artifact.architecture_digest,
             )
         ]

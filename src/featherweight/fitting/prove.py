@@ -45,6 +45,7 @@ class Proof:
         measurement: from a fresh process that took no part in any choice.
         verification: parity and accuracy of the file on the test split.
         network_accuracy: of the PyTorch network on the same pictures.
+        val_accuracy: of that network on val, at the size that ships.
         bundle: folder to copy to the device; `None` = the runtime has none.
         met: the upper end of the interval of the median is within the budget.
     """
@@ -54,6 +55,7 @@ class Proof:
     measurement: Measurement
     verification: Verification
     network_accuracy: float
+    val_accuracy: float
     bundle: Path | None
     met: bool
 
@@ -233,11 +235,12 @@ def _verify(shipped: _Try, *, trainer: Trainer, met: bool) -> Proof:
         artifact, network, images=test.pixels, labels=test.labels, split="test", num_threads=2
     )
     _judge(verification)
-    evaluated = evaluate_network(
-        network, images=test, preprocessing=preprocessing, device=trainer.device
+    val = trainer.store.held_out("val", resolution, preprocessing)
+    on_test, on_val = (
+        evaluate_network(network, images=split, preprocessing=preprocessing, device=trainer.device)
+        for split in (test, val)
     )
     run = RUNTIMES[artifact.runtime].load(artifact, num_threads=1)
-    val = trainer.store.held_out("val", resolution, preprocessing)
     sample = np.ascontiguousarray(val.pixels[:1])
     bundle = None
     if artifact.runtime == "onnxruntime":
@@ -249,7 +252,8 @@ def _verify(shipped: _Try, *, trainer: Trainer, met: bool) -> Proof:
         network=network,
         measurement=shipped.measurement,
         verification=verification,
-        network_accuracy=evaluated.accuracy,
+        network_accuracy=on_test.accuracy,
+        val_accuracy=on_val.accuracy,
         bundle=bundle,
         met=met,
     )
