@@ -16,7 +16,7 @@ PYTEST := $(BIN)/python -m pytest -q --durations=15
 # One test process runs at a time; more threads than this only fight each other on small machines.
 test test-slow golden: export OMP_NUM_THREADS ?= 2
 
-DEMO := fit demo --latency 0.3ms --time 90s --output demo-run
+DEMO := fit demo --latency 0.5ms --time 2m --output demo-run
 
 .NOTPARALLEL:
 .PHONY: help demo check test test-slow golden format system clean

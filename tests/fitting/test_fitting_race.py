@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
 
-from featherweight.fitting.race import difference_interval, file_losses
+from featherweight.fitting.halving import Ranked
+from featherweight.fitting.prove import worth_shipping
+from featherweight.fitting.race import Entry, difference_interval, file_losses
 from featherweight.fitting.settings import FitSettings, TimePlan
 
 
@@ -55,3 +59,14 @@ def test_epochs_have_no_clock() -> None:
 def test_budget_must_be_positive() -> None:
     with pytest.raises(ValueError, match="latency_ms"):
         FitSettings(data="d", latency_ms=0, platform="p")
+
+
+def test_an_untrained_network_never_replaces_a_trained_one() -> None:
+    """Seen: a file 5 % over the budget was replaced by one that had learned for one step."""
+
+    def ranked(accuracy: float) -> Ranked:
+        entry = cast(Entry, None)
+        return Ranked(entry, "race-1", np.zeros(1), accuracy, images_seen=64, seconds=1.0)
+
+    trained, close, untrained = ranked(0.989), ranked(0.93), ranked(0.101)
+    assert worth_shipping(trained, [close, untrained]) == [close]

@@ -26,11 +26,13 @@ from featherweight.runtimes.artifact import Artifact
 from featherweight.runtimes.runtime import RUNTIMES
 from featherweight.training.classify import evaluate_network
 
-__all__ = ["Proof", "prove"]
+__all__ = ["Proof", "prove", "worth_shipping"]
 
 logger = logging.getLogger(__name__)
 
 _SMALLER_TRIED = 3
+_LEAST_SHARE = 0.9
+"""Share of the trained network's val accuracy below which a replacement is not shipped."""
 _PROOF_MARGIN = 0.94
 """Share of the budget a resolution may take, mean of two processes' medians, before the proof."""
 
@@ -82,15 +84,14 @@ def prove(
     """Prove the trained network's file; over budget, fall back to what is faster.
 
     First the next smaller resolutions of the same weights (a network on photographs runs at any
-    size), then the other networks of the race, best first: never `not met` while a trained
-    network fits. The test split is read once, for the file that ships.
+    size), then the other networks of the race, best first, if they learned comparably. The test split is read once, for the file that ships.
 
     Returns:
         what ships, its proof, and the least upper end that was measured in ms.
     """
     first: _Try | None = None
     nearest_ms = float("inf")
-    for ranked in (trained, *alternatives):
+    for ranked in (trained, *worth_shipping(trained, alternatives)):
         for found in _tries(
             ranked, trainer=trainer, record=record, budget_ms=budget_ms, samples=samples
         ):
@@ -102,6 +103,16 @@ def prove(
     again = _export(first.ranked.entry, first.network, trainer=trainer)  # later tries overwrote it
     kept = _Try(first.ranked, first.network, again, first.measurement)
     return first.ranked, _verify(kept, trainer=trainer, met=False), nearest_ms
+
+
+def worth_shipping(trained: Ranked, alternatives: Sequence[Ranked]) -> list[Ranked]:
+    """Return the networks of the race that may replace one that misses the budget.
+
+    A race can be a few steps long. A network that learned far less is no answer to the budget:
+    `not met`, with the nearest feasible value, says more.
+    """
+    least = _LEAST_SHARE * trained.val_accuracy
+    return [ranked for ranked in alternatives if ranked.val_accuracy >= least]
 
 
 def _tries(
