@@ -84,7 +84,8 @@ def prove(
     """Prove the trained network's file; over budget, fall back to what is faster.
 
     First the next smaller resolutions of the same weights (a network on photographs runs at any
-    size), then the other networks of the race, best first, if they learned comparably. The test split is read once, for the file that ships.
+    size), then the other networks of the race, best first, if they learned comparably. The test
+    split is read once, for the file that ships.
 
     Returns:
         what ships, its proof, and the least upper end that was measured in ms.
