@@ -8,25 +8,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from featherweight.architecture import Architecture
 from featherweight.budget import Budget, parse_duration_s, parse_latency_ms
 from featherweight.data.images import ImageData, load_images
 from featherweight.errors import UsageError
-from featherweight.fitting.families import Family, families
-from featherweight.fitting.halving import Ranked, run_race, train_stage
+from featherweight.fitting.families import families
+from featherweight.fitting.halving import Ranked, run_race
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import Look, look
 from featherweight.fitting.prove import prove
-from featherweight.fitting.race import Entry, Trainer
+from featherweight.fitting.race import Trainer
 from featherweight.fitting.settings import FitSettings, SamplePlan, TimePlan
-from featherweight.fitting.shop import Shopper, shop
-from featherweight.fitting.timing import time_architectures
-from featherweight.measuring.measurement import Measurement
+from featherweight.fitting.stages import (
+    create_sizer,
+    kept_entries,
+    last_training,
+    shop_stage,
+    size_stage,
+)
 from featherweight.measuring.platform import Platform, parse_platform
 from featherweight.networks.storage import save_network
 from featherweight.nn.network import Network
 from featherweight.reporting.report import write_report
-from featherweight.reporting.run import Candidate, FitSummary, MeasuredLatency
+from featherweight.reporting.run import FitSummary, MeasuredLatency
 from featherweight.run_directory import RunDirectory, open_run
 from featherweight.runtimes.runtime import RUNTIMES
 from featherweight.training.pixels import open_store
@@ -160,8 +163,8 @@ def _work(
     ledger.write_splits(images)
     found = look(images, settings)
     stalls = families(found, settings)
-    candidates, nearest = _shop(run, ledger, stalls, settings)
-    entries = _entries(candidates, stalls)
+    candidates, nearest = shop_stage(run, ledger, stalls, settings)
+    entries = kept_entries(candidates, stalls)
     if not entries:
         return _infeasible(run, settings, nearest)
     trainer = Trainer(
@@ -174,7 +177,9 @@ def _work(
     plan = TimePlan.of(settings, spent_s=loading_s, small=found.small)
     raced = run_race(entries, trainer=trainer, run=run, plan=plan)
     ledger.note_race(raced)
-    trained = _train(run, entries, raced, trainer=trainer, plan=plan, settings=settings)
+    sizer = create_sizer(run, ledger, settings)
+    winner = size_stage(run, ledger, raced[0].entry if raced else entries[0], sizer=sizer)
+    trained = last_training(run, winner, raced, trainer=trainer, plan=plan, settings=settings)
     return _prove(
         run,
         ledger,
@@ -185,112 +190,6 @@ def _work(
         found=found,
         loading_s=loading_s,
     )
-
-
-def _shop(
-    run: RunDirectory, ledger: Ledger, stalls: Sequence[Family], settings: FitSettings
-) -> tuple[list[Candidate], float]:
-    """Measure; a finished shopping trip is read back."""
-    inputs = {
-        "families": [family.name for family in stalls],
-        "fit": settings.model_dump(mode="json"),
-    }
-    done = run.stage_done("shop", inputs=inputs)
-    if done is None:
-        started = clock.monotonic()
-        platform = parse_platform(settings.platform)
-
-        def measure(
-            wanted: Sequence[tuple[str, Architecture, str]], folder: Path, samples: int
-        ) -> list[Measurement]:
-            measured = time_architectures(
-                wanted, folder, platform=platform, samples=samples, seed=settings.seed
-            )
-            ledger.note_measurements(measured, purpose="shop")
-            return measured
-
-        shopper = Shopper(
-            measure,
-            folder=run.path / "artifacts" / "shop",
-            runtime=platform.runtime,
-            samples=SamplePlan.of(settings),
-        )
-        stock = shop(
-            stalls,
-            precisions=settings.precisions,
-            budget_ms=settings.latency_ms,
-            shopper=shopper,
-        )
-        ledger.note_candidates(stock.candidates)
-        done = {
-            "candidates": [c.model_dump(mode="json") for c in stock.candidates],
-            "nearest_feasible_ms": stock.nearest_feasible_ms,
-            "nearest": stock.nearest_name,
-        }
-        run.finish_stage("shop", inputs=inputs, outputs=done, seconds=clock.monotonic() - started)
-    candidates = [Candidate.model_validate(plain) for plain in done["candidates"]]
-    return candidates, float(done["nearest_feasible_ms"])
-
-
-def _entries(candidates: Sequence[Candidate], stalls: Sequence[Family]) -> list[Entry]:
-    by_name = {family.name: family for family in stalls}
-    entries = []
-    for candidate in candidates:
-        if candidate.status != "kept":
-            continue
-        family = by_name[candidate.family]
-        value = candidate.width if family.knob == "width" else float(candidate.resolution)
-        entries.append(Entry(candidate, family, value or 0.0))
-    return entries
-
-
-def _train(
-    run: RunDirectory,
-    entries: Sequence[Entry],
-    raced: Sequence[Ranked],
-    *,
-    trainer: Trainer,
-    plan: TimePlan,
-    settings: FitSettings,
-) -> Ranked:
-    """Train the winner with the time that is left, taught by a better network if one exists."""
-    winner = raced[0].entry if raced else entries[0]
-    teachers = [r for r in raced[1:] if r.val_loss < raced[0].val_loss]
-    teacher = min(teachers, key=lambda r: r.val_loss) if teachers else None
-    time_s = _training_time_s(run, winner, plan=plan)
-    logger.info(
-        "train: %s %s for %s%s",
-        winner.candidate.name,
-        winner.candidate.precision,
-        f"{settings.epochs} epochs" if time_s is None else f"{time_s:.0f} s",
-        "" if teacher is None else f", teacher {teacher.entry.candidate.name}",
-    )
-    trained = train_stage(
-        winner,
-        "train",
-        trainer=trainer,
-        run=run,
-        time_s=time_s,
-        epochs=settings.epochs,
-        teacher=None if teacher is None else teacher.entry,
-        teacher_phase="" if teacher is None else teacher.phase,
-    )
-    # A last training cut short by a slow machine can end below what the race already had.
-    same = [ranked for ranked in raced if ranked.entry == winner]
-    return min([trained, *same], key=lambda ranked: ranked.val_loss)
-
-
-def _training_time_s(run: RunDirectory, winner: Entry, *, plan: TimePlan) -> float | None:
-    """Fix the time of the final training once: a resumed attempt must plan the same steps."""
-    if plan.total_s is None:
-        return None
-    inputs = {"winner": winner.key, "total_s": plan.asked_s}
-    done = run.stage_done("plan", inputs=inputs)
-    if done is None:
-        left_s = plan.total_s - run.elapsed_s - plan.prove_s
-        done = {"training_s": max(left_s, 0.1 * plan.total_s)}
-        run.finish_stage("plan", inputs=inputs, outputs=done, seconds=0.0)
-    return float(done["training_s"])
 
 
 def _prove(
@@ -316,6 +215,7 @@ def _prove(
         trainer=trainer,
         budget_ms=settings.latency_ms,
         samples=SamplePlan.of(settings),
+        sizer=create_sizer(run, ledger, settings),
         record=lambda measurement: ledger.note_measurements([measurement], purpose="prove"),
     )
     ledger.note_verification(proof.verification)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from featherweight.exporting.verify import verify_artifact
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import SamplePlan
-from featherweight.fitting.timing import time_architectures
+from featherweight.fitting.sizing import Sizer
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measurement import Measurement
 from featherweight.nn.network import Network
@@ -30,11 +29,8 @@ __all__ = ["Proof", "prove", "worth_shipping"]
 
 logger = logging.getLogger(__name__)
 
-_SMALLER_TRIED = 3
 _LEAST_SHARE = 0.9
 """Share of the trained network's val accuracy below which a replacement is not shipped."""
-_PROOF_MARGIN = 0.94
-"""Share of the budget a resolution may take, mean of two processes' medians, before the proof."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +75,7 @@ def prove(
     trainer: Trainer,
     budget_ms: float,
     samples: SamplePlan,
+    sizer: Sizer,
     record: Callable[[Measurement], None],
 ) -> tuple[Ranked, Proof, float]:
     """Prove the trained network's file; over budget, fall back to what is faster.
@@ -94,8 +91,9 @@ def prove(
     nearest_ms = float("inf")
     for ranked in (trained, *worth_shipping(trained, alternatives)):
         for found in _tries(
-            ranked, trainer=trainer, record=record, budget_ms=budget_ms, samples=samples
-        ):
+            ranked, trainer=trainer, record=record, budget_ms=budget_ms, samples=samples,
+            sizer=sizer,
+        ):  # fmt: skip
             first = first or found
             nearest_ms = min(nearest_ms, found.measurement.interval_ms[1])
             if found.measurement.interval_ms[1] <= budget_ms:
@@ -122,12 +120,13 @@ def _tries(
     trainer: Trainer,
     budget_ms: float,
     samples: SamplePlan,
+    sizer: Sizer,
     record: Callable[[Measurement], None],
 ) -> Iterator[_Try]:
     """Measure a trained network's file, then at smaller resolutions, each in a fresh process."""
     entry = ranked.entry
     network = trainer.load(entry, ranked.phase).network
-    for resolution in _resolutions(entry, trainer=trainer, budget_ms=budget_ms, samples=samples):
+    for resolution in _resolutions(entry, sizer=sizer):
         sized = _resized(network, resolution)
         artifact = _export(entry, sized, trainer=trainer)
         measurement = _measure(artifact, entry, trainer=trainer, samples=samples.prove)
@@ -140,44 +139,16 @@ def _tries(
         yield _Try(ranked, sized, artifact, measurement)
 
 
-def _resolutions(
-    entry: Entry, *, trainer: Trainer, budget_ms: float, samples: SamplePlan
-) -> list[int]:
+def _resolutions(entry: Entry, *, sizer: Sizer) -> list[int]:
     """Return the resolutions to prove, the one that should just fit first.
 
-    The machine may be faster or slower than it was while shopping. Weights run at any
-    resolution, so the choice is made again next to the proof: the trained size, one step up and
-    three down are timed in two processes that the proof does not use.
+    The machine may be faster or slower than it was before the training. Weights run at any
+    resolution, so the choice is made again, in processes that the proof does not use.
     """
-    trained = entry.candidate.resolution
     if entry.family.knob != "resolution" or len(entry.family.values) < 2:
-        return [trained]
-    offered = [int(value) for value in entry.family.values]
-    position = offered.index(trained)
-    near = offered[max(0, position - _SMALLER_TRIED) : position + 2]
-    wanted = [
-        (str(resolution), entry.family.build(resolution), entry.candidate.precision)
-        for resolution in near
-    ]
-    folder = trainer.folder / "artifacts" / "choose"
-    passes = [
-        time_architectures(
-            wanted,
-            folder,
-            platform=trainer.platform,
-            samples=samples.confirm,
-            seed=trainer.seed + attempt,
-        )
-        for attempt in range(2)
-    ]
-    means = [statistics.fmean(m.median_ms for m in pair) for pair in zip(*passes, strict=True)]
-    logger.info(
-        "prove: timed %s",
-        ", ".join(f"{r} px {ms:.3f} ms" for r, ms in zip(near, means, strict=True)),
-    )
-    fitting = [r for r, ms in zip(near, means, strict=True) if ms <= _PROOF_MARGIN * budget_ms]
-    first = max(fitting, default=near[0])
-    return [resolution for resolution in reversed(offered) if resolution <= first]
+        return [entry.candidate.resolution]
+    first, _ = sizer.size(entry.family, entry.candidate.precision, entry.value)
+    return [int(value) for value in reversed(entry.family.values) if value <= first]
 
 
 def _export(entry: Entry, network: Network, *, trainer: Trainer) -> Artifact:

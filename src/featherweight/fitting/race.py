@@ -32,6 +32,7 @@ from featherweight.training.pixels import PixelStore
 from featherweight.training.progress import ProgressLog
 from featherweight.training.recipe import Recipe, default_recipe
 from featherweight.training.results import EpochRecord
+from featherweight.training.start import suit_to_pictures
 
 __all__ = ["Entry", "Trainer", "difference_interval", "file_losses"]
 
@@ -88,8 +89,11 @@ class Trainer:
     def start(self, entry: Entry) -> Network:
         """Return the network before training: pretrained or freshly drawn."""
         architecture = entry.family.build(entry.value)
+        preprocessing = entry.family.preprocessing
         if entry.family.source is None:
-            return build_network(architecture, seed=self.seed)
+            drawn = build_network(architecture, seed=self.seed)
+            pictures = self.store.train(architecture.resolution, preprocessing)
+            return suit_to_pictures(drawn, pictures, preprocessing=preprocessing)
         return load_pretrained(architecture, source=entry.family.source, seed=self.seed)
 
     def recipe(
@@ -118,6 +122,7 @@ class Trainer:
         """Train a candidate from its start and save the network; `beat` is called every epoch."""
         preprocessing = entry.family.preprocessing
         resolution = entry.candidate.resolution
+        guide = None if teacher is None else teacher.network
         name = entry.title
         told = ProgressLog(f"{phase}: {name}", logger=logger)
 
@@ -127,12 +132,12 @@ class Trainer:
 
         result = train_classifier(
             self.start(entry),
-            train=self.store.train(resolution, preprocessing),
+            train=self.store.train(resolution, preprocessing, teacher=guide),
             val=self.store.held_out("val", resolution, preprocessing),
             recipe=recipe,
             preprocessing=preprocessing,
             directory=self.checkpoint_folder(entry, phase),
-            teacher=None if teacher is None else teacher.network,
+            teacher=guide,
             teacher_preprocessing=None if teacher is None else teacher.preprocessing,
             device=self.device,
             progress=end_epoch,

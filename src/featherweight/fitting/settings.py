@@ -6,12 +6,7 @@ from pydantic import Field
 
 from featherweight.records import Record
 
-__all__ = ["PREDICTION_MARGIN", "FitSettings", "SamplePlan", "TimePlan"]
-
-PREDICTION_MARGIN = 0.94
-"""Share of the budget that shopping fills. The proof is a new measurement in a new process:
-medians of one file move by a few percent between processes, so a network that just fits while
-shopping would miss its proof half of the time."""
+__all__ = ["FitSettings", "SamplePlan", "TimePlan"]
 
 
 class FitSettings(Record):
@@ -22,7 +17,8 @@ class FitSettings(Record):
         latency_ms: the budget.
         platform: DEVICE/RUNTIME:threads=N.
         time_s: wall clock of the whole command; `None` when `epochs` is given.
-        epochs: epochs of the final training instead of a time (repeatable to the bit).
+        epochs: epochs of the final training instead of a time (repeatable to the bit, given the
+            form of computing that a short timing chooses).
         model: restrict to one network, with settings; `None` = choose.
         pretrained: `auto`, `none` or a weights file for `model`.
         precisions: precisions that may ship.
@@ -67,8 +63,8 @@ class TimePlan(Record):
         """
         if settings.time_s is None:
             return cls(total_s=None, race_s=None, prove_s=0.0, epochs=settings.epochs)
-        # Calibration, two passes over the test split and up to three measurements.
-        prove_s = min(90.0, max(12.0, 0.08 * settings.time_s))
+        # The size once more, calibration, two passes over the test split and the measurements.
+        prove_s = min(120.0, max(15.0, 0.08 * settings.time_s))
         race_s = (0.15 if small else 0.22) * settings.time_s
         return cls(
             total_s=settings.time_s - spent_s,
@@ -87,17 +83,26 @@ class SamplePlan(Record):
 
     Attributes:
         glance: while a family is being sized.
-        confirm: of the last guesses, of each of two processes.
+        confirm: of the last guesses, in each process.
         prove: of the file that ships.
+        margin: share of the budget that a network may take before its proof. The proof is a new
+            measurement in a new process: medians of one file move between processes, the more
+            the shorter they are measured, so a network that just fits would often miss.
     """
 
     glance: int
     confirm: int
     prove: int
+    margin: float = 0.94
 
     @classmethod
     def of(cls, settings: FitSettings) -> SamplePlan:
         """Scale with the time there is: 60 s and below take the least, 30 m and above the most."""
         time_s = 300.0 if settings.time_s is None else settings.time_s
         share = min(1.0, max(0.0, (time_s - 60.0) / (1800.0 - 60.0)))
-        return cls(glance=40, confirm=round(40 + 110 * share), prove=round(200 + 1000 * share))
+        return cls(
+            glance=40,
+            confirm=round(60 + 90 * share),
+            prove=round(400 + 800 * share),
+            margin=0.85 + 0.09 * share,
+        )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from featherweight.architecture import Architecture
 from featherweight.fitting.families import Family
-from featherweight.fitting.settings import PREDICTION_MARGIN, SamplePlan
+from featherweight.fitting.settings import SamplePlan
 from featherweight.measuring.measurement import Measurement
 from featherweight.profiling.profile import profile
 from featherweight.reporting.run import Candidate
@@ -125,6 +125,15 @@ class Shopper:
         """Return a measured point."""
         return self.points[family.name, precision, value]
 
+    def target_ms(self, budget_ms: float) -> float:
+        """Return the part of the budget that a network may take before its proof."""
+        return self._samples.margin * budget_ms
+
+    def fits(self, family: Family, precision: str, value: float, budget_ms: float) -> bool:
+        """Whether a point's median keeps the target and every process kept the budget."""
+        seen = [one.median_ms for one in self._seen[family.name, precision, value]]
+        return statistics.median(seen) <= self.target_ms(budget_ms) and max(seen) <= budget_ms
+
 
 def shop(
     stalls: Sequence[Family], *, precisions: Sequence[str], budget_ms: float, shopper: Shopper
@@ -155,7 +164,7 @@ def shop(
                 point.model_copy(update={"status": "kept", "reason": chosen[name, precision]})
             )
         else:
-            reason = _why_not(point, winner, budget_ms)
+            reason = _why_not(point, winner, budget_ms, target_ms=shopper.target_ms(budget_ms))
             listed.append(point.model_copy(update={"reason": reason}))
     cheapest = min(shopper.points.values(), key=_upper)
     return Stock(tuple(listed), _upper(cheapest), f"{cheapest.name} {cheapest.precision}")
@@ -201,7 +210,7 @@ def _guess(family: Family, precision: str, *, budget_ms: float, shopper: Shopper
     Between a measured point that fits and one that does not, interpolate; above all measured
     points, extrapolate, but not beyond `_LEAP` times the work of the dearest.
     """
-    target = PREDICTION_MARGIN * budget_ms
+    target = shopper.target_ms(budget_ms)
     known = sorted(
         (float(point.macs or 0), point.latency_ms or 0.0, value)
         for (name, kind, value), point in shopper.points.items()
@@ -230,7 +239,7 @@ def _largest(family: Family, precision: str, *, budget_ms: float, shopper: Shopp
         for (name, kind, _), point in shopper.points.items()
         if name == family.name and kind == precision
     ]
-    within = [p for p in points if _median(p) <= PREDICTION_MARGIN * budget_ms]
+    within = [p for p in points if _median(p) <= shopper.target_ms(budget_ms)]
     if not within:  # only the cheapest point fits, with less than the margin
         within = [min(points, key=_median)]
     return max(within, key=lambda point: point.macs or 0)
@@ -250,10 +259,12 @@ def _keep(
     return kept
 
 
-def _why_not(point: Candidate, winner: Candidate | None, budget_ms: float) -> str:
+def _why_not(
+    point: Candidate, winner: Candidate | None, budget_ms: float, *, target_ms: float
+) -> str:
     if _median(point) > budget_ms:
         return f"{_median(point):.3f} ms is over the budget"
-    if _median(point) > PREDICTION_MARGIN * budget_ms:
+    if _median(point) > target_ms:
         return f"{_median(point):.3f} ms leaves no margin for the proof"
     if winner is not None and winner is not point and (winner.macs or 0) > (point.macs or 0):
         return f"{winner.name} does more within the budget"

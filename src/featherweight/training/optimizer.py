@@ -16,21 +16,22 @@ _CLASSIFIER = "classifier."
 
 
 def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer over four groups: backbone and classifier, with decay and not.
+    """Return the recipe's optimizer; norms and biases, of fewer than two axes, do not decay.
 
-    Norms and biases are the parameters of fewer than two axes.
+    Groups of their own, where the learning rate differs: the classifier, the backbone's weights,
+    its norm scales and its norm biases.
     """
     groups = [
         {
             "params": [
                 parameter
                 for name, parameter in network.named_parameters()
-                if name.startswith(_CLASSIFIER) == classifier and (parameter.ndim > 1) == decayed
+                if _kind(name, parameter) == (part, decayed)
             ],
             "weight_decay": recipe.weight_decay if decayed else 0.0,
-            "scale": 1.0 if classifier else recipe.backbone_learning_rate_scale,
+            "scale": scale,
         }
-        for classifier in (False, True)
+        for part, scale in _learning_rate_scales(recipe).items()
         for decayed in (True, False)
     ]
     groups = [group for group in groups if group["params"]]
@@ -41,6 +42,23 @@ def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimize
             groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True, fused=fused
         )
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=fused)
+
+
+def _kind(name: str, parameter: nn.Parameter) -> tuple[str, bool]:
+    """Return the part of the network that a parameter belongs to, and whether it decays."""
+    decayed = parameter.ndim > 1
+    if name.startswith(_CLASSIFIER):
+        return "classifier", decayed
+    return "norm biases" if name.endswith("norm.bias") else "backbone", decayed
+
+
+def _learning_rate_scales(recipe: Recipe) -> dict[str, float]:
+    backbone = recipe.backbone_learning_rate_scale
+    return {
+        "backbone": backbone,
+        "norm biases": backbone * recipe.norm_bias_learning_rate_scale,
+        "classifier": 1.0,
+    }
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

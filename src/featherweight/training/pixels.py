@@ -13,6 +13,7 @@ from featherweight.data.home import cache_directory
 from featherweight.data.images import ImageData
 from featherweight.exporting.ship import calibration_rows
 from featherweight.networks.preprocessing import Preprocessing
+from featherweight.nn.network import Network
 from featherweight.training.classify import TrainingImages
 
 __all__ = ["SMALL_PICTURE", "PixelStore", "open_store"]
@@ -39,8 +40,12 @@ class PixelStore:
     small: bool
     directory: Path
 
-    def train(self, resolution: int, preprocessing: Preprocessing) -> TrainingImages:
-        """Return the training split, (N, S, S, 3) with S >= resolution."""
+    def train(
+        self, resolution: int, preprocessing: Preprocessing, *, teacher: Network | None = None
+    ) -> TrainingImages:
+        """Return the training split, (N, S, S, 3) with S >= resolution (or the teacher's)."""
+        if teacher is not None:
+            resolution = max(resolution, teacher.architecture.resolution)
         size = resolution if self.small else -(-int(resolution * _CROP_HEADROOM) // 8) * 8
         whole = preprocessing.model_copy(update={"crop_fraction": 1.0})
         return self._split("train", size, whole)

@@ -25,6 +25,7 @@ class Recipe(Record):
         optimizer: `sgd` (Nesterov, momentum 0.9) or `adamw`.
         learning_rate: the peak, of the classifier; cosine to zero, per step.
         backbone_learning_rate_scale: factor on it for all other weights.
+        norm_bias_learning_rate_scale: factor on it for the biases of norms.
         weight_decay: on convolution and linear weights, not on norms and biases.
         warm_up_share: share of the steps in which the learning rate rises linearly.
         label_smoothing: share of the target spread over all classes.
@@ -33,6 +34,8 @@ class Recipe(Record):
         low_resolution: side in pixels of the pictures in the first steps; `None` = full always.
         low_resolution_share: share of the steps at that resolution.
         augmentation: random changes of the training pictures.
+        mixup: share of the steps in which every picture and its label are blended with another
+            picture of the batch, at a ratio that is uniform in 0..1 (arXiv 1710.09412).
         distillation_weight: share of the loss that comes from the teacher.
         distillation_temperature: softens the logits of teacher and student.
         seed: of order, augmentation and dropout.
@@ -44,6 +47,7 @@ class Recipe(Record):
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = Field(default=0.1, gt=0.0)
     backbone_learning_rate_scale: float = Field(default=1.0, ge=0.0)
+    norm_bias_learning_rate_scale: float = Field(default=1.0, ge=0.0)
     weight_decay: float = Field(default=5e-4, ge=0.0)
     warm_up_share: float = Field(default=0.1, ge=0.0, lt=1.0)
     label_smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
@@ -52,6 +56,7 @@ class Recipe(Record):
     low_resolution: int | None = Field(default=None, ge=1)
     low_resolution_share: float = Field(default=0.0, ge=0.0, le=1.0)
     augmentation: Augmentation = Augmentation()
+    mixup: float = Field(default=0.0, ge=0.0, le=1.0)
     distillation_weight: float = Field(default=0.0, ge=0.0, le=1.0)
     distillation_temperature: float = Field(default=2.0, gt=0.0)
     seed: int = Field(default=0, ge=0)
@@ -98,7 +103,7 @@ def default_recipe(
         recipe = Recipe(
             epochs=epochs, time_s=time_s, batch_size=batch_size,
             optimizer="sgd", learning_rate=0.1 * (batch_size / 128) ** 0.5,
-            weight_decay=5e-4, warm_up_share=0.2,
+            weight_decay=5e-4, warm_up_share=0.2, norm_bias_learning_rate_scale=16.0,
         )  # fmt: skip
     else:
         batch_size = _batch_size(images, largest=64)
@@ -135,7 +140,7 @@ def _multiple_of_32(value: float) -> int:
 
 
 def _small_augmentation(resolution: int) -> Augmentation:
-    return Augmentation(flip=resolution >= 24, translate_px=max(1, resolution // 16))
+    return Augmentation(flip=resolution >= 24, translate_px=max(1, resolution // 8), erase=0.25)
 
 
 def _photo_augmentation() -> Augmentation:

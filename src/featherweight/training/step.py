@@ -14,6 +14,7 @@ from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
 from featherweight.training.averaging import WeightAverage
 from featherweight.training.compute import Compute
+from featherweight.training.mixup import Blend, draw_blend
 from featherweight.training.optimizer import create_optimizer, set_learning_rate
 from featherweight.training.recipe import Recipe
 
@@ -76,20 +77,36 @@ class Learner:
             generator: of the augmentation.
         """
         inputs = augment_batch(
-            pixels.to(self.compute.device), size=size, augmentation=self.recipe.augmentation,
-            generator=generator, mean=self.preprocessing.mean, std=self.preprocessing.std,
+            pixels.to(self.compute.device), size=self._view_size(size),
+            augmentation=self.recipe.augmentation, generator=generator,
+            mean=self.preprocessing.mean, std=self.preprocessing.std,
         )  # fmt: skip
-        inputs = self.compute.arrange(inputs)
+        targets = labels.to(self.compute.device)
+        blend = draw_blend(len(targets), share=self.recipe.mixup, generator=generator)
+        inputs = self.compute.arrange(inputs if blend is None else blend.pixels(inputs))
         with self.compute.autocast():
-            logits = self._classify_frozen(inputs) if frozen else self._classify(inputs)
+            seen = self._seen(inputs, size)
+            logits = self._classify_frozen(seen) if frozen else self._classify(seen)
             taught = self._taught(inputs)
-        loss = self._loss(logits.float(), labels.to(self.compute.device), taught)
+        loss = self._loss(logits.float(), targets, blend, taught)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.step()
         self.average.update(self.network)
         return loss.detach()
+
+    def _view_size(self, size: int) -> int:
+        """Pictures are cut at the teacher's size where that is larger: both see the same view."""
+        if self.teacher is None or self.recipe.distillation_weight == 0.0:
+            return size
+        return max(size, self.teacher.network.architecture.resolution)
+
+    def _seen(self, inputs: Tensor, size: int) -> Tensor:
+        if inputs.shape[2] == size:
+            return inputs
+        smaller = functional.interpolate(inputs, (size, size), mode="bilinear", antialias=True)
+        return self.compute.arrange(smaller)
 
     def _classify(self, inputs: Tensor) -> Tensor:
         self.network.train()
@@ -110,14 +127,21 @@ class Learner:
             return None
         return self.teacher.logits(inputs, student=self.preprocessing, compute=self.compute)
 
-    def _loss(self, logits: Tensor, labels: Tensor, taught: Tensor | None) -> Tensor:
+    def _loss(
+        self, logits: Tensor, labels: Tensor, blend: Blend | None, taught: Tensor | None
+    ) -> Tensor:
         """Cross-entropy with smoothing, mixed with KL(teacher || student) at a temperature.
 
         Source: arXiv 1503.02531 (the factor temperature^2 keeps the gradients' scale) and
-        2106.05237 (teacher and student see the same crop).
+        2106.05237 (teacher and student see the same crop, blended pictures included).
         """
         smoothing = self.recipe.label_smoothing
         loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        if blend is not None:
+            other = functional.cross_entropy(
+                logits, labels[blend.partners], label_smoothing=smoothing
+            )
+            loss = torch.lerp(other, loss, blend.ratio)
         if taught is None:
             return loss
         temperature, weight = self.recipe.distillation_temperature, self.recipe.distillation_weight

@@ -22,6 +22,7 @@ from featherweight.training.pixels import open_store
 from featherweight.training.predict import evaluate
 from featherweight.training.progress import ProgressLog
 from featherweight.training.recipe import default_recipe
+from featherweight.training.start import suit_to_pictures
 
 __all__ = ["TrainSummary", "train"]
 
@@ -132,16 +133,22 @@ def train(  # noqa: PLR0913 - the parameters of the command
     with open_run(output, parent=runs, identity=identity, command=f"train {model}") as run:
         if not run.finished:
             told = ProgressLog(model, logger=logger)
-            guide = None if teacher is None else load_network(teacher)
+            stored = None if teacher is None else load_network(teacher)
+            guide = None if stored is None else stored.network
+            pictures = store.train(architecture.resolution, preprocessing, teacher=guide)
+            if network is None:
+                network = suit_to_pictures(
+                    build_network(architecture, seed=seed), pictures, preprocessing=preprocessing
+                )
             result = train_classifier(
-                network or build_network(architecture, seed=seed),
-                train=store.train(architecture.resolution, preprocessing),
+                network,
+                train=pictures,
                 val=store.held_out("val", architecture.resolution, preprocessing),
                 recipe=recipe,
                 preprocessing=preprocessing,
                 directory=run.path,
-                teacher=None if guide is None else guide.network,
-                teacher_preprocessing=None if guide is None else guide.preprocessing,
+                teacher=guide,
+                teacher_preprocessing=None if stored is None else stored.preprocessing,
                 device=device,
                 progress=told.epoch,
                 tick=told.tick,

@@ -1,0 +1,73 @@
+"""Choose a network's size once more, right before it counts.
+
+Between shopping and the last training, and again before the proof, the host may have become
+faster or slower. A network that is about to be trained from the start, or whose weights run at
+any resolution, can still change its size for free.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from featherweight.fitting.families import Family
+from featherweight.fitting.shop import Shopper
+from featherweight.reporting.run import Candidate
+
+__all__ = ["Sizer"]
+
+logger = logging.getLogger(__name__)
+
+_PROCESSES = 3
+"""Fresh processes that time every size considered."""
+_REACH = 2
+"""Sizes considered on each side of the present one."""
+_MOVES = 3
+"""How often the present size may move to the edge of what was considered."""
+
+
+class Sizer:
+    """Finds the largest size of a network that fits the budget now.
+
+    Args:
+        open_shopper: returns a shopper that remembers nothing.
+        budget_ms: the budget.
+    """
+
+    def __init__(self, open_shopper: Callable[[], Shopper], *, budget_ms: float) -> None:
+        self._open_shopper = open_shopper
+        self._budget_ms = budget_ms
+
+    def size(self, family: Family, precision: str, value: float) -> tuple[float, Candidate]:
+        """Return the largest knob value near `value` that fits, and its measurement.
+
+        Where nothing considered fits, the smallest of it is returned.
+        """
+        shopper = self._open_shopper()
+        place = family.values.index(value)
+        considered: set[int] = set()
+        for _ in range(_MOVES):
+            reach = range(max(0, place - _REACH), min(len(family.values), place + _REACH + 1))
+            new = [index for index in reach if index not in considered]
+            for _ in range(_PROCESSES if new else 0):
+                shopper.confirm([(family, precision, family.values[index]) for index in new])
+            considered.update(new)
+            fitting = [
+                index
+                for index in considered
+                if shopper.fits(family, precision, family.values[index], self._budget_ms)
+            ]
+            place = max(fitting, default=min(considered))
+            if min(considered) < place < max(considered) or place in (0, len(family.values) - 1):
+                break
+        chosen = shopper.at(family, precision, family.values[place])
+        logger.info(
+            "size: %s %s, %.3f ms now (considered %s)",
+            chosen.name, precision, chosen.latency_ms or 0.0,
+            ", ".join(
+                f"{family.values[k]:g}: "
+                f"{shopper.at(family, precision, family.values[k]).latency_ms or 0.0:.3f} ms"
+                for k in sorted(considered)
+            ),
+        )  # fmt: skip
+        return family.values[place], chosen

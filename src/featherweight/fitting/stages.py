@@ -1,0 +1,210 @@
+"""The stages of a fit before its proof: each is journalled, and read back when it was finished."""
+
+from __future__ import annotations
+
+import logging
+import time as clock
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from featherweight.architecture import Architecture
+from featherweight.fitting.families import Family
+from featherweight.fitting.halving import Ranked, train_stage
+from featherweight.fitting.ledger import Ledger
+from featherweight.fitting.race import Entry, Trainer
+from featherweight.fitting.settings import FitSettings, SamplePlan, TimePlan
+from featherweight.fitting.shop import Shopper, shop
+from featherweight.fitting.sizing import Sizer
+from featherweight.fitting.timing import time_architectures
+from featherweight.measuring.measurement import Measurement
+from featherweight.measuring.platform import parse_platform
+from featherweight.reporting.run import Candidate
+from featherweight.run_directory import RunDirectory
+
+__all__ = ["create_sizer", "kept_entries", "last_training", "shop_stage", "size_stage"]
+
+logger = logging.getLogger(__name__)
+
+_TEACHER_SHARE = 0.25
+"""Of the time that is left for the last training."""
+_LEAST_TEACHING_S = 600.0
+"""A shorter fit has no time for a teacher."""
+_LEAST_GROWTH = 1.3
+"""Below this multiple of the winner's resolution a teacher hardly sees more."""
+
+
+def shop_stage(
+    run: RunDirectory, ledger: Ledger, stalls: Sequence[Family], settings: FitSettings
+) -> tuple[list[Candidate], float]:
+    """Measure what may be trained; return the candidates and the nearest feasible ms."""
+    inputs = {
+        "families": [family.name for family in stalls],
+        "fit": settings.model_dump(mode="json"),
+    }
+    done = run.stage_done("shop", inputs=inputs)
+    if done is None:
+        started = clock.monotonic()
+        shopper = _open_shopper(run, ledger, settings, purpose="shop")
+        stock = shop(
+            stalls,
+            precisions=settings.precisions,
+            budget_ms=settings.latency_ms,
+            shopper=shopper,
+        )
+        ledger.note_candidates(stock.candidates)
+        done = {
+            "candidates": [c.model_dump(mode="json") for c in stock.candidates],
+            "nearest_feasible_ms": stock.nearest_feasible_ms,
+            "nearest": stock.nearest_name,
+        }
+        run.finish_stage("shop", inputs=inputs, outputs=done, seconds=clock.monotonic() - started)
+    candidates = [Candidate.model_validate(plain) for plain in done["candidates"]]
+    return candidates, float(done["nearest_feasible_ms"])
+
+
+def _open_shopper(
+    run: RunDirectory, ledger: Ledger, settings: FitSettings, *, purpose: str
+) -> Shopper:
+    platform = parse_platform(settings.platform)
+
+    def measure(
+        wanted: Sequence[tuple[str, Architecture, str]], folder: Path, samples: int
+    ) -> list[Measurement]:
+        measured = time_architectures(
+            wanted, folder, platform=platform, samples=samples, seed=settings.seed
+        )
+        ledger.note_measurements(measured, purpose=purpose)
+        return measured
+
+    return Shopper(
+        measure,
+        folder=run.path / "artifacts" / "shop",
+        runtime=platform.runtime,
+        samples=SamplePlan.of(settings),
+    )
+
+
+def create_sizer(run: RunDirectory, ledger: Ledger, settings: FitSettings) -> Sizer:
+    """Return what chooses sizes again; its measurements are journalled as `size`."""
+    return Sizer(
+        lambda: _open_shopper(run, ledger, settings, purpose="size"),
+        budget_ms=settings.latency_ms,
+    )
+
+
+def size_stage(run: RunDirectory, ledger: Ledger, winner: Entry, *, sizer: Sizer) -> Entry:
+    """Return the winner of the race at the size that fits now."""
+    if len(winner.family.values) < 2:
+        return winner
+    inputs = {"winner": winner.key}
+    done = run.stage_done("size", inputs=inputs)
+    if done is None:
+        started = clock.monotonic()
+        value, candidate = sizer.size(winner.family, winner.candidate.precision, winner.value)
+        kept = candidate.model_copy(
+            update={"status": "kept", "reason": "fits the budget before the last training"}
+        )
+        if value != winner.value:
+            ledger.note_candidates([kept])
+        done = {"value": value, "candidate": kept.model_dump(mode="json")}
+        run.finish_stage("size", inputs=inputs, outputs=done, seconds=clock.monotonic() - started)
+    if done["value"] == winner.value:
+        return winner
+    return replace(
+        winner, candidate=Candidate.model_validate(done["candidate"]), value=float(done["value"])
+    )
+
+
+def kept_entries(candidates: Sequence[Candidate], stalls: Sequence[Family]) -> list[Entry]:
+    """Return the candidates that shopping kept, with what it takes to build them again."""
+    by_name = {family.name: family for family in stalls}
+    entries = []
+    for candidate in candidates:
+        if candidate.status != "kept":
+            continue
+        family = by_name[candidate.family]
+        value = candidate.width if family.knob == "width" else float(candidate.resolution)
+        entries.append(Entry(candidate, family, value or 0.0))
+    return entries
+
+
+def last_training(
+    run: RunDirectory,
+    winner: Entry,
+    raced: Sequence[Ranked],
+    *,
+    trainer: Trainer,
+    plan: TimePlan,
+    settings: FitSettings,
+) -> Ranked:
+    """Train the winner with the time that is left, taught by itself at a larger size if it may."""
+    senior = _teacher(winner, plan=plan)
+    teacher_s, time_s = _training_times_s(run, winner, plan=plan, teacher=senior is not None)
+    if senior is not None:
+        _tell("teacher", senior, teacher_s, settings)
+        train_stage(
+            senior, "teacher", trainer=trainer, run=run, time_s=teacher_s, epochs=settings.epochs
+        )
+    _tell("train", winner, time_s, settings)
+    trained = train_stage(
+        winner,
+        "train",
+        trainer=trainer,
+        run=run,
+        time_s=time_s,
+        epochs=settings.epochs,
+        teacher=senior,
+        teacher_phase="teacher",
+    )
+    # A last training cut short by a slow machine can end below what the race already had.
+    same = [ranked for ranked in raced if ranked.entry == winner]
+    return min([trained, *same], key=lambda ranked: ranked.val_loss)
+
+
+def _tell(phase: str, entry: Entry, time_s: float | None, settings: FitSettings) -> None:
+    length = f"{settings.epochs} epochs" if time_s is None else f"{time_s:.0f} s"
+    logger.info("%s: %s for %s", phase, entry.title, length)
+
+
+def _teacher(winner: Entry, *, plan: TimePlan) -> Entry | None:
+    """Return the winner at up to twice its resolution, if it can teach more than it costs.
+
+    Only networks with weights from a larger data set: they learn the larger size in a few epochs.
+    """
+    family = winner.family
+    if family.source is None or family.knob != "resolution":
+        return None
+    if plan.total_s is not None and plan.total_s < _LEAST_TEACHING_S:
+        return None
+    value = max(v for v in family.values if v <= 2 * winner.value)
+    if value < _LEAST_GROWTH * winner.value:
+        return None
+    architecture = family.build(value)
+    candidate = winner.candidate.model_copy(
+        update={
+            "name": family.label(value),
+            "architecture_digest": architecture.digest,
+            "resolution": architecture.resolution,
+            "precision": "fp32",
+            "latency_ms": None,
+            "interval_ms": None,
+        }
+    )
+    return Entry(candidate, family, value)
+
+
+def _training_times_s(
+    run: RunDirectory, winner: Entry, *, plan: TimePlan, teacher: bool
+) -> tuple[float | None, float | None]:
+    """Fix the seconds of teacher and winner once: a resumed attempt must plan the same steps."""
+    if plan.total_s is None:
+        return None, None
+    inputs = {"winner": winner.key, "total_s": plan.asked_s}
+    done = run.stage_done("plan", inputs=inputs)
+    if done is None:
+        left_s = max(plan.total_s - run.elapsed_s - plan.prove_s, 0.1 * plan.total_s)
+        teacher_s = _TEACHER_SHARE * left_s if teacher else 0.0
+        done = {"teacher_s": teacher_s, "training_s": left_s - teacher_s}
+        run.finish_stage("plan", inputs=inputs, outputs=done, seconds=0.0)
+    return float(done["teacher_s"]), float(done["training_s"])

@@ -1,0 +1,90 @@
+"""First weights that suit the pictures, for a training from scratch.
+
+Source: Jordan 2024, arXiv 2404.00498, sections 3.1 and 3.2: a whitening first layer and identity
+("dirac") filters; there they shorten a training on CIFAR-10 to 94 % from 45 to 18 epochs.
+
+Deviations: the first convolution keeps its kernel and stays trainable; its norm follows it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from featherweight.data.augmentation import normalise_batch
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.nn.network import Network
+from featherweight.training.evaluate import TrainingImages
+
+__all__ = ["suit_to_pictures"]
+
+_PICTURES = 512
+_PATCHES = 100_000
+_LEAST_VARIANCE = 5e-4
+"""Added to the variance of every direction, so that noise is not enlarged without bound."""
+
+
+@torch.no_grad()
+def suit_to_pictures(
+    network: Network, images: TrainingImages, *, preprocessing: Preprocessing
+) -> Network:
+    """Set the first convolution to whitening filters and the later dense ones to identity.
+
+    The first dense k x k convolution gets the principal directions of the pictures' patches, each
+    scaled to unit variance and each with its negative (a ReLU follows). In every later dense
+    convolution with k > 1, the first filters pass their input channels on; filters beyond the
+    number of inputs stay random. Depthwise and 1 x 1 convolutions stay as drawn.
+
+    Args:
+        network: freshly drawn; its weights are changed in place.
+        images: training pictures, (N, S, S, C), of any size.
+        preprocessing: of the network's input.
+
+    Returns:
+        the same network.
+    """
+    dense = [
+        module
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d) and module.groups == 1 and module.kernel_size != (1, 1)
+    ]
+    if not dense:
+        return network
+    first = dense[0]
+    if first.in_channels == images.pixels.shape[3]:
+        _whiten(first, _sample(images, network.architecture.resolution, preprocessing))
+    for later in dense[1:]:
+        nn.init.dirac_(later.weight[: later.in_channels])
+    return network
+
+
+def _sample(images: TrainingImages, size: int, preprocessing: Preprocessing) -> Tensor:
+    """Return evenly spaced pictures as the network sees them, (n, C, size, size)."""
+    rows = np.linspace(0, len(images) - 1, min(len(images), _PICTURES)).astype(np.int64)
+    pixels, _ = images.batch(rows)
+    inputs = normalise_batch(pixels, mean=preprocessing.mean, std=preprocessing.std)
+    if inputs.shape[2] != size:
+        inputs = functional.interpolate(inputs, (size, size), mode="bilinear", antialias=True)
+    return inputs
+
+
+def _whiten(convolution: nn.Conv2d, inputs: Tensor) -> None:
+    directions = _principal_directions(inputs, kernel_size=convolution.kernel_size[0])
+    pairs = min(len(directions), convolution.out_channels // 2)
+    chosen = directions[:pairs].view(pairs, *convolution.weight.shape[1:])
+    convolution.weight[:pairs] = chosen
+    convolution.weight[pairs : 2 * pairs] = -chosen
+
+
+def _principal_directions(inputs: Tensor, *, kernel_size: int) -> Tensor:
+    """Return filters (C * k * k, C * k * k) of unit output variance, largest variance first."""
+    patches = functional.unfold(inputs.contiguous(), kernel_size)  # (n, C * k * k, places)
+    patches = patches.transpose(0, 1).flatten(1)
+    step = max(1, math.ceil(patches.shape[1] / _PATCHES))
+    variances, vectors = torch.linalg.eigh(torch.cov(patches[:, ::step].double()))
+    filters: Tensor = vectors.T / (variances.clamp_min(0.0) + _LEAST_VARIANCE).sqrt()[:, None]
+    return filters.flip(0).float()
