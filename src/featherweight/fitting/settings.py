@@ -101,8 +101,8 @@ class SamplePlan(Record):
         time_s = 300.0 if settings.time_s is None else settings.time_s
         share = min(1.0, max(0.0, (time_s - 60.0) / (1800.0 - 60.0)))
         return cls(
-            glance=40,
-            confirm=round(60 + 90 * share),
+            glance=30,
+            confirm=round(30 + 120 * share),
             prove=round(400 + 800 * share),
             margin=0.85 + 0.09 * share,
         )

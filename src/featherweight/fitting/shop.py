@@ -26,8 +26,11 @@ logger = logging.getLogger(__name__)
 
 _LOOKS = 4
 """Measurements per family and precision after the cheapest: two to come near, two to confirm."""
-_CONFIRMATIONS = 2
-"""Further processes that measure the guess and its neighbours."""
+_CONFIRMATIONS = 1
+"""Further processes that measure the guess and its neighbours; the size that is trained is chosen
+again right before its training."""
+_APPEALS = 2
+"""Further processes that measure a family whose cheapest network narrowly misses the budget."""
 _NARROW_MISS = 2.0
 """Up to this multiple of the budget a slow moment may explain the miss."""
 _LEAP = 6.0
@@ -146,7 +149,7 @@ def shop(
     pairs = [(family, precision) for family in stalls for precision in precisions]
     shopper.visit([(f, p, f.values[0]) for f, p in pairs])
     near = [pair for pair in pairs if _misses_narrowly(_cheapest(*pair, shopper), budget_ms)]
-    for _ in range(_CONFIRMATIONS if near else 0):  # one slow moment must not lose a family
+    for _ in range(_APPEALS if near else 0):  # one slow moment must not lose a family
         shopper.confirm([(f, p, f.values[0]) for f, p in near])
     feasible = [pair for pair in pairs if _median(_cheapest(*pair, shopper)) <= budget_ms]
     if feasible:
