@@ -8,7 +8,9 @@ of encoded pictures decoded by PIL every time, `create_loader` with worker proce
 prefetcher, `create_optimizer_v2`, label smoothing, no gradient scaler. Variants: as it is
 (contiguous float32), with channels_last, and with channels_last and bfloat16. Every loop trains
 featherweight's own Network from the same first weights, with the same batch size, and keeps its
-own default augmentation. Rounds are interleaved in one process. Prints JSON.
+own default augmentation. With --accuracy each loop is a whole training with its own recipe, ours
+with the first weights that featherweight derives from the pictures. Rounds are interleaved in one
+process. Prints JSON.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from featherweight.nn.network import Network, build_network
 from featherweight.training.classify import TrainingImages, evaluate_network, train_classifier
 from featherweight.training.recipe import Recipe, default_recipe
 from featherweight.training.speed import Probe, choose_compute
+from featherweight.training.start import suit_to_pictures
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
 PREPROCESSING = Preprocessing(mean=MEAN, std=STD)
@@ -227,8 +230,9 @@ def own_training(
     train = decode(encoded, labels)  # once, and part of the time
     curve: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
+        network = suit_to_pictures(new_network(options), train, preprocessing=PREPROCESSING)
         train_classifier(
-            new_network(options), train=train, val=test,
+            network, train=train, val=test,
             recipe=own_recipe(options, images=len(train)), preprocessing=PREPROCESSING,
             directory=Path(folder), device="cpu",
             progress=lambda epoch: curve.append(
@@ -278,7 +282,8 @@ def own_recipe(options: argparse.Namespace, *, images: int) -> Recipe:
 
 
 def new_network(options: argparse.Namespace) -> Network:
-    text = f"{options.model}:resolution={options.resolution},classes=10"
+    separator = "," if ":" in options.model else ":"
+    text = f"{options.model}{separator}resolution={options.resolution},classes=10"
     network = build_network(resolve_architecture(text), seed=options.seed)
     assert isinstance(network, nn.Module)
     return network

@@ -286,6 +286,34 @@ def test_a_student_follows_its_teacher_and_not_the_labels(
     assert result.best.val_accuracy > 0.8
 
 
+def test_pictures_are_cut_at_the_size_of_a_larger_teacher(
+    run, tiny_architecture, digits, monkeypatch
+):
+    """The teacher must see what the student's size loses, not an enlargement of it."""
+    seen = {"teacher": set(), "student": set()}
+    logits, classify = step_module.Teacher.logits, step_module.Learner._classify
+
+    def watch_teacher(self, inputs, **more):
+        seen["teacher"].add(tuple(inputs.shape[2:]))
+        return logits(self, inputs, **more)
+
+    def watch_student(self, inputs):
+        seen["student"].add(tuple(inputs.shape[2:]))
+        return classify(self, inputs)
+
+    monkeypatch.setattr(step_module.Teacher, "logits", watch_teacher)
+    monkeypatch.setattr(step_module.Learner, "_classify", watch_student)
+    train, val = digits
+    result = run(
+        BASE.model_copy(update={"epochs": 1, "distillation_weight": 0.5, "mixup": 0.5}),
+        network=build_network(tiny_architecture.at_resolution(8), seed=0),
+        data=(train, TrainingImages(val.pixels[:, ::2, ::2], val.labels)),
+        teacher=build_network(tiny_architecture, seed=1),
+    )
+    assert seen == {"teacher": {(16, 16)}, "student": {(8, 8)}}
+    assert result.history[-1].val_loss > 0
+
+
 @pytest.mark.parametrize("images", [2, 63, 65])
 def test_awkward_numbers_of_images(run, part, images):
     train, val = part

@@ -46,7 +46,10 @@ def test_the_average_is_the_recursion_and_holds_norm_statistics(tiny_architectur
 
 def test_norms_and_biases_do_not_decay_and_the_backbone_is_slower(tiny_architecture):
     network = build_network(tiny_architecture, seed=0)
-    recipe = Recipe(epochs=1, weight_decay=0.1, backbone_learning_rate_scale=0.25)
+    recipe = Recipe(
+        epochs=1, weight_decay=0.1, backbone_learning_rate_scale=0.25,
+        norm_bias_learning_rate_scale=3.0,
+    )  # fmt: skip
     optimizer = create_optimizer(network, recipe)
     set_learning_rate(optimizer, 0.8)
     names = {parameter: name for name, parameter in network.named_parameters()}
@@ -59,7 +62,7 @@ def test_norms_and_biases_do_not_decay_and_the_backbone_is_slower(tiny_architect
     assert seen["classifier.bias"] == (0.8, 0.0)
     assert seen["blocks.1.main.conv.weight"] == (0.2, 0.1)
     assert seen["blocks.1.main.norm.weight"] == (0.2, 0.0)
-    assert seen["blocks.1.main.norm.bias"] == (0.2, 0.0)
+    assert seen["blocks.1.main.norm.bias"] == (pytest.approx(0.6), 0.0)
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])

@@ -22,7 +22,14 @@ from featherweight.measuring.platform import parse_platform
 from featherweight.reporting.run import Candidate
 from featherweight.run_directory import RunDirectory
 
-__all__ = ["create_sizer", "kept_entries", "last_training", "shop_stage", "size_stage"]
+__all__ = [
+    "create_sizer",
+    "kept_entries",
+    "last_training",
+    "shop_stage",
+    "size_stage",
+    "teacher_of",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +37,10 @@ _TEACHER_SHARE = 0.25
 """Of the time that is left for the last training."""
 _LEAST_TEACHING_S = 600.0
 """A shorter fit has no time for a teacher."""
-_LEAST_GROWTH = 1.3
-"""Below this multiple of the winner's resolution a teacher hardly sees more."""
+_GROWTH = 1.5
+"""Multiple of the winner's resolution that its teacher sees; twice would take too long to learn."""
+_LEAST_GROWTH = 1.25
+"""Below this multiple a teacher hardly sees more."""
 
 
 def shop_stage(
@@ -139,7 +148,7 @@ def last_training(
     settings: FitSettings,
 ) -> Ranked:
     """Train the winner with the time that is left, taught by itself at a larger size if it may."""
-    senior = _teacher(winner, plan=plan)
+    senior = teacher_of(winner, plan=plan)
     teacher_s, time_s = _training_times_s(run, winner, plan=plan, teacher=senior is not None)
     if senior is not None:
         _tell("teacher", senior, teacher_s, settings)
@@ -167,8 +176,8 @@ def _tell(phase: str, entry: Entry, time_s: float | None, settings: FitSettings)
     logger.info("%s: %s for %s", phase, entry.title, length)
 
 
-def _teacher(winner: Entry, *, plan: TimePlan) -> Entry | None:
-    """Return the winner at up to twice its resolution, if it can teach more than it costs.
+def teacher_of(winner: Entry, *, plan: TimePlan) -> Entry | None:
+    """Return the winner at a larger resolution, if it can teach more than it costs.
 
     Only networks with weights from a larger data set: they learn the larger size in a few epochs.
     """
@@ -177,7 +186,7 @@ def _teacher(winner: Entry, *, plan: TimePlan) -> Entry | None:
         return None
     if plan.total_s is not None and plan.total_s < _LEAST_TEACHING_S:
         return None
-    value = max(v for v in family.values if v <= 2 * winner.value)
+    value = max(v for v in family.values if v <= _GROWTH * winner.value)
     if value < _LEAST_GROWTH * winner.value:
         return None
     architecture = family.build(value)

@@ -86,7 +86,8 @@ def default_recipe(
         images: number of training pictures; a small set gets smaller batches.
         epochs: the length in passes over the pictures.
         time_s: the length in seconds; with neither, an epoch count that suits `images`.
-        distillation: whether there is a teacher; half of the loss then comes from it.
+        distillation: whether there is a teacher; most of the loss then comes from it, and a part
+            of the batches is blended (pictures that only the teacher can label).
         seed: of order, augmentation and dropout.
     """
     small = resolution <= SMALL_RESOLUTION
@@ -115,7 +116,8 @@ def default_recipe(
         )  # fmt: skip
     changes = {
         "augmentation": _small_augmentation(resolution) if small else _photo_augmentation(),
-        "distillation_weight": 0.5 if distillation else 0.0,
+        "distillation_weight": 0.7 if distillation else 0.0,
+        "mixup": 0.3 if distillation else 0.0,
         "seed": seed,
     }
     return Recipe.model_validate({**recipe.model_dump(), **changes})

@@ -1,0 +1,65 @@
+"""Blended pictures and their labels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional
+
+from featherweight.nn.network import build_network
+from featherweight.training.compute import Compute
+from featherweight.training.mixup import Blend, draw_blend
+from featherweight.training.recipe import Recipe
+from featherweight.training.step import create_learner
+
+
+def test_a_share_of_zero_draws_nothing():
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    assert draw_blend(8, share=0.0, generator=generator) is None
+    assert torch.equal(generator.get_state(), before)
+
+
+def test_the_share_of_blended_batches():
+    generator = torch.Generator().manual_seed(0)
+    drawn = [draw_blend(4, share=0.3, generator=generator) for _ in range(1000)]
+    blends = [blend for blend in drawn if blend is not None]
+    assert 250 < len(blends) < 350
+    ratios = torch.tensor([blend.ratio for blend in blends])
+    assert 0.45 < ratios.mean() < 0.55
+    assert all(sorted(blend.partners.tolist()) == [0, 1, 2, 3] for blend in blends)
+
+
+def test_pictures_are_blended_with_their_partners():
+    inputs = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    blended = Blend(torch.tensor([2, 0, 1]), ratio=0.75).pixels(inputs)
+    torch.testing.assert_close(blended[0], 0.75 * inputs[0] + 0.25 * inputs[2])
+    torch.testing.assert_close(blended[1], 0.75 * inputs[1] + 0.25 * inputs[0])
+
+
+def test_the_loss_is_that_of_blended_labels(tiny_architecture, gray, digits, monkeypatch):
+    """Oracle: torch's cross-entropy with class probabilities as targets."""
+    train, _ = digits
+    pixels, labels = train.batch(slice(0, 16))
+    partners, ratio = torch.arange(16).flip(0), 0.3
+    monkeypatch.setattr(
+        "featherweight.training.step.draw_blend", lambda *_, **__: Blend(partners, ratio)
+    )
+    recipe = Recipe(epochs=1, label_smoothing=0.1, mixup=1.0)
+    learner = create_learner(
+        build_network(tiny_architecture.changed(dropout=0.0), seed=0), recipe=recipe,
+        preprocessing=gray, compute=Compute(torch.device("cpu")), teacher=None,
+    )  # fmt: skip
+    inputs = (pixels.float() / 255 - gray.mean[0]) / gray.std[0]
+    inputs = inputs.permute(0, 3, 1, 2)
+    inputs = ratio * inputs + (1 - ratio) * inputs[partners]
+    with torch.no_grad():
+        logits = learner.network.train()(inputs)
+    one_hot = functional.one_hot(labels, 10).float()
+    target = ratio * one_hot + (1 - ratio) * one_hot[partners]
+    expected = functional.cross_entropy(logits, target, label_smoothing=0.1)
+    loss = learner.step(
+        pixels, labels, size=16, frozen=False, learning_rate=1e-6,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
