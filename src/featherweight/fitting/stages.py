@@ -91,6 +91,7 @@ def _open_shopper(
         folder=run.path / "artifacts" / "shop",
         runtime=platform.runtime,
         samples=SamplePlan.of(settings),
+        stage=purpose,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import statistics
 import time
@@ -33,6 +34,7 @@ _PROBE_PIXELS = 4 * 224 * 224  # a batch that shows which variant wins without t
 _FEW = 8  # pictures
 _VARIANT_S = 0.5  # timing of one variant, after its first step ...
 _VARIANT_SHARE = 0.01  # ... and as a share of the recipe's time
+_EMULATED = 4.0  # times slower than float32: no arithmetic of its own
 _CLEARLY_FASTER = 0.97  # a later variant must beat the simpler one by more than the noise
 
 
@@ -104,8 +106,9 @@ class Probe:
 def choose_compute(probe: Probe, *, device: torch.device) -> SpeedChoice:
     """Time a few steps of {contiguous, channels_last} x {fp32, bf16} and return the fastest.
 
-    bfloat16 is first tried on a few pictures: a CPU without it may need a minute for what takes
-    a second in float32. Weights, norm statistics and random generators stay as they are.
+    bfloat16 is first tried on one small convolution (once in a process), then on a few pictures:
+    a CPU without it may need a minute for what takes a second in float32. Weights, norm
+    statistics and random generators stay as they are.
     """
     resolution = probe.network.architecture.resolution
     batch_size = min(
@@ -116,7 +119,8 @@ def choose_compute(probe: Probe, *, device: torch.device) -> SpeedChoice:
         for memory_format, dtype in _VARIANTS
     ]
     timed = [form for form in forms if form.dtype == "fp32"]
-    timed += [form for form in forms if form.dtype == "bf16" and _is_promising(probe, form)]
+    if not _emulates_bf16(device):
+        timed += [form for form in forms if form.dtype == "bf16" and _is_promising(probe, form)]
     seconds = _fastest_steps_s(probe, timed, batch_size=batch_size)
     best = timed[0]
     for form in timed[1:]:
@@ -136,6 +140,22 @@ def choose_compute(probe: Probe, *, device: torch.device) -> SpeedChoice:
         ", ".join(f"{name} {speed:.0f}" for name, speed in found.items() if speed is not None),
     )
     return SpeedChoice(best, found)
+
+
+@functools.cache
+def _emulates_bf16(device: torch.device) -> bool:
+    """Whether a small convolution in bfloat16 takes several times as long as in float32."""
+    seconds = []
+    for dtype in (torch.float32, torch.bfloat16):
+        inputs = torch.ones(8, 32, 32, 32, device=device, dtype=dtype)
+        weight = torch.ones(32, 32, 3, 3, device=device, dtype=dtype)
+        turns = []
+        for _ in range(3):
+            start = time.perf_counter()
+            torch.conv2d(inputs, weight).sum().item()
+            turns.append(time.perf_counter() - start)
+        seconds.append(min(turns))
+    return seconds[1] > _EMULATED * seconds[0]
 
 
 def _is_promising(probe: Probe, form: Compute) -> bool:
