@@ -58,7 +58,8 @@ class Sizer:
                 if shopper.fits(family, precision, family.values[index], self._budget_ms)
             ]
             place = max(fitting, default=min(considered))
-            if min(considered) < place < max(considered) or place in (0, len(family.values) - 1):
+            larger_fails = bool(fitting) and place < max(considered)
+            if larger_fails or place in (0, len(family.values) - 1):
                 break
         chosen = shopper.at(family, precision, family.values[place])
         logger.info(
