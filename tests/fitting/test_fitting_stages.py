@@ -30,7 +30,7 @@ def entry(family: Family, value: float) -> Entry:
 def plan(time_s: float | None) -> TimePlan:
     epochs = 3 if time_s is None else None
     settings = FitSettings(data="d", latency_ms=1, platform="p", time_s=time_s, epochs=epochs)
-    return TimePlan.of(settings, spent_s=0.0, small=False)
+    return TimePlan.of(settings, spent_s=5.0, small=False)
 
 
 def photo_family(**settings: str) -> Family:
@@ -51,6 +51,7 @@ def test_the_winner_at_a_larger_size_teaches(value: float, expected: float) -> N
 def test_nobody_teaches_where_it_would_cost_more_than_it_gives() -> None:
     family = photo_family()
     assert teacher_of(entry(family, 96.0), plan=plan(300)) is None, "too short"
+    assert teacher_of(entry(family, 96.0), plan=plan(600)) is not None, "loading does not count"
     assert teacher_of(entry(family, 240.0), plan=plan(1800)) is None, "hardly larger"
     scratch = photo_family(model="mobilenet_v2", pretrained="none")
     assert teacher_of(entry(scratch, 96.0), plan=plan(1800)) is None, "knows nothing itself"

@@ -168,7 +168,13 @@ def last_training(
         teacher_phase="teacher",
     )
     # A last training cut short by a slow machine can end below what the race already had.
-    same = [ranked for ranked in raced if ranked.entry == winner]
+    same = [
+        ranked
+        for ranked in raced
+        if ranked.entry.family == winner.family
+        and ranked.entry.candidate.precision == winner.candidate.precision
+        and ranked.entry.value <= winner.value
+    ]
     return min([trained, *same], key=lambda ranked: ranked.val_loss)
 
 
@@ -185,7 +191,7 @@ def teacher_of(winner: Entry, *, plan: TimePlan) -> Entry | None:
     family = winner.family
     if family.source is None or family.knob != "resolution":
         return None
-    if plan.total_s is not None and plan.total_s < _LEAST_TEACHING_S:
+    if plan.asked_s is not None and plan.asked_s < _LEAST_TEACHING_S:
         return None
     value = max(v for v in family.values if v <= _GROWTH * winner.value)
     if value < _LEAST_GROWTH * winner.value:
@@ -210,7 +216,7 @@ def _training_times_s(
     """Fix the seconds of teacher and winner once: a resumed attempt must plan the same steps."""
     if plan.total_s is None:
         return None, None
-    inputs = {"winner": winner.key, "total_s": plan.asked_s}
+    inputs = {"winner": winner.key, "total_s": plan.asked_s, "teacher": teacher}
     done = run.stage_done("plan", inputs=inputs)
     if done is None:
         left_s = max(plan.total_s - run.elapsed_s - plan.prove_s, 0.1 * plan.total_s)

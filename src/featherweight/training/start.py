@@ -20,7 +20,8 @@ from featherweight.training.evaluate import TrainingImages
 
 __all__ = ["suit_to_pictures"]
 
-_PICTURES = 512
+_PIXELS = 512 * 32 * 32  # of all pictures together: 512 of CIFAR, ten of 224 x 224
+_FEWEST = 10  # pictures
 _PATCHES = 100_000
 _LEAST_VARIANCE = 5e-4
 """Added to the variance of every direction, so that noise is not enlarged without bound."""
@@ -62,7 +63,8 @@ def suit_to_pictures(
 
 def _sample(images: TrainingImages, size: int, preprocessing: Preprocessing) -> Tensor:
     """Return evenly spaced pictures as the network sees them, (n, C, size, size)."""
-    rows = np.linspace(0, len(images) - 1, min(len(images), _PICTURES)).astype(np.int64)
+    count = min(len(images), max(_FEWEST, _PIXELS // size**2))
+    rows = np.linspace(0, len(images) - 1, count).astype(np.int64)
     pixels, _ = images.batch(rows)
     inputs = normalise_batch(pixels, mean=preprocessing.mean, std=preprocessing.std)
     if inputs.shape[2] != size:
