@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,29 +50,19 @@ def stages(run_directory: Path) -> list[str]:
     return [json.loads(line)["stage"] for line in file.read_text().splitlines()]
 
 
-def forms(run_directory: Path) -> set[tuple[str, str]]:
-    """The forms of computing that a short timing chose for the trainings."""
-    (file,) = run_directory.glob("*/train.jsonl")
-    lines = map(json.loads, file.read_text().splitlines())
-    return {(line["memory_format"], line["dtype"]) for line in lines}
-
-
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, object], Path]:
-    """The summary of an uninterrupted fit, and its folder of runs."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The summary of an uninterrupted fit."""
     work = tmp_path_factory.mktemp("whole")
     output, errors = start(work).communicate(timeout=240)
     assert output, errors
-    return dict(json.loads(output)), work / "runs"
+    return dict(json.loads(output))
 
 
 @pytest.mark.parametrize(
     "moment", ["stages.jsonl", "checkpoints/*/train.jsonl", "artifacts/onnx*/*"]
 )
-def test_kill_and_continue(
-    moment: str, whole: tuple[dict[str, object], Path], tmp_path: Path
-) -> None:
-    expected, expected_runs = whole
+def test_kill_and_continue(moment: str, whole: dict[str, Any], tmp_path: Path) -> None:
     process = start(tmp_path)
     assert wait_for(Path(moment), tmp_path / "runs", process=process), process.communicate()
     time.sleep(random.Random(moment).uniform(0.0, 0.5))
@@ -85,12 +76,12 @@ def test_kill_and_continue(
     again = stages(tmp_path / "runs")
     assert again[: len(done)] == done
     assert len(again) == len(set(again)), f"a finished stage was repeated: {again}"
-    assert summary["verdict"] == expected["verdict"] == "met"
-    assert summary["network"] == expected["network"]
-    # Trainings by epochs resume to the bit, so the file answers alike - when the timing that
-    # chooses the form of computing (contiguous or channels_last) came out the same way.
-    if forms(tmp_path / "runs") == forms(expected_runs):
-        assert summary["accuracy"] == expected["accuracy"]
+    assert summary["verdict"] == whole["verdict"] == "met"
+    assert summary["network"] == whole["network"]
+    # That a training resumes to the bit is tests/training's to show: here the timing that chooses
+    # the form of computing (contiguous or channels_last) may come out otherwise in the two runs.
+    assert summary["accuracy"]["n"] == whole["accuracy"]["n"]
+    assert summary["images_seen"] == whole["images_seen"]
 
 
 def test_kill_in_a_timed_training(tmp_path: Path) -> None:

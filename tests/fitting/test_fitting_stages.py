@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
+import numpy as np
 import pytest
 
+from featherweight.errors import DivergedError
+from featherweight.fitting import stages
 from featherweight.fitting.families import Family, families
+from featherweight.fitting.halving import Ranked
 from featherweight.fitting.look import Look
-from featherweight.fitting.race import Entry
+from featherweight.fitting.prove import _resolutions
+from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings, TimePlan
-from featherweight.fitting.stages import teacher_of
+from featherweight.fitting.sizing import Sizer
+from featherweight.fitting.stages import last_training, teacher_of
 from featherweight.reporting.run import Candidate
+from featherweight.run_directory import RunDirectory
 
 PHOTOS = Look(
     images={"train": 100, "val": 10, "test": 10}, classes=10, typical_size=400, small=False,
@@ -62,3 +71,46 @@ def test_nobody_teaches_where_it_would_cost_more_than_it_gives() -> None:
 
 def test_epochs_allow_a_teacher() -> None:
     assert teacher_of(entry(photo_family(), 96.0), plan=plan(None)) is not None
+
+
+@pytest.mark.parametrize(("teacher_loss", "taught"), [(0.4, True), (0.6, False), (None, False)])
+def test_only_a_teacher_that_learned_more_than_the_race_teaches(
+    teacher_loss: float | None, taught: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`None` = the teacher's training diverges, which must not end the fit."""
+    winner = entry(photo_family(), 96.0)
+    asked: dict[str, Any] = {}
+
+    def train_stage(one: Entry, phase: str, **more: Any) -> Ranked:
+        asked[phase] = more
+        if phase == "teacher" and teacher_loss is None:
+            raise DivergedError("loss is nan")
+        loss = teacher_loss if phase == "teacher" else 0.3
+        return Ranked(one, phase, np.full(4, loss), 0.8, images_seen=1, seconds=1.0)
+
+    monkeypatch.setattr(stages, "train_stage", train_stage)
+    raced = [Ranked(winner, "race-2", np.full(4, 0.5), 0.7, images_seen=1, seconds=1.0)]
+    trained = last_training(
+        cast(RunDirectory, None), winner, raced, trainer=cast(Trainer, None), plan=plan(None),
+        settings=FitSettings(data="d", latency_ms=1, platform="p", epochs=3),
+    )  # fmt: skip
+    assert trained.phase == "train"
+    teacher = asked["train"]["teacher"]
+    assert (teacher is not None) == taught
+    assert teacher is None or teacher.value == 144.0
+
+
+def test_a_network_ships_near_the_size_it_was_trained_at() -> None:
+    """A machine that became much faster does not make a network of 96 pixels read 160."""
+
+    class Generous:
+        def size(self, *_: Any) -> tuple[float, None]:
+            return 160.0, None
+
+    class Strict:
+        def size(self, *_: Any) -> tuple[float, None]:
+            return 80.0, None
+
+    trained = entry(photo_family(), 96.0)
+    assert _resolutions(trained, sizer=cast(Sizer, Generous())) == [104, 96, 88, 80, 72, 64]
+    assert _resolutions(trained, sizer=cast(Sizer, Strict())) == [80, 72, 64]

@@ -8,9 +8,11 @@ import struct
 import pytest
 import torch
 
+from featherweight.data.augmentation import Augmentation
 from featherweight.errors import RecordError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import build_network
+from featherweight.training import speed as speed_module
 from featherweight.training.averaging import WeightAverage
 from featherweight.training.checkpoint import read_checkpoint
 from featherweight.training.compute import Compute
@@ -22,7 +24,7 @@ from featherweight.training.optimizer import (
 )
 from featherweight.training.recipe import Recipe
 from featherweight.training.speed import Probe, choose_compute
-from featherweight.training.step import Teacher
+from featherweight.training.step import Teacher, create_learner
 
 
 def test_the_average_is_the_recursion_and_holds_norm_statistics(tiny_architecture):
@@ -132,3 +134,25 @@ def test_a_teacher_gets_its_own_normalisation_and_size(tiny_architecture):
     large = torch.nn.functional.interpolate((pixels - 0.6) / 0.3, (32, 32), mode="nearest")
     resized = teacher.logits(large, student=student, compute=compute)
     assert resized.shape == direct.shape
+
+
+def test_bfloat16_is_not_timed_where_it_is_emulated(tiny_architecture, digits, gray, monkeypatch):
+    probe = Probe(
+        build_network(tiny_architecture, seed=0), digits[0], Recipe(epochs=1, batch_size=32),
+        gray, None,
+    )  # fmt: skip
+    for emulated in (True, False):
+        monkeypatch.setattr(speed_module, "_emulates_bf16", lambda emulated=emulated: emulated)
+        monkeypatch.setattr(speed_module, "_is_promising", lambda *_: True)
+        found = choose_compute(probe, device=torch.device("cpu")).images_per_s
+        assert (found["contiguous/bf16"] is None) == emulated
+
+
+def test_a_shift_grows_with_the_view(tiny_architecture, gray):
+    recipe = Recipe(epochs=1, augmentation=Augmentation(translate_px=2))
+    learner = create_learner(
+        build_network(tiny_architecture, seed=0), recipe=recipe, preprocessing=gray,
+        compute=Compute(torch.device("cpu")), teacher=None,
+    )  # fmt: skip
+    assert learner._augmentation(1.0) is recipe.augmentation
+    assert learner._augmentation(1.5).translate_px == 3

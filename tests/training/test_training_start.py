@@ -11,7 +11,7 @@ from featherweight.architecture import Architecture, BlockSpec
 from featherweight.data.augmentation import normalise_batch
 from featherweight.nn.network import Network, build_network
 from featherweight.training.evaluate import TrainingImages
-from featherweight.training.start import suit_to_pictures
+from featherweight.training.start import kept_first_weights, suit_to_pictures
 
 
 def convolutions(network: Network) -> list[nn.Conv2d]:
@@ -98,3 +98,13 @@ def test_pictures_of_another_size_are_resized(tiny_architecture, gray, digits, s
     ours, theirs = (convolutions(one)[0].weight.detach() for one in (suited, other))
     similarity = nn.functional.cosine_similarity(ours[0].flatten(), theirs[0].flatten(), dim=0)
     assert abs(float(similarity)) > 0.95
+
+
+def test_a_resumed_training_starts_from_the_same_weights(tiny_architecture, tmp_path):
+    """A second attempt on another machine draws weights that differ in the last bit."""
+    first = kept_first_weights(tmp_path / "run", lambda: build_network(tiny_architecture, seed=0))
+    again = kept_first_weights(tmp_path / "run", lambda: build_network(tiny_architecture, seed=1))
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    other = build_network(tiny_architecture, seed=1).state_dict()
+    assert not torch.equal(other["classifier.weight"], first.state_dict()["classifier.weight"])

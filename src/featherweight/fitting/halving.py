@@ -32,7 +32,7 @@ class Ranked:
 
     Attributes:
         entry: which candidate.
-        phase: `race-1`, `race-2` or `train`; names its folders.
+        phase: `race-1`, `race-2`, `teacher` or `train`; names its folders.
         losses: loss of the file on each ranked val picture.
         val_accuracy: of the network on val.
         images_seen, seconds: of this training.

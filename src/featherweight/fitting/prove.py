@@ -29,6 +29,8 @@ __all__ = ["Proof", "prove", "worth_shipping"]
 
 logger = logging.getLogger(__name__)
 
+_MOST_GROWTH = 1.15
+"""Largest multiple of the resolution it was trained at that a network ships at."""
 _LEAST_SHARE = 0.9
 """Share of the trained network's val accuracy below which a replacement is not shipped."""
 
@@ -143,12 +145,14 @@ def _resolutions(entry: Entry, *, sizer: Sizer) -> list[int]:
     """Return the resolutions to prove, the one that should just fit first.
 
     The machine may be faster or slower than it was before the training. Weights run at any
-    resolution, so the choice is made again, in processes that the proof does not use.
+    resolution, so the choice is made again, in processes that the proof does not use. It stays
+    near the size of the training: nobody has looked at the accuracy far above it.
     """
     if entry.family.knob != "resolution" or len(entry.family.values) < 2:
         return [entry.candidate.resolution]
     first, _ = sizer.size(entry.family, entry.candidate.precision, entry.value)
-    return [int(value) for value in reversed(entry.family.values) if value <= first]
+    largest = min(first, _MOST_GROWTH * entry.value)
+    return [int(value) for value in reversed(entry.family.values) if value <= largest]
 
 
 def _export(entry: Entry, network: Network, *, trainer: Trainer) -> Artifact:

@@ -32,7 +32,7 @@ from featherweight.training.pixels import PixelStore
 from featherweight.training.progress import ProgressLog
 from featherweight.training.recipe import Recipe, default_recipe
 from featherweight.training.results import EpochRecord
-from featherweight.training.start import suit_to_pictures
+from featherweight.training.start import kept_first_weights, suit_to_pictures
 
 __all__ = ["Entry", "Trainer", "difference_interval", "file_losses"]
 
@@ -86,14 +86,20 @@ class Trainer:
     seed: int
     device: str
 
-    def start(self, entry: Entry) -> Network:
-        """Return the network before training: pretrained or freshly drawn."""
+    def start(self, entry: Entry, phase: str) -> Network:
+        """Return the network before a training: pretrained, or freshly drawn and kept there."""
         architecture = entry.family.build(entry.value)
         preprocessing = entry.family.preprocessing
         if entry.family.source is None:
-            drawn = build_network(architecture, seed=self.seed)
             pictures = self.store.train(architecture.resolution, preprocessing)
-            return suit_to_pictures(drawn, pictures, preprocessing=preprocessing)
+            return kept_first_weights(
+                self.checkpoint_folder(entry, phase),
+                lambda: suit_to_pictures(
+                    build_network(architecture, seed=self.seed),
+                    pictures,
+                    preprocessing=preprocessing,
+                ),
+            )
         return load_pretrained(architecture, source=entry.family.source, seed=self.seed)
 
     def recipe(
@@ -131,7 +137,7 @@ class Trainer:
             beat()
 
         result = train_classifier(
-            self.start(entry),
+            self.start(entry, phase),
             train=self.store.train(resolution, preprocessing, teacher=guide),
             val=self.store.held_out("val", resolution, preprocessing),
             recipe=recipe,

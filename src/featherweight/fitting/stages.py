@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from featherweight.architecture import Architecture
+from featherweight.errors import DivergedError
 from featherweight.fitting.families import Family
 from featherweight.fitting.halving import Ranked, train_stage
 from featherweight.fitting.ledger import Ledger
@@ -113,7 +114,7 @@ def size_stage(run: RunDirectory, ledger: Ledger, winner: Entry, *, sizer: Sizer
         started = clock.monotonic()
         value, candidate = sizer.size(winner.family, winner.candidate.precision, winner.value)
         kept = candidate.model_copy(
-            update={"status": "kept", "reason": "fits the budget before the last training"}
+            update={"status": "kept", "reason": "size chosen again before the last training"}
         )
         if value != winner.value:
             ledger.note_candidates([kept])
@@ -153,9 +154,10 @@ def last_training(
     teacher_s, time_s = _training_times_s(run, winner, plan=plan, teacher=senior is not None)
     if senior is not None:
         _tell("teacher", senior, teacher_s, settings)
-        train_stage(
-            senior, "teacher", trainer=trainer, run=run, time_s=teacher_s, epochs=settings.epochs
-        )
+        if not _learned(
+            senior, raced, trainer=trainer, run=run, time_s=teacher_s, epochs=settings.epochs
+        ):
+            senior = None
     _tell("train", winner, time_s, settings)
     trained = train_stage(
         winner,
@@ -165,7 +167,7 @@ def last_training(
         time_s=time_s,
         epochs=settings.epochs,
         teacher=senior,
-        teacher_phase="teacher",
+        teacher_phase="" if senior is None else "teacher",
     )
     # A last training cut short by a slow machine can end below what the race already had.
     same = [
@@ -176,6 +178,33 @@ def last_training(
         and ranked.entry.value <= winner.value
     ]
     return min([trained, *same], key=lambda ranked: ranked.val_loss)
+
+
+def _learned(
+    senior: Entry,
+    raced: Sequence[Ranked],
+    *,
+    trainer: Trainer,
+    run: RunDirectory,
+    time_s: float | None,
+    epochs: int | None,
+) -> bool:
+    """Train the teacher; it may teach if it became better than every network of the race."""
+    try:
+        trained = train_stage(
+            senior, "teacher", trainer=trainer, run=run, time_s=time_s, epochs=epochs
+        )
+    except DivergedError as failure:
+        logger.warning("nobody teaches: %s: %s", senior.title, failure)
+        return False
+    best = min((ranked.val_loss for ranked in raced), default=float("inf"))
+    if trained.val_loss >= best:
+        logger.warning(
+            "nobody teaches: %s has val loss %.3f, the race reached %.3f",
+            senior.title, trained.val_loss, best,
+        )  # fmt: skip
+        return False
+    return True
 
 
 def _tell(phase: str, entry: Entry, time_s: float | None, settings: FitSettings) -> None:

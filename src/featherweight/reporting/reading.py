@@ -39,7 +39,7 @@ class StageLine(_Line):
 
 
 class MeasurementLine(_Line):
-    """A latency measurement; `purpose` is `shop` (choosing) or `prove` (the verdict)."""
+    """A latency measurement; `purpose` is `shop` or `size` (choosing) or `prove`."""
 
     network: str = ""
     platform: str = ""

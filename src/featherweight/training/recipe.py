@@ -104,7 +104,7 @@ def default_recipe(
         recipe = Recipe(
             epochs=epochs, time_s=time_s, batch_size=batch_size,
             optimizer="sgd", learning_rate=0.2 * (batch_size / 128) ** 0.5,
-            weight_decay=5e-4, warm_up_share=0.2,
+            weight_decay=5e-4, warm_up_share=0.2, norm_bias_learning_rate_scale=16.0,
         )  # fmt: skip
     else:
         batch_size = _batch_size(images, largest=64)

@@ -8,23 +8,51 @@ Deviations: the first convolution keeps its kernel and stays trainable; its norm
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import torch
+from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
 from featherweight.data.augmentation import normalise_batch
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
+from featherweight.records import write_bytes
 from featherweight.training.evaluate import TrainingImages
 
-__all__ = ["suit_to_pictures"]
+__all__ = ["FIRST_WEIGHTS", "kept_first_weights", "suit_to_pictures"]
+
+FIRST_WEIGHTS = "first_weights.safetensors"
+"""Name of the file in the directory of a training from scratch."""
 
 _PIXELS = 512 * 32 * 32  # of all pictures together: 512 of CIFAR, ten of 224 x 224
 _FEWEST = 10  # pictures
 _PATCHES = 100_000
 _LEAST_VARIANCE = 5e-4
 """Added to the variance of every direction, so that noise is not enlarged without bound."""
+
+
+def kept_first_weights(directory: Path, draw: Callable[[], Network]) -> Network:
+    """Return what `draw` gives, or what it gave in an earlier attempt of the same training.
+
+    First weights that come from linear algebra may differ in the last bit on another CPU or with
+    other threads; a resumed training must start from the same ones.
+
+    Raises:
+        FailedError: the file cannot be written (disk full).
+    """
+    path = directory / FIRST_WEIGHTS
+    network = draw()
+    if path.exists():
+        network.load_state_dict(load(path.read_bytes()))
+    else:
+        directory.mkdir(parents=True, exist_ok=True)
+        weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
+        write_bytes(path, save(weights))
+    return network
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from featherweight.data.augmentation import augment_batch
+from featherweight.data.augmentation import Augmentation, augment_batch
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
 from featherweight.training.averaging import WeightAverage
@@ -76,9 +76,10 @@ class Learner:
             learning_rate: the classifier's.
             generator: of the augmentation.
         """
+        view = self._view_size(size)
         inputs = augment_batch(
-            pixels.to(self.compute.device), size=self._view_size(size),
-            augmentation=self.recipe.augmentation, generator=generator,
+            pixels.to(self.compute.device), size=view,
+            augmentation=self._augmentation(view / size), generator=generator,
             mean=self.preprocessing.mean, std=self.preprocessing.std,
         )  # fmt: skip
         targets = labels.to(self.compute.device)
@@ -101,6 +102,14 @@ class Learner:
         if self.teacher is None or self.recipe.distillation_weight == 0.0:
             return size
         return max(size, self.teacher.network.architecture.resolution)
+
+    def _augmentation(self, scale: float) -> Augmentation:
+        """Return the recipe's augmentation for views that are `scale` times as large."""
+        augmentation = self.recipe.augmentation
+        if scale == 1.0 or augmentation.translate_px == 0:
+            return augmentation
+        shift = round(scale * augmentation.translate_px)
+        return augmentation.model_copy(update={"translate_px": shift})
 
     def _seen(self, inputs: Tensor, size: int) -> Tensor:
         if inputs.shape[2] == size:

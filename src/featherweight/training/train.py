@@ -22,7 +22,7 @@ from featherweight.training.pixels import open_store
 from featherweight.training.predict import evaluate
 from featherweight.training.progress import ProgressLog
 from featherweight.training.recipe import default_recipe
-from featherweight.training.start import suit_to_pictures
+from featherweight.training.start import kept_first_weights, suit_to_pictures
 
 __all__ = ["TrainSummary", "train"]
 
@@ -137,8 +137,13 @@ def train(  # noqa: PLR0913 - the parameters of the command
             guide = None if stored is None else stored.network
             pictures = store.train(architecture.resolution, preprocessing, teacher=guide)
             if network is None:
-                network = suit_to_pictures(
-                    build_network(architecture, seed=seed), pictures, preprocessing=preprocessing
+                network = kept_first_weights(
+                    run.path,
+                    lambda: suit_to_pictures(
+                        build_network(architecture, seed=seed),
+                        pictures,
+                        preprocessing=preprocessing,
+                    ),
                 )
             result = train_classifier(
                 network,

@@ -16,7 +16,7 @@ Deviations and readings:
       latency.
     - Widths 64, 96, 224 instead of 64, 256, 256, and one convolution in the first stage: large
       maps cost most of the time, wide small ones hold most of the weights.
-    - The second convolution of a stage adds its input (3 microseconds in onnxruntime int8).
+    - The second convolution of a stage adds its input.
     - ReLU, not GELU (int8); norm and ReLU after each convolution, where they fuse.
     - Global average pooling instead of a last max pool.
     - Inputs above 64 pixels are first reduced to a quarter by a stem of stride 2 and a max pool.
