@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
+from featherweight.fitting import halving
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.prove import worth_shipping
 from featherweight.fitting.race import Entry, difference_interval, file_losses
@@ -59,6 +61,43 @@ def test_epochs_have_no_clock() -> None:
 def test_budget_must_be_positive() -> None:
     with pytest.raises(ValueError, match="latency_ms"):
         FitSettings(data="d", latency_ms=0, platform="p")
+
+
+@pytest.mark.parametrize(
+    ("losses", "phases"),
+    [
+        ((0.9, 1.4, 2.3), ["race-1"] * 3),
+        ((0.9, 1.0, 2.3), ["race-1"] * 3 + ["race-2"] * 2),
+    ],
+)
+def test_a_decided_race_has_one_rung(
+    losses: tuple[float, ...], phases: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = 0.1 * np.random.default_rng(0).normal(size=(len(losses), 400))
+    names = [f"network {index}" for index in range(len(losses))]
+    ran: list[str] = []
+
+    def train(entry: Any, phase: str, **_options: object) -> Ranked:
+        ran.append(phase)
+        index = names.index(entry.family.name)
+        return Ranked(entry, phase, losses[index] + noise[index], 0.5, images_seen=1, seconds=1.0)
+
+    monkeypatch.setattr(halving, "train_stage", train)
+    entries = [
+        SimpleNamespace(
+            title=name, family=SimpleNamespace(name=name),
+            candidate=SimpleNamespace(macs=1, latency_ms=1.0),
+        )
+        for name in names
+    ]  # fmt: skip
+    plan = SimpleNamespace(race_s=60.0, epochs=None)
+    raced = halving.run_race(
+        cast(Any, entries), trainer=cast(Any, SimpleNamespace(seed=0)), run=cast(Any, None),
+        plan=cast(Any, plan),
+    )  # fmt: skip
+    assert ran == phases
+    assert raced[0].entry.title == "network 0"
+    assert {ranked.entry.title for ranked in raced} == set(names)
 
 
 def test_an_untrained_network_never_replaces_a_trained_one() -> None:

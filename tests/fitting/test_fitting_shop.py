@@ -203,6 +203,12 @@ def test_a_size_that_is_over_the_budget_in_slow_moments_is_not_chosen(tmp_path: 
     value, _ = sizer(device, budget_ms=1.0, tmp_path=tmp_path).size(family, "int8", 1.0)
     fitting = [v for v in family.values if 1.25 * device.latency_ms(family.build(v), "int8") <= 1.0]
     assert value == fitting[-1]
+    # Right before the proof it is tried all the same: a miss costs one measurement there.
+    bold, _ = sizer(device, budget_ms=1.0, tmp_path=tmp_path).size(
+        family, "int8", 1.0, margin=False
+    )
+    usual = [v for v in family.values if device.latency_ms(family.build(v), "int8") <= 1.0]
+    assert bold == usual[-1] > value
 
 
 def test_nothing_fits_gives_the_smallest_considered(tmp_path: Path) -> None:

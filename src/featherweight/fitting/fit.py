@@ -22,6 +22,7 @@ from featherweight.fitting.stages import (
     create_sizer,
     kept_entries,
     last_training,
+    probe_stage,
     shop_stage,
     size_stage,
 )
@@ -175,6 +176,7 @@ def _work(
         device=settings.device,
     )
     plan = TimePlan.of(settings, spent_s=loading_s, small=found.small)
+    entries = probe_stage(entries, trainer=trainer, run=run, ledger=ledger, plan=plan)
     raced = run_race(entries, trainer=trainer, run=run, plan=plan)
     ledger.note_race(raced)
     sizer = create_sizer(run, ledger, settings)

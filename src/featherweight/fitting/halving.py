@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 MOST_RACERS = 6
 """More candidates than this share the race's time too thinly to tell them apart."""
 
+_DECISIVE_GAP = 0.25
+"""Of the leader's loss."""
+
 _RACE_EPOCHS = 2
 """Epochs of the first rung when the final training is given in epochs."""
 
@@ -56,12 +59,16 @@ def run_race(
 ) -> list[Ranked]:
     """Race the entries in two rungs; return everything trained, the winner first.
 
-    A single entry is not raced: its whole time goes to the training.
+    A single entry is not raced: its whole time goes to the training. Neither is a race that the
+    first rung has decided.
     """
     if len(entries) < 2:
         return []
     field = _field(entries)
     first = _rung(field, "race-1", share=0.5, trainer=trainer, run=run, plan=plan)
+    if _is_decided(first, seed=trainer.seed):
+        logger.info("race: %s leads by far: no second rung", first[0].entry.title)
+        return first
     finalists = [ranked.entry for ranked in first[: -(-len(first) // 3)]]
     if len(finalists) < 2 and len(first) > 2:
         finalists = [ranked.entry for ranked in first[:2]]
@@ -163,6 +170,19 @@ def train_stage(
         val_accuracy=float(done["val_accuracy"]),
         images_seen=int(done["images_seen"]),
         seconds=float(done["seconds"]),
+    )
+
+
+def _is_decided(ranked: list[Ranked], *, seed: int) -> bool:
+    """Whether nobody can be expected to catch up with the leader in a slightly longer training.
+
+    The second rung is about 1.5 times as long as the first; its time is worth more in the last
+    training when every other loss is surely more than a quarter above the leader's.
+    """
+    leader = ranked[0]
+    gap = _DECISIVE_GAP * leader.val_loss
+    return all(
+        difference_interval(other.losses, leader.losses, seed=seed)[0] > gap for other in ranked[1:]
     )
 
 

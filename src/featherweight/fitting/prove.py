@@ -146,11 +146,13 @@ def _resolutions(entry: Entry, *, sizer: Sizer) -> list[int]:
 
     The machine may be faster or slower than it was before the training. Weights run at any
     resolution, so the choice is made again, in processes that the proof does not use. It stays
-    near the size of the training: nobody has looked at the accuracy far above it.
+    near the size of the training: nobody has looked at the accuracy far above it. Whatever may
+    fit is tried, without a margin: a proof that fails costs a measurement, a size too small costs
+    accuracy.
     """
     if entry.family.knob != "resolution" or len(entry.family.values) < 2:
         return [entry.candidate.resolution]
-    first, _ = sizer.size(entry.family, entry.candidate.precision, entry.value)
+    first, _ = sizer.size(entry.family, entry.candidate.precision, entry.value, margin=False)
     largest = min(first, _MOST_GROWTH * entry.value)
     return [int(value) for value in reversed(entry.family.values) if value <= largest]
 

@@ -38,10 +38,20 @@ class Sizer:
         self._open_shopper = open_shopper
         self._budget_ms = budget_ms
 
-    def size(self, family: Family, precision: str, value: float) -> tuple[float, Candidate]:
+    def size(
+        self, family: Family, precision: str, value: float, *, margin: bool = True
+    ) -> tuple[float, Candidate]:
         """Return the largest knob value near `value` that fits, and its measurement.
 
         Where nothing considered fits, the smallest of it is returned.
+
+        Args:
+            family: whose knob is turned.
+            precision: of the file.
+            value: where the search starts.
+            margin: whether a size must keep a distance from the budget. Before a training it
+                must: nothing can be changed afterwards. Right before the proof it need not: a
+                size that misses there costs one measurement, and the next smaller one is proven.
         """
         shopper = self._open_shopper()
         place = family.values.index(value)
@@ -55,7 +65,7 @@ class Sizer:
             fitting = [
                 index
                 for index in considered
-                if shopper.fits(family, precision, family.values[index], self._budget_ms)
+                if self._fits(shopper, family, precision, family.values[index], margin=margin)
             ]
             place = max(fitting, default=min(considered))
             larger_fails = bool(fitting) and place < max(considered)
@@ -72,3 +82,10 @@ class Sizer:
             ),
         )  # fmt: skip
         return family.values[place], chosen
+
+    def _fits(
+        self, shopper: Shopper, family: Family, precision: str, value: float, *, margin: bool
+    ) -> bool:
+        if margin:
+            return shopper.fits(family, precision, value, self._budget_ms)
+        return (shopper.at(family, precision, value).latency_ms or 0.0) <= self._budget_ms

@@ -13,6 +13,7 @@ from featherweight.errors import DivergedError
 from featherweight.fitting.families import Family
 from featherweight.fitting.halving import Ranked, train_stage
 from featherweight.fitting.ledger import Ledger
+from featherweight.fitting.probe import probe, survivors
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings, SamplePlan, TimePlan
 from featherweight.fitting.shop import Shopper, shop
@@ -27,6 +28,7 @@ __all__ = [
     "create_sizer",
     "kept_entries",
     "last_training",
+    "probe_stage",
     "shop_stage",
     "size_stage",
     "teacher_of",
@@ -34,11 +36,14 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_TEACHER_SHARE = 0.25
-"""Of the time that is left for the last training."""
+_TEACHER_SHARE = 0.5
+"""Of the time that is left for the last training: a student reaches the level of its teacher in
+six epochs and stays there (results/fit_clothing.json, 0.25: three epochs of teaching)."""
+_LEAST_PROBING_S = 300.0
+"""A shorter fit has no time for a probe: about ten seconds per candidate, most of them decoding."""
 _LEAST_TEACHING_S = 600.0
 """A shorter fit has no time for a teacher."""
-_GROWTH = 1.5
+_GROWTH = 1.75
 """Multiple of the winner's resolution that its teacher sees; twice would take too long to learn."""
 _LEAST_GROWTH = 1.25
 """Below this multiple a teacher hardly sees more."""
@@ -138,6 +143,31 @@ def kept_entries(candidates: Sequence[Candidate], stalls: Sequence[Family]) -> l
         value = candidate.width if family.knob == "width" else float(candidate.resolution)
         entries.append(Entry(candidate, family, value or 0.0))
     return entries
+
+
+def probe_stage(
+    entries: list[Entry], *, trainer: Trainer, run: RunDirectory, ledger: Ledger, plan: TimePlan
+) -> list[Entry]:
+    """Probe pretrained candidates, if there is time; return those that race."""
+    if plan.asked_s is not None and plan.asked_s < _LEAST_PROBING_S:
+        return entries
+    probed = probe(entries, trainer=trainer, run=run)
+    if not probed:
+        return entries
+    kept = survivors(probed, seed=trainer.seed)
+    best = probed[0]
+    ledger.note_candidates(
+        one.entry.candidate.model_copy(
+            update={
+                "status": "kept" if one.entry in kept else "rejected",
+                "reason": f"probe: leave-one-out accuracy {one.accuracy:.3f}; the best, "
+                f"{best.entry.title}, has {best.accuracy:.3f}",
+                "stage": "probe",
+            }
+        )
+        for one in probed
+    )
+    return [entry for entry in entries if entry in kept]
 
 
 def last_training(
