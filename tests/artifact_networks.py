@@ -22,6 +22,7 @@ def network_of(
     input_shape: tuple[int, int, int] = (3, 33, 31),
     padding: str = "symmetric",
     head_channels: tuple[int, ...] = (),
+    head_norm: bool = False,
 ) -> Architecture:
     return Architecture.model_validate(
         {
@@ -31,6 +32,7 @@ def network_of(
             "padding": padding,
             "num_classes": 7,
             "head_channels": head_channels,
+            "head_norm": head_norm,
             "head_activation": "hard_swish" if head_channels else "none",
         }
     )
@@ -81,6 +83,28 @@ ARCHITECTURES = (
     network_of(
         "grey_residual", block("residual", 8, activation="relu", skip="pad"),
         input_shape=(1, 9, 9),
+    ),
+    network_of(
+        "shuffles",
+        block("conv", 12, stride=2, activation="relu"),
+        block("shuffle_v1", 24, groups=3, entry_groups=1, stride=2, hidden_channels=6,
+              activation="relu"),
+        block("shuffle_v1", 24, groups=3, hidden_channels=6, activation="relu"),
+        block("shuffle_v2", 32, stride=2, shortcut_channels=12, activation="relu"),
+        block("shuffle_v2", 32, kernel_size=5, se_channels=4, skip="identity", activation="relu"),
+    ),
+    network_of(
+        "ghosts",
+        block("conv", 9, stride=2, ghost_ratio=2, activation="relu"),
+        block("ghost", 16, hidden_channels=20, ghost_ratio=2, stride=2, activation="relu"),
+        block("ghost", 16, hidden_channels=20, ghost_ratio=3, se_channels=4, activation="relu"),
+        block("universal_inverted_bottleneck", 16, hidden_channels=32, start_kernel_size=5,
+              activation="relu", skip="identity"),
+        head_channels=(24,),
+    ),
+    network_of(
+        "head_norm", block("conv", 16, stride=2, activation="relu"), head_channels=(24,),
+        head_norm=True,
     ),
 )  # fmt: skip
 

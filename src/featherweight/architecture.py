@@ -45,12 +45,21 @@ class BlockSpec(Record):
         out_channels: width after the block.
         kernel_size: side of the square spatial kernel.
         stride: spatial reduction of the block.
-        groups: groups of the spatial convolution.
-        hidden_channels: width inside the block; `None` = no expansion convolution.
+        groups: groups of the spatial convolution; of both 1x1 convolutions of a ShuffleNetV1
+            unit.
+        entry_groups: groups of the first 1x1 convolution where they differ from `groups`.
+        hidden_channels: width inside the block; `None` = no expansion convolution, or the width
+            that the paper of the operator gives.
+        start_kernel_size: side of a depthwise convolution before the expansion; `None` = none.
+        shortcut_channels: width of the shortcut where a ShuffleNetV2 unit changes the map; `None`
+            = half of `out_channels`.
         se_channels: reduced width of squeeze-and-excitation; 0 = none.
         se_gate: function that ends squeeze-and-excitation.
         activation: non-linearity after the norms.
         skip: what is added to the block's output.
+        ghost_ratio: channels of a dense convolution's output per channel that it computes; the
+            others come from cheap depthwise convolutions. 1 = an ordinary convolution.
+        cheap_kernel_size: side of those cheap convolutions.
     """
 
     op: str
@@ -58,11 +67,16 @@ class BlockSpec(Record):
     kernel_size: int = Field(default=3, ge=1)
     stride: int = Field(default=1, ge=1)
     groups: int = Field(default=1, ge=1)
+    entry_groups: int | None = Field(default=None, ge=1)
     hidden_channels: int | None = Field(default=None, ge=1)
+    start_kernel_size: int | None = Field(default=None, ge=1)
+    shortcut_channels: int | None = Field(default=None, ge=1)
     se_channels: int = Field(default=0, ge=0)
     se_gate: Literal["hard_sigmoid", "sigmoid"] = "hard_sigmoid"
     activation: Activation = "none"
     skip: Literal["none", "identity", "pool", "pad"] = "none"
+    ghost_ratio: int = Field(default=1, ge=1)
+    cheap_kernel_size: int = Field(default=3, ge=1)
 
 
 class Architecture(Record):
@@ -73,8 +87,9 @@ class Architecture(Record):
         input_shape: (C, H, W).
         blocks: from the first convolution to the last feature map.
         head_channels: widths of the linear layers between pooling and classifier.
+        head_norm: whether each of them has a batch norm instead of a bias.
         head_activation: non-linearity after each of them.
-        num_classes: outputs of the last linear layer.
+        num_classes: outputs of the last linear layer; 0 = none, the network ends with features.
         dropout: share of features dropped before the classifier while training.
         norm_eps: epsilon of every batch norm.
         padding: `symmetric` (k // 2 on each side, PyTorch) or `same` (TensorFlow SAME).
@@ -85,8 +100,9 @@ class Architecture(Record):
     input_shape: tuple[int, int, int]
     blocks: tuple[BlockSpec, ...] = Field(min_length=1)
     head_channels: tuple[int, ...] = ()
+    head_norm: bool = False
     head_activation: Activation = "none"
-    num_classes: int = Field(ge=1)
+    num_classes: int = Field(ge=0)
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
     norm_eps: float = Field(default=1e-5, gt=0.0)
     padding: Literal["symmetric", "same"] = "symmetric"

@@ -11,12 +11,15 @@ global_pool     mean over height and width: (C, H, W) -> (C, 1, 1)
 linear          matrix product with bias on the flattened input: (C, 1, 1) -> (C, )
 add, multiply   element-wise; multiply broadcasts (C, 1, 1)
 pad             zero channels appended
+concat          channels of several maps, one after the other
+select          neighbouring channels of a map
+shuffle         channels reordered: (groups, n) read as (n, groups)
 ==============  ==================================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -43,11 +46,13 @@ class Layer:
         inputs: names of the layers whose outputs it reads.
         input_shape: shape of the first input.
         output_shape: shape of its only output.
-        kernel_size, stride, groups: of conv and pool.
+        kernel_size, stride: of conv and pool.
+        groups: of conv and shuffle.
         padding: rows and columns added (top, left, bottom, right).
         bias: whether a conv has a bias; a linear always has.
         norm_eps: epsilon of the batch norm after a conv; `None` = no norm.
         function: which activation, or which pooling (`max`, `average`).
+        first_channel: of select.
         dropout: share of the input of a linear layer dropped while training.
     """
 
@@ -63,6 +68,7 @@ class Layer:
     bias: bool = False
     norm_eps: float | None = None
     function: str = ""
+    first_channel: int = 0
     dropout: float = 0.0
 
 
@@ -160,6 +166,37 @@ class Builder:
         shape = (out_channels, *x.shape[1:])
         return self._append(Layer(name, "pad", (x.name,), x.shape, shape))
 
+    def concat(self, maps: Sequence[Tensor], name: str) -> Tensor:
+        """Put the channels of maps of one size one after the other."""
+        first = maps[0].shape
+        if any(x.shape[1:] != first[1:] for x in maps):
+            shapes = ", ".join(str(x.shape) for x in maps)
+            raise ArchitectureError(f"{name}: cannot concatenate shapes {shapes}")
+        shape = (sum(x.shape[0] for x in maps), *first[1:])
+        return self._append(Layer(name, "concat", tuple(x.name for x in maps), first, shape))
+
+    def select_channels(self, x: Tensor, name: str, *, first: int, count: int) -> Tensor:
+        """Take `count` neighbouring channels from `first` on; all of them add no layer."""
+        if first == 0 and count == x.shape[0]:
+            return x
+        if count < 1 or first + count > x.shape[0]:
+            raise ArchitectureError(
+                f"{name}: channels {first} to {first + count} of {x.shape[0]} do not exist"
+            )
+        shape = (count, *x.shape[1:])
+        return self._append(Layer(name, "select", (x.name,), x.shape, shape, first_channel=first))
+
+    def shuffle(self, x: Tensor, name: str, *, groups: int) -> Tensor:
+        """Read the channels as (groups, n), transpose, flatten; one group adds no layer.
+
+        Source: ShuffleNet, arXiv 1707.01083, section 3.1.
+        """
+        if groups == 1:
+            return x
+        if x.shape[0] % groups:
+            raise ArchitectureError(f"{name}: {groups} groups do not divide {x.shape[0]} channels")
+        return self._append(Layer(name, "shuffle", (x.name,), x.shape, x.shape, groups=groups))
+
 
 class Operator(NamedTuple):
     """How a block becomes layers.
@@ -179,7 +216,7 @@ _ALWAYS = {"op", "out_channels", "stride"}
 
 
 def layers(architecture: Architecture) -> tuple[Layer, ...]:
-    """List the layers of a network from input to logits.
+    """List the layers of a network from input to logits (without classes: to features).
 
     Raises:
         ArchitectureError: a block uses a field its operator does not have, or shapes do not fit.
@@ -204,9 +241,13 @@ def layers(architecture: Architecture) -> tuple[Layer, ...]:
             )
     x = builder.global_pool(x, "pool")
     for index, width in enumerate(architecture.head_channels):
-        x = builder.linear(x, f"head.{index}.linear", width)
+        if architecture.head_norm:
+            x = builder.conv(x, f"head.{index}.main", width)
+        else:
+            x = builder.linear(x, f"head.{index}.linear", width)
         x = builder.activation(x, f"head.{index}.act", architecture.head_activation)
-    builder.linear(x, "classifier", architecture.num_classes, dropout=architecture.dropout)
+    if architecture.num_classes:
+        builder.linear(x, "classifier", architecture.num_classes, dropout=architecture.dropout)
     return tuple(builder.layers)
 
 

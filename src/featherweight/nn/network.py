@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -48,19 +49,30 @@ class Network(nn.Module):
         }
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, classes) of normalised images (N, C, H, W)."""
-        return self._run(images, len(self._plan))
+        """Return logits (N, classes) of normalised images (N, C, H, W), or features (N, F)."""
+        return torch.flatten(self._run(images, len(self._plan)), 1)
 
     def forward_features(self, images: Tensor) -> Tensor:
         """Return the classifier's input (N, F) of normalised images (N, C, H, W)."""
-        return torch.flatten(self._run(images, len(self._plan) - 1), 1)
+        steps = len(self._plan) - (1 if self.architecture.num_classes else 0)
+        return torch.flatten(self._run(images, steps), 1)
 
-    def _run(self, images: Tensor, steps: int) -> Tensor:
+    def forward_layers(self, images: Tensor, names: Sequence[str]) -> list[Tensor]:
+        """Return the outputs of some layers, in the order of `names`; runs no layer after them."""
+        places = [name for name, _, _ in self._plan]
+        kept: dict[str, Tensor] = dict.fromkeys(names, images)
+        self._run(images, 1 + max(places.index(name) for name in names), kept)
+        return [kept[name] for name in names]
+
+    def _run(self, images: Tensor, steps: int, kept: dict[str, Tensor] | None = None) -> Tensor:
+        """Run the first layers; put the outputs of the layers named in `kept` there."""
         values = {INPUT: images}
         output = images
         for step, (name, module, inputs) in enumerate(self._plan[:steps]):
             output = module(*[values[source] for source in inputs])
             values[name] = output
+            if kept is not None and name in kept:
+                kept[name] = output
             for source in inputs:
                 if self._last_use[source] == step:
                     del values[source]
@@ -173,6 +185,29 @@ class _PadChannels(nn.Module):
         return functional.pad(x, (0, 0, 0, 0, 0, self.added))
 
 
+class _Concat(nn.Module):
+    def forward(self, *maps: Tensor) -> Tensor:
+        return torch.cat(maps, 1)
+
+
+class _SelectChannels(nn.Module):
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.first, self.count = layer.first_channel, layer.output_shape[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.narrow(1, self.first, self.count)
+
+
+class _Shuffle(nn.Module):
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.groups = layer.groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.channel_shuffle(x, self.groups)
+
+
 _MODULES: dict[str, Any] = {
     "conv": _Conv,
     "activation": lambda layer, _: _ACTIVATIONS[layer.function](),
@@ -182,6 +217,9 @@ _MODULES: dict[str, Any] = {
     "add": lambda _layer, _same: _Add(),
     "multiply": lambda _layer, _same: _Multiply(),
     "pad": lambda layer, _: _PadChannels(layer),
+    "concat": lambda _layer, _same: _Concat(),
+    "select": lambda layer, _: _SelectChannels(layer),
+    "shuffle": lambda layer, _: _Shuffle(layer),
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from featherweight.architecture import BlockSpec
 from featherweight.errors import ArchitectureError
 from featherweight.layers import OPERATORS, Builder, Operator, Tensor
+from featherweight.operators.ghost import GHOST_FIELDS, ghost_conv
 from featherweight.operators.shortcut import add_shortcut
 from featherweight.operators.squeeze_excitation import squeeze_excitation
 
@@ -12,12 +13,12 @@ __all__ = ["conv", "max_pool"]
 
 
 def conv(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tensor:
-    """k x k convolution, norm, activation, [SE], [skip]."""
-    y = builder.conv(
-        x, f"{name}.main", block.out_channels,
-        kernel_size=block.kernel_size, stride=block.stride, groups=block.groups,
+    """k x k convolution (dense or ghost), norm, activation, [SE], [skip]."""
+    y = ghost_conv(
+        builder, x, block, f"{name}.main",
+        out_channels=block.out_channels, kernel_size=block.kernel_size, stride=block.stride,
+        activation=block.activation,
     )  # fmt: skip
-    y = builder.activation(y, f"{name}.act", block.activation)
     y = squeeze_excitation(builder, y, block, name)
     return add_shortcut(builder, x, y, block, name)
 
@@ -37,7 +38,7 @@ OPERATORS.add(
     "conv",
     Operator(
         conv,
-        frozenset({"kernel_size", "groups", "activation", "se_channels", "se_gate", "skip"}),
+        GHOST_FIELDS | {"kernel_size", "groups", "activation", "se_channels", "se_gate", "skip"},
     ),
 )
 OPERATORS.add("max_pool", Operator(max_pool, frozenset({"kernel_size"})))

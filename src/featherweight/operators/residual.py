@@ -4,25 +4,31 @@ from __future__ import annotations
 
 from featherweight.architecture import BlockSpec
 from featherweight.layers import OPERATORS, Builder, Operator, Tensor
+from featherweight.operators.ghost import GHOST_FIELDS, ghost_conv
 from featherweight.operators.shortcut import add_shortcut
 
 __all__ = ["residual"]
 
 
 def residual(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tensor:
-    """k x k, norm, activation, k x k, norm, [skip], activation.
+    """k x k, norm, activation, k x k, norm, [skip], activation; dense or ghost convolutions.
 
     Source: ResNet, arXiv 1512.03385, figure 2; skip `pad` is its option A.
     """
-    hidden = block.hidden_channels or block.out_channels
-    y = builder.conv(x, f"{name}.first", hidden, kernel_size=block.kernel_size, stride=block.stride)
-    y = builder.activation(y, f"{name}.first_act", block.activation)
-    y = builder.conv(y, f"{name}.second", block.out_channels, kernel_size=block.kernel_size)
+    y = ghost_conv(
+        builder, x, block, f"{name}.first",
+        out_channels=block.hidden_channels or block.out_channels,
+        kernel_size=block.kernel_size, stride=block.stride, activation=block.activation,
+    )  # fmt: skip
+    y = ghost_conv(
+        builder, y, block, f"{name}.second",
+        out_channels=block.out_channels, kernel_size=block.kernel_size, activation="none",
+    )  # fmt: skip
     y = add_shortcut(builder, x, y, block, name)
     return builder.activation(y, f"{name}.act", block.activation)
 
 
 OPERATORS.add(
     "residual",
-    Operator(residual, frozenset({"kernel_size", "hidden_channels", "activation", "skip"})),
+    Operator(residual, GHOST_FIELDS | {"kernel_size", "hidden_channels", "activation", "skip"}),
 )

@@ -7,8 +7,9 @@ Counting semantics
             bias: 2K - 1 without bias, 2K with bias. A convolution followed by a norm has no bias.
     params  learned numbers: weights, biases, and gamma and beta of norms (not their statistics).
 
-Norms, activations, pooling, additions, scaling and padding are known and count zero macs and
-zero flops. That is the convention of the papers (their "multiply-adds" or "FLOPs" are `macs`).
+Norms, activations, pooling, additions, scaling, padding and the moving of channels are known and
+count zero macs and zero flops. That is the convention of the papers (their "multiply-adds" or
+"FLOPs" are `macs`).
 Worked example: a 3 x 3 x 1 picture and one 3 x 3 kernel without padding and bias give one
 output: 9 multiplications and 8 additions, so 9 macs and 17 flops.
 
@@ -113,9 +114,12 @@ COUNTERS: dict[str, Callable[[Layer], Count]] = {
     "linear": _count_linear,
     "activation": _count_nothing,
     "add": _count_nothing,
+    "concat": _count_nothing,
     "global_pool": _count_nothing,
     "multiply": _count_nothing,
     "pad": _count_nothing,
     "pool": _count_nothing,
+    "select": _count_nothing,
+    "shuffle": _count_nothing,
 }
 """Primitive (`Layer.op`) to its count: a new primitive is one row."""

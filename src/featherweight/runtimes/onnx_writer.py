@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from featherweight.architecture import Architecture
-from featherweight.errors import UsageError
+from featherweight.errors import UnsupportedError, UsageError
 from featherweight.layers import INPUT, Layer, layers
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import to_plain
@@ -120,8 +120,14 @@ def finish_model(
     """Wrap a graph from `image` to `logits` as a model with its metadata.
 
     Raises:
+        UnsupportedError: a network without a classifier.
         UsageError: the number of labels is not the number of classes.
     """
+    if architecture.num_classes == 0:
+        raise UnsupportedError(
+            f"{architecture.name} has no classifier, which a file needs",
+            allowed="classes=1 or more",
+        )
     if len(labels) != architecture.num_classes:
         raise UsageError(
             f"{len(labels)} labels for {architecture.num_classes} classes of {architecture.name}"
@@ -257,6 +263,31 @@ def _pad(
     return graph.node("Pad", [*inputs, pads], output)
 
 
+def _concat(
+    graph: Graph, _layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
+) -> str:
+    return graph.node("Concat", inputs, output, {"axis": 1})
+
+
+def _select(
+    graph: Graph, layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
+) -> str:
+    first, last = layer.first_channel, layer.first_channel + layer.output_shape[0]
+    bounds = [
+        graph.constant(f"{layer.name}.{key}", np.array([value], dtype=np.int64))
+        for key, value in (("first", first), ("end", last), ("axis", 1))
+    ]
+    return graph.node("Slice", [*inputs, *bounds], output)
+
+
+def _shuffle(
+    graph: Graph, layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
+) -> str:
+    order = np.arange(layer.output_shape[0], dtype=np.int64).reshape(layer.groups, -1).T.reshape(-1)
+    channels = graph.constant(f"{layer.name}.order", order)
+    return graph.node("Gather", [*inputs, channels], output, {"axis": 1})
+
+
 def _plain(op: str) -> Callable[..., str]:
     def write(
         graph: Graph, _layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
@@ -275,4 +306,7 @@ _NODES: dict[str, Callable[[Graph, Layer, list[str], str, FoldedLayer | None], s
     "add": _plain("Add"),
     "multiply": _plain("Mul"),
     "pad": _pad,
+    "concat": _concat,
+    "select": _select,
+    "shuffle": _shuffle,
 }

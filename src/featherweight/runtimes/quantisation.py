@@ -30,7 +30,7 @@ from onnx import helper, numpy_helper
 __all__ = ["Observations", "Range", "observe", "quantise_model", "with_observers"]
 
 _SCALED = frozenset({"Conv", "Gemm"})
-_SAME_SCALE = frozenset({"MaxPool", "Pad", "Flatten"})
+_SAME_SCALE = frozenset({"MaxPool", "Pad", "Flatten", "Slice", "Gather"})
 _ABSORBING = frozenset({"Conv", "Gemm", "Add"})
 _CLIPS = frozenset({"Relu", "Clip"})
 _INPUT_OPS = ("Transpose", "Cast", "ReduceMean", "Sub")
