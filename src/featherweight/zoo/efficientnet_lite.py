@@ -1,11 +1,12 @@
-"""EfficientNet-Lite 0 to 2: EfficientNet without what mobile integer hardware dislikes.
+"""EfficientNet-Lite 0 to 4: EfficientNet without what mobile integer hardware dislikes.
 
 Source: Tan and Le 2019, arXiv 1905.11946, table 1 (EfficientNet-B0) and equation 3 (scaling);
 the Lite changes and figures from tensorflow/tpu models/official/efficientnet/lite/README.md.
 
 Published: lite0 4.7M params, 407M multiply-adds, 75.1 % top-1 (224); lite1 5.4M, 631M, 76.7 %
-(240); lite2 6.1M, 899M, 77.6 % (260). Here: 4,652,008 params and 385,187,552 multiply-adds;
-5,416,680 and 600,185,232; 6,092,072 and 859,736,272.
+(240); lite2 6.1M, 899M, 77.6 % (260); lite3 8.2M, 1.44G, 79.8 % (280); lite4 13.0M, 2.64G,
+81.5 % (300). Here: 4,652,008 params and 385,187,552 multiply-adds; 5,416,680 and 600,185,232;
+6,092,072 and 859,736,272; 8,197,096 and 1,383,321,872; 13,006,568 and 2,553,034,336.
 
 Deviations and readings:
     - Lite leaves out squeeze-and-excitation, uses ReLU6 for swish, keeps the stem (32) and the
@@ -62,6 +63,8 @@ VARIANTS = {
     "efficientnet_lite0": _Variant(1.0, 1.0, 224, 0.2, 4_700_000, 407_000_000, 0.751),
     "efficientnet_lite1": _Variant(1.0, 1.1, 240, 0.2, 5_400_000, 631_000_000, 0.767),
     "efficientnet_lite2": _Variant(1.1, 1.2, 260, 0.3, 6_100_000, 899_000_000, 0.776),
+    "efficientnet_lite3": _Variant(1.2, 1.4, 280, 0.3, 8_200_000, 1_440_000_000, 0.798),
+    "efficientnet_lite4": _Variant(1.4, 1.8, 300, 0.3, 13_000_000, 2_640_000_000, 0.815),
 }
 
 

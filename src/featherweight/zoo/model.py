@@ -11,7 +11,15 @@ from featherweight.errors import UsageError
 from featherweight.registry import Registry
 from featherweight.zoo.published import Published
 
-__all__ = ["MODELS", "BuildModel", "ModelEntry", "Settings", "add_model", "skip_if_equal"]
+__all__ = [
+    "MODELS",
+    "BuildModel",
+    "ModelEntry",
+    "Settings",
+    "add_model",
+    "base_name",
+    "skip_if_equal",
+]
 
 Padding = Literal["symmetric", "same"]
 
@@ -28,7 +36,7 @@ class Settings(NamedTuple):
     Attributes:
         width: multiplier of the widths; what it does not scale is said by each network.
         resolution: height and width of the input in pixels.
-        classes: outputs of the classifier.
+        classes: outputs of the classifier; 0 leaves it out.
         channels: channels of the input.
         padding: rule for the borders.
         activation: replaces every non-linearity of the table; `None` keeps the table's.
@@ -123,7 +131,7 @@ def add_model(
             resolution=_whole(
                 "resolution", resolution, default=default_resolution, limits=(8, 4096)
             ),
-            classes=_whole("classes", classes, default=1000, limits=(1, 1_000_000)),
+            classes=_whole("classes", classes, default=1000, limits=(0, 1_000_000)),
             channels=_whole("channels", channels, default=3, limits=(1, 1024)),
             padding=cast(Padding, _choice("padding", padding or default_padding)),
             activation=None if activation is None else _activation(activation),
@@ -135,6 +143,11 @@ def add_model(
         return small_form(architecture) if chosen_form == "small" else architecture
 
     return MODELS.add(name, ModelEntry(build, family, default_resolution, published))
+
+
+def base_name(architecture: Architecture) -> str:
+    """Return the zoo name of a network, without the settings its name may carry."""
+    return architecture.name.partition(":")[0]
 
 
 def skip_if_equal(stride: int, in_channels: int, out_channels: int) -> Literal["none", "identity"]:
