@@ -15,6 +15,7 @@ _PUBLIC = {
     "build_network": "featherweight.nn.network:build_network",
     "check_data": "featherweight.data.check:check_data",
     "create_architecture": "featherweight.networks.resolve:create_architecture",
+    "create_features": "featherweight.networks.creation:create_features",
     "create_model": "featherweight.networks.creation:create_model",
     "evaluate": "featherweight.training.predict:evaluate",
     "evaluate_network": "featherweight.training.classify:evaluate_network",

@@ -19,10 +19,13 @@ from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.pretrained import (
     PRETRAINED,
     find_pretrained,
+    foreign_state_dict,
     load_pretrained,
     read_pretrained,
 )
 from featherweight.networks.resolve import ALIASES, resolve_architecture
+from featherweight.nn.network import Network
+from featherweight.zoo.model import MODELS
 
 RESOLUTION = 96
 CLOTHING = Path(__file__).parents[3] / "shared" / "data" / "clothing"
@@ -51,9 +54,21 @@ FOREIGN: list[tuple[str, Callable[[], nn.Module], str]] = [
     *(
         ("timm", lambda alias=alias: timm.create_model(alias), alias)
         for alias in sorted(ALIASES)
-        if alias not in {"tf_mobilenetv3_small_075", "tf_mobilenetv3_large_075"}
+        if timm.is_model(alias)
+        and alias not in {"tf_mobilenetv3_small_075", "tf_mobilenetv3_large_075"}
+    ),
+    *(
+        ("torchvision", lambda alias=alias: getattr(torchvision.models, alias)(), alias)
+        for alias in sorted(ALIASES)
+        if hasattr(torchvision.models, alias)
     ),
 ]
+
+
+def test_every_alias_is_a_network_of_timm_or_torchvision() -> None:
+    theirs = {text for _, _, text in FOREIGN}
+    assert set(ALIASES) - theirs == {"tf_mobilenetv3_small_075", "tf_mobilenetv3_large_075"}
+    assert sum(library == "torchvision" for library, _, _ in FOREIGN) >= 12
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +85,7 @@ def randomised(module: nn.Module, *, seed: int = 0) -> nn.Module:
                 layer.weight.uniform_(0.8, 1.2, generator=generator)
                 layer.bias.uniform_(-0.1, 0.1, generator=generator)
                 layer.running_mean.uniform_(-0.1, 0.1, generator=generator)
-                layer.running_var.uniform_(0.05, 0.5, generator=generator)
+                layer.running_var.uniform_(0.3, 1.0, generator=generator)
             elif isinstance(layer, nn.Conv2d | nn.Linear):
                 scale = (2.0 / layer.weight[0].numel()) ** 0.5
                 layer.weight.normal_(0.0, scale, generator=generator)
@@ -97,6 +112,48 @@ def v3_file(tmp_path: Path) -> Path:
 
 def _with(text: str, settings: str) -> str:
     return f"{text}{',' if ':' in text else ':'}{settings}"
+
+
+REVERSED = {
+    ("torchvision", "mobilenet_v2"), ("torchvision", "mobilenet_v3_small"),
+    ("torchvision", "mnasnet1_0"), ("torchvision", "shufflenet_v2_x1_0"),
+    ("timm", "mobilenetv1_100"), ("timm", "mobilenetv2_100"), ("timm", "mobilenetv3_large_100"),
+    ("timm", "mobilenetv4_conv_medium"), ("timm", "tf_efficientnet_lite0"),
+    ("timm", "semnasnet_100"), ("timm", "ghostnet_100"),
+}  # fmt: skip
+"""One network of every family of each library."""
+
+
+@pytest.mark.parametrize(
+    ("layout", "create", "text"),
+    [case for case in FOREIGN if (case[0], case[2]) in REVERSED],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_our_weights_compute_the_same_there(
+    layout: str, create: Callable[[], nn.Module], text: str
+) -> None:
+    architecture = resolve_architecture(_with(text, f"resolution={RESOLUTION}"))
+    theirs = create().eval()
+    norm = next(m for m in theirs.modules() if isinstance(m, nn.BatchNorm2d))
+    ours = randomised(Network(architecture.changed(norm_eps=norm.eps)))
+    given = foreign_state_dict(ours, layout=layout)  # type: ignore[arg-type]
+    theirs.load_state_dict(given)
+    with torch.no_grad():
+        want = ours(pictures())
+        assert want.std() > 0.05, "the comparison would be of nothing"
+        assert relative_difference(theirs(pictures()), want) <= 1e-5
+
+
+def test_every_family_was_reversed() -> None:
+    found = {(case[0], case[2]) for case in FOREIGN}
+    assert found >= REVERSED
+    families = {
+        (layout, MODELS[ALIASES.get(text, (text, {}))[0]].family) for layout, text in REVERSED
+    }
+    known = {
+        (name, family) for name in ("timm", "torchvision") for family in LAYOUTS[name].families
+    }
+    assert families == known
 
 
 @pytest.mark.parametrize(

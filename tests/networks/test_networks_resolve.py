@@ -84,7 +84,7 @@ def test_aliases_are_other_spellings_of_one_network() -> None:
         ("mobilenet_v2:form=tiny", "form='tiny'.*standard, small"),
         ("mobilenet_v2:width=nan", "width=nan"),
         ("mobilenet_v2:resolution=-5", "resolution=-5"),
-        ("mobilenet_v2:classes=0", "classes=0"),
+        ("mobilenet_v2:classes=-1", "classes=-1"),
     ],
 )
 def test_what_cannot_be_read_is_said(text: str, message: str) -> None:
@@ -127,3 +127,11 @@ def test_resolving_and_looking_for_weights_does_not_import_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_network_drawn_for_small_pictures_keeps_its_form() -> None:
+    """VGG-16 for 32 pixels ends at 2 x 2; its small form would drop a max pool."""
+    assert resolve_architecture("vgg16") == MODELS["vgg16"].build(form="standard")
+    assert resolve_architecture("vgg16:resolution=24") != MODELS["vgg16"].build(
+        resolution=24, form="standard"
+    )

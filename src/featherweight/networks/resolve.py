@@ -41,8 +41,35 @@ ALIASES: dict[str, tuple[str, dict[str, Any]]] = {
     "tf_efficientnet_lite0": ("efficientnet_lite0", {"padding": "same"}),
     "tf_efficientnet_lite1": ("efficientnet_lite1", {"padding": "same"}),
     "tf_efficientnet_lite2": ("efficientnet_lite2", {"padding": "same"}),
+    "tf_efficientnet_lite3": ("efficientnet_lite3", {"padding": "same"}),
+    "tf_efficientnet_lite4": ("efficientnet_lite4", {"padding": "same"}),
+    "tf_mobilenetv3_large_minimal_100": ("mobilenet_v3_large_minimalistic", {"padding": "same"}),
+    "tf_mobilenetv3_small_minimal_100": ("mobilenet_v3_small_minimalistic", {"padding": "same"}),
+    "mobilenetv4_conv_small": ("mobilenet_v4_conv_small", {}),
+    "mobilenetv4_conv_small_050": ("mobilenet_v4_conv_small", {"width": 0.5}),
+    "mobilenetv4_conv_medium": ("mobilenet_v4_conv_medium", {}),
+    "mobilenetv4_conv_large": ("mobilenet_v4_conv_large", {}),
+    "mnasnet_050": ("mnasnet_b1", {"width": 0.5}),
+    "mnasnet_075": ("mnasnet_b1", {"width": 0.75}),
+    "mnasnet_100": ("mnasnet_b1", {}),
+    "mnasnet_140": ("mnasnet_b1", {"width": 1.4}),
+    "mnasnet0_5": ("mnasnet_b1", {"width": 0.5}),
+    "mnasnet0_75": ("mnasnet_b1", {"width": 0.75}),
+    "mnasnet1_0": ("mnasnet_b1", {}),
+    "mnasnet1_3": ("mnasnet_b1", {"width": 1.3}),
+    "semnasnet_050": ("mnasnet_a1", {"width": 0.5}),
+    "semnasnet_075": ("mnasnet_a1", {"width": 0.75}),
+    "semnasnet_100": ("mnasnet_a1", {}),
+    "semnasnet_140": ("mnasnet_a1", {"width": 1.4}),
+    "shufflenet_v2_x0_5": ("shufflenet_v2", {"width": 0.5}),
+    "shufflenet_v2_x1_0": ("shufflenet_v2", {}),
+    "shufflenet_v2_x1_5": ("shufflenet_v2", {"width": 1.5}),
+    "shufflenet_v2_x2_0": ("shufflenet_v2", {"width": 2.0}),
+    "ghostnet_050": ("ghostnet", {"width": 0.5}),
+    "ghostnet_100": ("ghostnet", {}),
+    "ghostnet_130": ("ghostnet", {"width": 1.3}),
 }
-"""timm's spellings (torchvision's are ours) -> our name and the settings they stand for.
+"""timm's and torchvision's spellings -> our name and the settings they stand for.
 
 timm's mobilenetv3_small_050 and mobilenetv2_110d|120d are other networks and have no alias.
 """
@@ -112,7 +139,8 @@ def create_architecture(
         channels: channels of the input.
         padding: `symmetric` or `same`.
         activation: replaces every non-linearity of the network's table.
-        form: `standard` or `small`; left out, inputs up to 64 pixels take the small form.
+        form: `standard` or `small`; left out, inputs up to 64 pixels take the small form, unless
+            the network was drawn for that size.
 
     A setting left out takes the network's own default (1000 classes, mostly 224 pixels).
 
@@ -130,7 +158,8 @@ def create_architecture(
             )
     entry = MODELS[base]
     if form is None:
-        small = (resolution or entry.default_resolution) <= SMALL_RESOLUTION
+        side = resolution or entry.default_resolution
+        small = side <= SMALL_RESOLUTION and side < entry.default_resolution
         form = "small" if small else "standard"
     return entry.build(
         width=implied.get("width", width),
