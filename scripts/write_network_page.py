@@ -1,0 +1,79 @@
+"""Write docs/networks.md: what papers print about every network, beside what is counted here.
+
+    python scripts/write_network_page.py
+
+A test compares the page with what this writes.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from featherweight.profiling.profile import profile
+from featherweight.zoo.model import MODELS, ModelEntry
+from featherweight.zoo.published import Published
+
+PAGE = Path(__file__).parent.parent / "docs" / "networks.md"
+
+_INTRODUCTION = (
+    "# Networks: the papers and our counts\n\n"
+    "Written by `scripts/write_network_page.py`; a test compares. Params include the affine values "
+    "of norms; MACs are multiply-adds of convolutions and linear layers ([profile](profile.md)); "
+    "1000 classes. Papers round, truncate or leave the norms out; where a figure is not "
+    "reproduced, the docstring of the network's file in `src/featherweight/zoo/` says why.\n"
+)
+
+
+def network_page() -> str:
+    """Return the page: one section per family, one row per published or default variant."""
+    families: dict[str, list[str]] = {}
+    for name in MODELS:
+        families.setdefault(MODELS[name].family, []).append(name)
+    sections = [_section(family, names) for family, names in sorted(families.items())]
+    return "\n".join([_INTRODUCTION, *sections])
+
+
+def _section(family: str, names: list[str]) -> str:
+    rows = [row for name in names for row in _rows(name, MODELS[name])]
+    head = (
+        "| network | params | printed | MACs | printed | top-1 printed | source |\n"
+        "|---|---|---|---|---|---|---|"
+    )
+    return "\n".join([f"## {family}\n", head, *rows, ""])
+
+
+def _rows(name: str, entry: ModelEntry) -> list[str]:
+    default = Published(resolution=entry.default_resolution, source="")
+    rows = list(entry.published)
+    if not any((r.width, r.resolution) == (1.0, entry.default_resolution) for r in rows):
+        rows.insert(0, default)
+    return [_row(name, row, default_resolution=entry.default_resolution) for row in rows]
+
+
+def _row(name: str, row: Published, *, default_resolution: int) -> str:
+    counted = profile(MODELS[name].build(width=row.width, resolution=row.resolution))
+    settings = []
+    if row.width != 1.0:
+        settings.append(f"width={row.width:g}")
+    if row.resolution != default_resolution:
+        settings.append(f"resolution={row.resolution}")
+    label = f"`{name}{':' if settings else ''}{','.join(settings)}`"
+    cells = [
+        label, f"{counted.params:,}", _millions(row.params), f"{counted.macs:,}",
+        _millions(row.macs), "-" if row.top1 is None else f"{100 * row.top1:.1f} %",
+        row.source or "-",
+    ]  # fmt: skip
+    return f"| {' | '.join(cells)} |"
+
+
+def _millions(value: int | None) -> str:
+    return "-" if value is None else f"{value / 1e6:g}M"
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(network_page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
