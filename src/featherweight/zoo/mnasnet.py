@@ -16,7 +16,7 @@ Deviations and readings:
       SAME (`padding=same`). torchvision's norm momentum of 0.0003 is not taken over: running
       statistics would say nothing after a short training.
     - The counts of the authors' README exceed those of the convolutions and linear layers by
-      1.2 to 1.6 %; the paper's 312M agree with ours. arXiv v1 had another network (74.0 %).
+      0.9 to 2.5 %; the paper's 312M agree with ours. arXiv v1 had another network (74.0 %).
 """
 
 from __future__ import annotations
