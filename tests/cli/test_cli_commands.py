@@ -33,9 +33,12 @@ def test_profile_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert profile["macs"] == 300_774_272
     assert profile["params"] == 3_504_872
     assert profile["flops"] == 594_870_432
-    assert {"name", "op", "output_shape", "params", "macs", "flops", "memory_access_bytes"} == set(
-        profile["layers"][0]
-    )
+    assert set(profile["layers"][0]) == {
+        "name", "op", "output_shape", "params", "macs", "flops", "multiplications", "additions",
+        "memory_access_bytes", "arithmetic_intensity",
+    }  # fmt: skip
+    assert profile["multiplications"] + profile["additions"] == profile["flops"]
+    assert len(profile["separable_pairs"]) == 17
 
 
 def test_models_json(capsys: pytest.CaptureFixture[str]) -> None:

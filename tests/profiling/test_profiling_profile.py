@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
+import timeit
 
 import pytest
 from oracles.transplant import count
@@ -71,6 +73,33 @@ def test_an_unknown_operator_makes_totals_unknown() -> None:
     assert counted.peak_activation_bytes is None
     assert counted.layers[0].memory_access_bytes is None
     assert counted.layers[1].macs == profile(architecture).layers[0].macs
+
+
+def test_multiplications_additions_and_intensity() -> None:
+    """mobilenet_v2: a norm follows every convolution, so each output saves one addition."""
+    counted = profile(MODELS["mobilenet_v2"].build())
+    outputs = sum(math.prod(row.output_shape or ()) for row in counted.layers if row.op == "conv")
+    assert counted.multiplications == counted.macs == 300_774_272
+    assert counted.additions == 300_774_272 - outputs
+    assert counted.additions == sum(row.additions or 0 for row in counted.layers)
+    moved = sum(row.memory_access_bytes or 0 for row in counted.layers)
+    assert counted.memory_access_bytes == moved
+    assert counted.arithmetic_intensity == (counted.flops or 0) / moved
+    by_name = {row.name: row for row in counted.layers}
+    depthwise, pointwise = by_name["blocks.2.depthwise"], by_name["blocks.2.project"]
+    size = 96 * 56 * 56
+    assert depthwise.arithmetic_intensity == 17 * size / (
+        4 * (96 * 112 * 112 + size + 96 * 9 + 2 * 96)
+    )
+    assert (pointwise.arithmetic_intensity or 0) > 5 * (depthwise.arithmetic_intensity or 0)
+    assert by_name["blocks.3.add"].arithmetic_intensity == 0.0
+
+
+def test_counting_is_fast_enough_for_every_candidate_of_a_search() -> None:
+    """About 1 ms for a network of the zoo; the bound is for a busy machine."""
+    architectures = [MODELS[name].build() for name in NAMES]
+    fastest = min(timeit.repeat(lambda: [profile(a) for a in architectures], number=1, repeat=5))
+    assert fastest / len(architectures) < 0.005
 
 
 def test_a_profile_is_json() -> None:

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from featherweight.layers import Layer
+from featherweight.profiling.rules import dot_products
 
 __all__ = ["COUNTERS", "Count", "conv_flops", "conv_macs", "linear_flops", "linear_macs"]
 
@@ -60,7 +61,8 @@ def conv_flops(
 ) -> int:
     """Multiplications plus additions of a square convolution."""
     products = kernel_size**2 * (in_channels // groups)
-    return _dot_flops(products, bias=bias) * out_channels * math.prod(output_size)
+    outputs = out_channels * math.prod(output_size)
+    return dot_products(outputs, products=products, bias=bias).flops
 
 
 def linear_macs(in_features: int, out_features: int) -> int:
@@ -70,11 +72,7 @@ def linear_macs(in_features: int, out_features: int) -> int:
 
 def linear_flops(in_features: int, out_features: int, *, bias: bool = True) -> int:
     """Multiplications plus additions of a linear layer."""
-    return _dot_flops(in_features, bias=bias) * out_features
-
-
-def _dot_flops(products: int, *, bias: bool) -> int:
-    return 2 * products if bias else 2 * products - 1
+    return dot_products(out_features, products=in_features, bias=bias).flops
 
 
 def _count_conv(layer: Layer) -> Count:
