@@ -20,6 +20,7 @@ NEED_TORCH_MODULES = {
     "networks/creation",
     "networks/pretrained",
     "networks/storage",
+    "profiling/module",
     "runtimes/torch",
 }
 
