@@ -30,7 +30,7 @@ _PUBLIC = {
     "measure_artifacts": "featherweight.measuring.latency:measure_artifacts",
     "parse_platform": "featherweight.measuring.platform:parse_platform",
     "predict": "featherweight.training.predict:predict",
-    "profile": "featherweight.profiling.profile:profile",
+    "profile": "featherweight.exporting.profile:profile",
     "read_architecture": "featherweight.architecture:read_architecture",
     "resolve_architecture": "featherweight.networks.resolve:resolve_architecture",
     "save_network": "featherweight.networks.storage:save_network",

@@ -41,6 +41,38 @@ def test_profile_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(profile["separable_pairs"]) == 17
 
 
+def test_profile_of_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    from onnx import TensorProto, helper, save
+
+    def tensor(name: str, *shape: int | str) -> object:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [16, 10], [0.0] * 160)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("Det", ["s"], ["d"])]
+    for used, unknown in ((nodes[:1], False), (nodes, True)):
+        inputs = [tensor("x", "batch", 16), tensor("s", 1, 3, 3)]
+        outputs = [tensor("y", "batch", 10)]
+        save(helper.make_model(helper.make_graph(used, "g", inputs, outputs, [weight])), "a.onnx")
+        assert run(["profile", "a.onnx", "--json"]) == 0
+        profile = json.loads(capsys.readouterr().out)
+        assert profile["macs"] == (None if unknown else 160)
+        assert profile["unknown_ops"] == (["Det"] if unknown else [])
+        assert run(["profile", "a.onnx"]) == 0
+        text = capsys.readouterr().out
+        assert ("unknown operators, so no totals: Det" in text) is unknown
+        assert ("160 MACs" in text) is not unknown
+
+
+def test_profile_for_a_person(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["profile", "mobilenet_v1"]) == 0
+    text = capsys.readouterr().out
+    assert "568,740,352 MACs (multiply-adds)" in text
+    assert "13 depthwise-separable pairs" in text
+    assert "plain MACs" in text
+    assert run(["profile", "convnet"]) == 0
+    assert "plain MACs" not in capsys.readouterr().out
+
+
 def test_models_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["models", "--json"]) == 0
     listed = {model["name"]: model for model in json.loads(capsys.readouterr().out)}

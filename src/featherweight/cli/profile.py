@@ -2,43 +2,81 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featherweight.cli import output
 from featherweight.cli.options import As_json
 
+if TYPE_CHECKING:
+    from featherweight.profiling.profile import Profile
+
 __all__ = ["profile"]
+
+_COLUMNS = ("layer", "op", "output", "params", "MACs", "FLOPs", "bytes", "FLOPs/byte", "plain MACs")
 
 
 def profile(
-    network: Annotated[str, typer.Argument(help="Network, e.g. mobilenet_v2:width=0.5")],
+    network: Annotated[
+        str, typer.Argument(help="Network, e.g. mobilenet_v2:width=0.5, or an .onnx file")
+    ],
     json: As_json = False,
 ) -> None:
-    """Count parameters, multiply-adds, exact FLOPs and peak activation memory."""
-    from featherweight.networks.resolve import resolve_architecture
-    from featherweight.profiling.profile import profile as profile_architecture
+    """Count parameters, multiply-adds, exact FLOPs, memory traffic and peak memory."""
+    from featherweight.exporting.profile import profile as profile_network
 
-    counted = profile_architecture(resolve_architecture(network))
+    counted = profile_network(network)
     if json:
         output.print_json(counted.model_dump(mode="json"))
         return
+    plain = {pair.pointwise: f"{pair.plain_macs:,}" for pair in counted.separable_pairs}
     rows = [
         [
-            layer.name, layer.op, "x".join(str(side) for side in layer.output_shape),
-            f"{layer.params:,}", f"{layer.macs:,}", f"{layer.flops:,}",
+            layer.name, layer.op, _shape(layer.output_shape), _number(layer.params),
+            _number(layer.macs), _number(layer.flops), _number(layer.memory_access_bytes),
+            _ratio(layer.arithmetic_intensity), plain.get(layer.name, ""),
         ]
         for layer in counted.layers
     ]  # fmt: skip
-    output.print_table(["layer", "op", "output", "params", "MACs", "FLOPs"], rows)
-    output.print_lines(
-        [
-            (
-                f"{counted.name} at {'x'.join(str(side) for side in counted.input_shape)}: "
-                f"{counted.params:,} params, {counted.macs:,} MACs (multiply-adds), "
-                f"{counted.flops:,} FLOPs (multiplications + additions), "
-                f"peak activations {counted.peak_activation_bytes:,} bytes (fp32)"
-            )
-        ]
-    )
+    shown = len(_COLUMNS) if plain else len(_COLUMNS) - 1
+    output.print_table(_COLUMNS[:shown], [row[:shown] for row in rows])
+    output.print_lines(_summary(counted))
+
+
+def _summary(counted: Profile) -> list[str]:
+    lines = [
+        (
+            f"{counted.name} at {_shape(counted.input_shape)}: "
+            f"{_number(counted.params)} params, {_number(counted.macs)} MACs (multiply-adds), "
+            f"{_number(counted.flops)} FLOPs (multiplications + additions), "
+            f"peak activations {_number(counted.peak_activation_bytes)} bytes (fp32)"
+        ),
+        (
+            f"{_number(counted.multiplications)} multiplications, {_number(counted.additions)} "
+            f"additions; {_number(counted.memory_access_bytes)} bytes read and written, "
+            f"{_ratio(counted.arithmetic_intensity)} FLOPs per byte"
+        ),
+    ]
+    if counted.separable_pairs:
+        macs = sum(pair.macs for pair in counted.separable_pairs)
+        plain = sum(pair.plain_macs for pair in counted.separable_pairs)
+        lines.append(
+            f"{len(counted.separable_pairs)} depthwise-separable pairs: {macs:,} MACs, "
+            f"{100 * macs / plain:.1f} % of the {plain:,} of plain convolutions"
+        )
+    if counted.unknown_ops:
+        lines.append(f"unknown operators, so no totals: {', '.join(counted.unknown_ops)}")
+    return lines
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "unknown" if shape is None else "x".join(str(side) for side in shape)
+
+
+def _number(value: int | None) -> str:
+    return "unknown" if value is None else f"{value:,}"
+
+
+def _ratio(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"

@@ -1,0 +1,51 @@
+"""`fw.profile`: count whatever describes a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featherweight.architecture import Architecture
+from featherweight.errors import UsageError
+from featherweight.networks.resolve import resolve_architecture
+from featherweight.profiling.profile import Profile
+from featherweight.profiling.profile import profile as profile_architecture
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["profile"]
+
+
+def profile(
+    network: Architecture | nn.Module | Path | str, *, input_shape: tuple[int, ...] | None = None
+) -> Profile:
+    """Count parameters, multiply-adds, exact operations and memory, per layer and in total.
+
+    Only a torch module needs torch, only a file needs onnx.
+
+    Args:
+        network: an Architecture, a torch module (see `profile_module`), the path of an .onnx file
+            (see `profile_onnx`), or text that names a network (`mobilenet_v2:width=0.5`).
+        input_shape: sizes of the input without the batch axis: a module needs them, and a file
+            that leaves them open; an Architecture has its own.
+
+    Raises:
+        UsageError: no such network, or an input that does not fit it.
+    """
+    if isinstance(network, (str, Path)) and Path(network).suffix == ".onnx":
+        from featherweight.exporting.onnx_profile import profile_onnx
+
+        return profile_onnx(Path(network), input_shape=input_shape)
+    if not isinstance(network, (Architecture, str, Path)):
+        from featherweight.profiling.module import profile_module
+
+        return profile_module(network, input_shape=input_shape)
+    if not isinstance(network, Architecture):
+        network = resolve_architecture(str(network))
+    if input_shape is not None:
+        raise UsageError(
+            f"{network.name} has its own input, {network.input_shape}",
+            hint="create it with another resolution instead of input_shape",
+        )
+    return profile_architecture(network)
