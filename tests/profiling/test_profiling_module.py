@@ -15,6 +15,7 @@ from torch.nn.modules import module as torch_module
 
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.nn.network import Network
+from featherweight.profiling.aten import COUNTED, FREE, METADATA
 from featherweight.profiling.module import profile_module
 from featherweight.profiling.profile import Profile, profile
 from featherweight.records import parse_record, to_plain
@@ -37,6 +38,14 @@ def counts(module: nn.Module, *input_shape: int) -> tuple[int | None, int | None
     counted = profile_module(module, input_shape=input_shape)
     assert counted.unknown_ops == ()
     return counted.params, counted.macs, counted.flops
+
+
+def test_the_tables_name_operators_that_exist_once_each() -> None:
+    tables = (set(COUNTED), set(FREE), set(METADATA))
+    names = set().union(*tables)
+    assert len(names) == sum(map(len, tables)) >= 300
+    missing = {name for name in names if not hasattr(torch.ops.aten, name.split(".")[0])}
+    assert missing == set()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -114,6 +123,16 @@ def test_matrix_products(
     function: Callable[[Tensor, Tensor], Tensor], weight: tuple[int, ...], additions: int
 ) -> None:
     assert counts(Calls(function, *weight), 7, 16)[1:] == (1120, 1120 + additions)
+
+
+def test_the_products_of_a_batch_are_summed() -> None:
+    """addbmm of 3 pairs: each output sums 3 x 16 products; with and without what it is added to."""
+    for beta, additions in ((1, 48), (0, 47)):
+        module = Calls(
+            lambda x, w, b=beta: torch.addbmm(torch.ones(7, 10), x, w, beta=b), 3, 16, 10
+        )
+        counted = profile_module(module, inputs=(torch.ones(3, 7, 16),))
+        assert (counted.macs, counted.additions) == (3 * 1120, 70 * additions)
 
 
 def test_matrix_times_vector() -> None:

@@ -116,14 +116,8 @@ class _File:
     """A graph with the shape of every tensor that can be known."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        graph = model.graph
-        # Written for open sizes: they are inferred again from the inputs, which are fixed now.
-        known = [value for value in graph.value_info if _tensor(value) is not None]
-        del graph.value_info[:]
-        graph.value_info.extend(known)
-        for value in graph.output:
-            if _tensor(value) is None:
-                value.type.tensor_type.ClearField("shape")
+        # What the file says of open sizes gives way to what follows from the inputs, now fixed;
+        # data_prop follows shapes that nodes compute.
         graph = shape_inference.infer_shapes(model, data_prop=True).graph
         self.tensors: dict[str, _Tensor] = {}
         for value in (*graph.input, *graph.value_info, *graph.output):

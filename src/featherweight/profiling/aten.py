@@ -124,7 +124,7 @@ COUNTED: dict[str, CountCall] = {
 _NORMS = """
 _batch_norm_no_update _batch_norm_with_update _fused_rms_norm _native_batch_norm_legit
 _native_batch_norm_legit_no_training batch_norm cudnn_batch_norm group_norm instance_norm
-layer_norm local_response_norm native_batch_norm native_group_norm native_layer_norm rms_norm
+layer_norm native_batch_norm native_group_norm native_layer_norm rms_norm
 """
 _ACTIVATIONS = """
 _log_softmax _prelu_kernel _safe_softmax _softmax celu dropout elu gelu glu hardshrink
