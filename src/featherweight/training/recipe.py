@@ -105,8 +105,6 @@ def default_recipe(
             epochs=epochs, time_s=time_s, batch_size=batch_size,
             optimizer="sgd", learning_rate=0.2 * (batch_size / 128) ** 0.5,
             weight_decay=5e-4, warm_up_share=0.2, norm_bias_learning_rate_scale=16.0,
-            low_resolution=int(0.75 * resolution) // 8 * 8 if resolution >= 32 else None,
-            low_resolution_share=0.4 if resolution >= 32 else 0.0,
         )  # fmt: skip
     else:
         batch_size = _batch_size(images, largest=64)
@@ -144,8 +142,7 @@ def _multiple_of_32(value: float) -> int:
 
 
 def _small_augmentation(resolution: int) -> Augmentation:
-    """Weak: what trains for minutes on a CPU sees too few pictures to learn them by heart."""
-    return Augmentation(flip=resolution >= 24, translate_px=max(1, resolution // 16))
+    return Augmentation(flip=resolution >= 24, translate_px=max(1, resolution // 8), erase=0.25)
 
 
 def _photo_augmentation() -> Augmentation:
