@@ -17,6 +17,7 @@ __all__ = [
     "Activation",
     "Architecture",
     "BlockSpec",
+    "Primitive",
     "make_divisible",
     "read_architecture",
     "small_form",
@@ -79,13 +80,40 @@ class BlockSpec(Record):
     cheap_kernel_size: int = Field(default=3, ge=1)
 
 
+class Primitive(Record):
+    """One layer of an imported network, without shapes: they follow from the input.
+
+    The fields are those of `featherweight.layers.Layer`; `out_channels` is the width of a
+    convolution, a linear layer, a selection or a map with zero channels appended.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...] = Field(min_length=1)
+    out_channels: int | None = Field(default=None, ge=1)
+    kernel_size: int = Field(default=1, ge=1)
+    stride: int = Field(default=1, ge=1)
+    groups: int = Field(default=1, ge=1)
+    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    bias: bool = False
+    norm_eps: float | None = None
+    function: str = ""
+    first_channel: int = Field(default=0, ge=0)
+
+    @property
+    def classes(self) -> int:
+        """Outputs of a linear layer; 0 = another layer, which gives features."""
+        return self.out_channels or 0 if self.op == "linear" else 0
+
+
 class Architecture(Record):
-    """A classifier: blocks, then global average pooling, then linear layers.
+    """A classifier: blocks, then global average pooling, then linear layers; or an imported graph.
 
     Attributes:
         name: what people call it; not part of the digest.
         input_shape: (C, H, W).
         blocks: from the first convolution to the last feature map.
+        primitives: all layers of an imported network, instead of blocks and what follows them.
         head_channels: widths of the linear layers between pooling and classifier.
         head_norm: whether each of them has a batch norm instead of a bias.
         head_activation: non-linearity after each of them.
@@ -98,7 +126,8 @@ class Architecture(Record):
     kind: Literal["classifier"] = "classifier"
     name: str
     input_shape: tuple[int, int, int]
-    blocks: tuple[BlockSpec, ...] = Field(min_length=1)
+    blocks: tuple[BlockSpec, ...] = ()
+    primitives: tuple[Primitive, ...] = ()
     head_channels: tuple[int, ...] = ()
     head_norm: bool = False
     head_activation: Activation = "none"
@@ -108,9 +137,13 @@ class Architecture(Record):
     padding: Literal["symmetric", "same"] = "symmetric"
 
     @model_validator(mode="after")
-    def _positive_input(self) -> Self:
+    def _consistent(self) -> Self:
         if min(self.input_shape) < 1:
             raise ValueError("input_shape must be positive")
+        if bool(self.blocks) == bool(self.primitives):
+            raise ValueError("either blocks or primitives must be given")
+        if self.primitives and self.primitives[-1].classes != self.num_classes:
+            raise ValueError(f"the last primitive has {self.primitives[-1].classes} classes")
         return self
 
     @property
@@ -130,6 +163,12 @@ class Architecture(Record):
 
     def changed(self, **fields: Any) -> Architecture:
         """Return a validated copy with some fields replaced."""
+        if self.primitives and fields.get("num_classes", self.num_classes) != self.num_classes:
+            *rest, last = self.primitives
+            if not last.classes or not fields["num_classes"]:
+                raise ArchitectureError(f"{self.name} is imported: its classifier stays as it is")
+            wider = last.model_copy(update={"out_channels": fields["num_classes"]})
+            fields = {"primitives": (*rest, wider), **fields}
         return Architecture.model_validate({**self.model_dump(), **fields})
 
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from featherweight.architecture import Architecture, BlockSpec
+from featherweight.architecture import Architecture, BlockSpec, Primitive
 from featherweight.errors import ArchitectureError
 from featherweight.registry import Registry
 
@@ -222,6 +222,8 @@ def layers(architecture: Architecture) -> tuple[Layer, ...]:
         ArchitectureError: a block uses a field its operator does not have, or shapes do not fit.
         UsageError: an operator nobody registered.
     """
+    if architecture.primitives:
+        return _imported_layers(architecture)
     builder = Builder(architecture)
     x = Tensor(INPUT, architecture.input_shape)
     for index, block in enumerate(architecture.blocks):
@@ -249,6 +251,72 @@ def layers(architecture: Architecture) -> tuple[Layer, ...]:
     if architecture.num_classes:
         builder.linear(x, "classifier", architecture.num_classes, dropout=architecture.dropout)
     return tuple(builder.layers)
+
+
+def _imported_layers(architecture: Architecture) -> tuple[Layer, ...]:
+    """Give the primitives of an imported network the shapes that follow from its input."""
+    shapes: dict[str, Shape] = {INPUT: architecture.input_shape}
+    listed = []
+    for primitive in architecture.primitives:
+        given = [shapes[name] for name in primitive.inputs if name in shapes]
+        if len(given) < len(primitive.inputs) or primitive.name in shapes:
+            raise ArchitectureError(f"{primitive.name}: an input comes later, or the name twice")
+        shapes[primitive.name] = _primitive_shape(primitive, given)
+        fields = primitive.model_dump(exclude={"out_channels", "padding"})
+        listed.append(
+            Layer(
+                **fields, padding=primitive.padding, input_shape=given[0],
+                output_shape=shapes[primitive.name],
+            )
+        )  # fmt: skip
+    return tuple(listed)
+
+
+def _primitive_shape(primitive: Primitive, given: list[Shape]) -> Shape:
+    first, width = given[0], primitive.out_channels or given[0][0]
+    _check_operands(primitive, given)
+    shapes: dict[str, Callable[[], Shape]] = {
+        "activation": lambda: first,
+        "shuffle": lambda: first,
+        "add": lambda: first,
+        "multiply": lambda: first,
+        "global_pool": lambda: (first[0], 1, 1),
+        "concat": lambda: (sum(shape[0] for shape in given), *first[1:]),
+        "linear": lambda: (width,),
+        "select": lambda: (width, *first[1:]),
+        "pad": lambda: (width, *first[1:]),
+        "conv": lambda: (width, *_window_size(primitive, first)),
+        "pool": lambda: (width, *_window_size(primitive, first)),
+    }
+    if primitive.op not in shapes:
+        raise ArchitectureError(f"{primitive.name}: {primitive.op!r} is no known layer")
+    return shapes[primitive.op]()
+
+
+def _check_operands(primitive: Primitive, given: list[Shape]) -> None:
+    first = given[0]
+    if primitive.op == "concat":
+        fits = all(shape[1:] == first[1:] for shape in given)
+    elif primitive.op in {"add", "multiply"}:
+        gate = primitive.op == "multiply" and given[1] == (first[0], 1, 1)
+        fits = gate or given[1] == first
+    elif primitive.op in {"conv", "pool"}:
+        fits = len(first) == 3 and first[0] % primitive.groups == 0
+    else:
+        fits = True
+    if not fits:
+        shapes = ", ".join(str(shape) for shape in given)
+        raise ArchitectureError(f"{primitive.name}: {primitive.op} of {shapes} is not possible")
+
+
+def _window_size(primitive: Primitive, shape: Shape) -> tuple[int, int]:
+    top, left, bottom, right = primitive.padding
+    side, step = primitive.kernel_size, primitive.stride
+    rows = (shape[1] + top + bottom - side) // step + 1
+    columns = (shape[2] + left + right - side) // step + 1
+    if min(rows, columns) < 1:
+        raise ArchitectureError(f"{primitive.name}: {shape} is smaller than its kernel")
+    return rows, columns
 
 
 def _pad_axis(size: int, kernel_size: int, stride: int, *, same: bool) -> tuple[int, int, int]:

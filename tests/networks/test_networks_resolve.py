@@ -122,7 +122,7 @@ def test_resolving_and_looking_for_weights_does_not_import_torch() -> None:
     code = (
         "import sys\n"
         "from featherweight.networks.resolve import resolve_architecture\n"
-        "from featherweight.networks.pretrained import find_pretrained\n"
+        "from featherweight.networks.weight_sources import find_pretrained\n"
         "resolve_architecture('mobilenet_v2'), find_pretrained('efficientnet_lite0')\n"
         "sys.exit('torch' in sys.modules)"
     )

@@ -28,6 +28,7 @@ def test_the_networks_use_every_primitive_and_function() -> None:
     plan = [layer for architecture in ARCHITECTURES for layer in layers(architecture)]
     assert {layer.op for layer in plan} == {
         "conv", "activation", "pool", "global_pool", "linear", "add", "multiply", "pad",
+        "concat", "select", "shuffle",
     }  # fmt: skip
     assert {layer.function for layer in plan if layer.op == "activation"} == {
         "relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid",

@@ -11,12 +11,14 @@ from featherweight.errors import UsageError
 from featherweight.fitting.look import Look
 from featherweight.fitting.settings import FitSettings
 from featherweight.networks.preprocessing import Preprocessing
-from featherweight.networks.pretrained import PRETRAINED, read_pretrained
+from featherweight.networks.pretrained import read_pretrained
 from featherweight.networks.resolve import (
     create_architecture,
     given_settings,
     resolve_architecture,
+    with_resolution,
 )
+from featherweight.networks.weight_sources import PRETRAINED
 from featherweight.zoo.model import MODELS
 
 __all__ = ["Family", "families"]
@@ -125,8 +127,7 @@ def _asked(model: str, look: Look, settings: FitSettings) -> Family:
         return _by_width(start.name, look)
     preprocessing = _prepare(start, source, seed=settings.seed)
     if look.small and "resolution" not in given:
-        separator = "," if ":" in model else ":"
-        start = resolve_architecture(f"{model}{separator}resolution={look.resolution}")
+        start = resolve_architecture(with_resolution(model, look.resolution))
         start = start.changed(num_classes=look.classes)
     fixed = look.small or "resolution" in given
 

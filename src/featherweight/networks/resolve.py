@@ -17,7 +17,10 @@ __all__ = [
     "create_architecture",
     "given_settings",
     "resolve_architecture",
+    "with_resolution",
 ]
+
+_TIMM = "timm:"
 
 SMALL_RESOLUTION = 64
 """Pixels up to which a network takes its small form unless told otherwise."""
@@ -90,13 +93,16 @@ def resolve_architecture(text: str) -> Architecture:
 
     Args:
         text: `mobilenet_v2:width=0.5,resolution=160,classes=10` (a name of the zoo or an alias,
-            with settings), an architecture.json, or a directory that holds one (a run).
+            with settings), `timm:NAME` (any network of timm made of known layers, with resolution,
+            classes and channels), an architecture.json, or a directory that holds one (a run).
 
     Raises:
         UsageError: no such name, setting or file; the nearest spelling is suggested.
         RecordError: the file does not describe an Architecture.
         UnsupportedError: an .onnx file.
     """
+    if text.startswith(_TIMM):
+        return _import_timm(text.removeprefix(_TIMM))
     path = Path(text)
     if path.suffix == ".onnx":
         raise UnsupportedError(
@@ -172,11 +178,38 @@ def create_architecture(
     )
 
 
+def _import_timm(text: str) -> Architecture:
+    from featherweight.networks.importing import import_timm
+
+    name, settings = _parse(text)
+    other = sorted(settings.keys() - {"resolution", "classes", "channels"})
+    if other:
+        raise UsageError(
+            f"{other[0]} cannot be set for a network of timm",
+            allowed="resolution, classes, channels",
+            hint="its names say the width: mobilenetv2_050",
+        )
+    imported = import_timm(
+        name,
+        resolution=settings.get("resolution"),
+        classes=settings.get("classes"),
+        channels=settings.get("channels"),
+    )
+    return imported.architecture
+
+
+def with_resolution(text: str, resolution: int) -> str:
+    """Return the text form of the same network at another resolution."""
+    separator = "," if ":" in text.removeprefix(_TIMM) else ":"
+    return f"{text}{separator}resolution={resolution}"
+
+
 def given_settings(text: str) -> frozenset[str]:
     """Return the settings that `text` fixes: those written out, and those an alias implies.
 
     A run directory or an architecture.json fixes all of them.
     """
+    text = text.removeprefix(_TIMM)
     if "/" in text or text.endswith(".json") or (Path(text) / "architecture.json").is_file():
         return frozenset(_SETTINGS)
     name, settings = _parse(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from featherweight.architecture import Architecture
+from featherweight.errors import UnsupportedError
 from featherweight.layers import layers
 from featherweight.nn.network import Network
 
@@ -20,10 +21,19 @@ class FeatureMaps(nn.Module):
     Attributes:
         channels: of the maps.
         reductions: side of the input over side of the map, rounded: 2, 4, 8, 16, 32.
+
+    Raises:
+        UnsupportedError: the network was imported.
     """
 
     def __init__(self, network: Network) -> None:
         super().__init__()
+        if not network.architecture.blocks:
+            raise UnsupportedError(
+                f"{network.architecture.name} is imported: where its maps end is not known",
+                allowed="networks of the zoo",
+                hint="network.forward_layers(images, names) returns the layers you name",
+            )
         self.network = network
         self._names, shapes = _last_of_each_size(network.architecture)
         side = network.architecture.resolution

@@ -21,6 +21,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "hard_swish": nn.Hardswish,
     "hard_sigmoid": nn.Hardsigmoid,
     "sigmoid": nn.Sigmoid,
+    "silu": nn.SiLU,
 }
 
 
@@ -107,9 +108,9 @@ class _Conv(nn.Module):
         super().__init__()
         self.same = same and layer.kernel_size > 1
         top, left, bottom, right = layer.padding
-        padding: Any = 0 if self.same else (top, left)
-        if not self.same and (top, left) != (bottom, right):
-            raise ValueError(f"{layer.name}: uneven padding without SAME")
+        even = (top, left) == (bottom, right)
+        padding: Any = (top, left) if even and not self.same else 0
+        self.uneven = None if even or self.same else (left, right, top, bottom)
         self.conv = nn.Conv2d(
             layer.input_shape[0], layer.output_shape[0], layer.kernel_size,
             stride=layer.stride, padding=padding, groups=layer.groups, bias=layer.bias,
@@ -123,6 +124,8 @@ class _Conv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.same:
             x = _pad_same(x, self.conv.kernel_size[0], self.conv.stride[0], 0.0)
+        elif self.uneven is not None:
+            x = functional.pad(x, self.uneven)
         y: Tensor = self.norm(self.conv(x))
         return y
 

@@ -236,6 +236,9 @@ def _activation(
         return graph.node("Clip", [*inputs, low, high], output)
     if layer.function == "hard_sigmoid":
         return graph.node("HardSigmoid", inputs, output, {"alpha": 1.0 / 6.0, "beta": 0.5})
+    if layer.function == "silu":
+        gate = graph.node("Sigmoid", inputs, f"{layer.name}.gate")
+        return graph.node("Mul", [*inputs, gate], output)
     op = {"relu": "Relu", "hard_swish": "HardSwish", "sigmoid": "Sigmoid"}[layer.function]
     return graph.node(op, inputs, output)
 

@@ -12,7 +12,7 @@ from featherweight.data.images import load_images
 from featherweight.errors import UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.pretrained import read_pretrained
-from featherweight.networks.resolve import given_settings, resolve_architecture
+from featherweight.networks.resolve import given_settings, resolve_architecture, with_resolution
 from featherweight.networks.storage import load_network, save_network
 from featherweight.nn.network import build_network
 from featherweight.records import read_json
@@ -101,8 +101,7 @@ def train(  # noqa: PLR0913 - the parameters of the command
     architecture = resolve_architecture(model).changed(num_classes=len(images.classes))
     if store.small and "resolution" not in given_settings(model):
         size = max(16, -(-int(images.typical_size) // 8) * 8)
-        separator = "," if ":" in model else ":"
-        architecture = resolve_architecture(f"{model}{separator}resolution={size}").changed(
+        architecture = resolve_architecture(with_resolution(model, size)).changed(
             num_classes=len(images.classes)
         )
     preprocessing = Preprocessing()
