@@ -29,7 +29,8 @@ HOMES = {
     "pyarrow": ("data/",),
     "rich": ("cli/",),
     "sklearn": ("data/",),
-    "timm": (),
+    "keras": (),
+    "timm": ("networks/",),
     "typer": ("cli/",),
 }
 PICKLES = {"cloudpickle", "dill", "joblib"}

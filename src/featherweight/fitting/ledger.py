@@ -14,7 +14,7 @@ from featherweight.fitting.prove import Proof
 from featherweight.fitting.settings import FitSettings
 from featherweight.journal import Journal
 from featherweight.measuring.measurement import Measurement
-from featherweight.networks.pretrained import find_pretrained
+from featherweight.networks.weight_sources import find_pretrained
 from featherweight.profiling.profile import profile
 from featherweight.records import parse_record, read_json, to_plain, write_json
 from featherweight.reporting.run import (

