@@ -54,6 +54,22 @@ def test_shufflenet_v1_prints_complexity_without_the_classifier(
     assert round(rest / 1e6 + 1e-9) == printed or int(rest / 1e6 + 0.5) == printed
 
 
+@pytest.mark.parametrize(
+    ("width", "resolution", "params", "macs"),
+    [(1.0, 224, 3_185_088, 567_716_352), (0.75, 128, 1_800_144, 106_002_432)],
+)
+def test_convolutions_of_mobilenet_v1(
+    width: float, resolution: int, params: int, macs: int
+) -> None:
+    """The authors' code lists its convolutions layer by layer, without norms and classifier."""
+    counted = profile(MODELS["mobilenet_v1"].build(width=width, resolution=resolution))
+    convolutions = [x for x in counted.layers if x.op == "conv"]
+    assert len(convolutions) == 27
+    assert sum(x.macs or 0 for x in convolutions) == macs
+    norms = sum(2 * x.output_shape[0] for x in convolutions if x.output_shape)
+    assert sum(x.params or 0 for x in convolutions) - norms == params
+
+
 def test_shares_of_mobilenet_v1() -> None:
     """Table 2 prints 1.19 % for the first convolution: 1.91 % with two digits exchanged."""
     counted = profile(MODELS["mobilenet_v1"].build())
