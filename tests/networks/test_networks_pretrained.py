@@ -100,6 +100,13 @@ def randomised(module: nn.Module, *, seed: int = 0) -> nn.Module:
     return module.eval()
 
 
+def without_dropout(network: nn.Module) -> None:
+    for module in network.modules():
+        for name, value in (("p", 0.0), ("drop_rate", 0.0), ("dropout", 0.0)):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, value)
+
+
 def relative_difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     return float((ours - theirs).abs().max() / theirs.abs().max())
 
@@ -177,6 +184,9 @@ def test_foreign_weights_compute_the_same(
         want = theirs(pictures())
         assert want.std() > 0.05, "the comparison would be of nothing"
         assert relative_difference(got.network(pictures()), want) <= 1e-5
+        for network in (theirs, got.network):
+            without_dropout(network.train())
+        assert relative_difference(got.network(pictures()), theirs(pictures())) <= 1e-5
     if layout == "timm":
         config = theirs.default_cfg
         expected = Preprocessing(

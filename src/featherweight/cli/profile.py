@@ -45,12 +45,13 @@ def profile(
 
 
 def _summary(counted: Profile) -> list[str]:
+    peak = counted.peak_activation_bytes  # known of an Architecture only
     lines = [
         (
             f"{counted.name} at {_shape(counted.input_shape)}: "
             f"{_number(counted.params)} params, {_number(counted.macs)} MACs (multiply-adds), "
-            f"{_number(counted.flops)} FLOPs (multiplications + additions), "
-            f"peak activations {_number(counted.peak_activation_bytes)} bytes (fp32)"
+            f"{_number(counted.flops)} FLOPs (multiplications + additions)"
+            + ("" if peak is None else f", peak activations {peak:,} bytes (fp32)")
         ),
         (
             f"{_number(counted.multiplications)} multiplications, {_number(counted.additions)} "
