@@ -20,7 +20,6 @@ shuffle         channels reordered: (groups, n) read as (n, groups)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from featherweight.architecture import Architecture, BlockSpec, Primitive
@@ -36,8 +35,7 @@ Shape = tuple[int, ...]
 Padding = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(NamedTuple):
     """One primitive with its shapes (batch axis left out).
 
     Attributes:

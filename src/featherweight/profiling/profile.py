@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from featherweight.architecture import Architecture
 from featherweight.layers import INPUT, Layer, layers
-from featherweight.profiling.count import COUNTERS
+from featherweight.profiling.count import COUNTERS, Count
 from featherweight.profiling.liveness import BYTES_PER_VALUE, peak_activation_bytes
 from featherweight.profiling.separable import SeparablePair, separable_pairs
 from featherweight.records import Record
@@ -19,6 +19,7 @@ __all__ = [
     "network_profile",
     "profile",
     "profile_layers",
+    "totals",
 ]
 
 
@@ -96,6 +97,17 @@ def profile(architecture: Architecture) -> Profile:
     return profile_layers(
         layers(architecture), name=architecture.name, input_shape=architecture.input_shape
     )
+
+
+def totals(architecture: Architecture) -> Count:
+    """Return the totals of a network alone: what choosing among thousands of networks needs.
+
+    Raises:
+        ArchitectureError: the blocks do not fit together.
+    """
+    counts = [COUNTERS[layer.op](layer) for layer in layers(architecture)]
+    params, macs, flops = (sum(column) for column in zip(*counts, strict=True))
+    return Count(params, macs, flops)
 
 
 def profile_layers(
