@@ -49,7 +49,7 @@ def photo_family(**settings: str) -> Family:
 
 @pytest.mark.parametrize(("value", "expected"), [(96.0, 168.0), (104.0, 176.0), (208.0, 288.0)])
 def test_the_winner_at_a_larger_size_teaches(value: float, expected: float) -> None:
-    teacher = teacher_of(entry(photo_family(), value), plan=plan(1800))
+    teacher = teacher_of(entry(photo_family(), value), plan=plan(7200))
     assert teacher is not None
     assert teacher.value == expected
     assert teacher.candidate.name == f"efficientnet_lite0:resolution={expected:g}"
@@ -59,14 +59,14 @@ def test_the_winner_at_a_larger_size_teaches(value: float, expected: float) -> N
 
 def test_nobody_teaches_where_it_would_cost_more_than_it_gives() -> None:
     family = photo_family()
-    assert teacher_of(entry(family, 96.0), plan=plan(300)) is None, "too short"
-    assert teacher_of(entry(family, 96.0), plan=plan(600)) is not None, "loading does not count"
-    assert teacher_of(entry(family, 240.0), plan=plan(1800)) is None, "hardly larger"
+    assert teacher_of(entry(family, 96.0), plan=plan(1800)) is None, "too short"
+    assert teacher_of(entry(family, 96.0), plan=plan(7200)) is not None, "loading does not count"
+    assert teacher_of(entry(family, 240.0), plan=plan(7200)) is None, "hardly larger"
     scratch = photo_family(model="mobilenet_v2", pretrained="none")
-    assert teacher_of(entry(scratch, 96.0), plan=plan(1800)) is None, "knows nothing itself"
+    assert teacher_of(entry(scratch, 96.0), plan=plan(7200)) is None, "knows nothing itself"
     small = PHOTOS.model_copy(update={"small": True, "resolution": 32, "weights": ()})
     (convnet,) = families(small, FitSettings(data="d", latency_ms=1, platform="p", model="convnet"))
-    assert teacher_of(entry(convnet, 1.0), plan=plan(1800)) is None, "sized by width"
+    assert teacher_of(entry(convnet, 1.0), plan=plan(7200)) is None, "sized by width"
 
 
 def test_epochs_allow_a_teacher() -> None:

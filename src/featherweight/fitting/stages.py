@@ -43,8 +43,9 @@ there; with 0.5 and 1.75 times the resolution the teacher reached 0.415, but its
 in six epochs, and the network of the race shipped (0.459 after four epochs without a teacher)."""
 _LEAST_PROBING_S = 300.0
 """A shorter fit has no time for a probe: about ten seconds per candidate, most of them decoding."""
-_LEAST_TEACHING_S = 600.0
-"""A shorter fit has no time for a teacher."""
+_LEAST_TEACHING_S = 7200.0
+"""A shorter fit has no time for a teacher: on 3,000 photographs eight minutes of plain fine-tuning
+reached a val loss of 0.449, seventeen with a teacher 0.474."""
 _GROWTH = 1.75
 """Multiple of the winner's resolution that its teacher sees; twice would take too long to learn."""
 _LEAST_GROWTH = 1.25
