@@ -22,6 +22,7 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results"
 CASES = {
     "clothing": ["clothing", "--latency", "2.5ms", "--time", "30m"],
+    "clothing_15m": ["clothing", "--latency", "2.5ms", "--time", "15m"],
     "clothing_11ms": ["clothing", "--latency", "11ms", "--time", "30m"],
     "clothing_scratch": [
         "clothing", "--latency", "2.5ms", "--time", "10m", "--pretrained", "none",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from featherweight.profiling.profile import profile
-from featherweight.zoo.model import MODELS, ModelEntry
+from featherweight.zoo.model import MODELS, published_variants
 from featherweight.zoo.published import Published
 
 PAGE = Path(__file__).parent.parent / "docs" / "networks.md"
@@ -34,7 +34,7 @@ def network_page() -> str:
 
 
 def _section(family: str, names: list[str]) -> str:
-    rows = [row for name in names for row in _rows(name, MODELS[name])]
+    rows = [_row(text, name, row) for name in names for text, row in published_variants(name)]
     head = (
         "| network | params | printed | MACs | printed | top-1 printed | source |\n"
         "|---|---|---|---|---|---|---|"
@@ -42,24 +42,10 @@ def _section(family: str, names: list[str]) -> str:
     return "\n".join([f"## {family}\n", head, *rows, ""])
 
 
-def _rows(name: str, entry: ModelEntry) -> list[str]:
-    default = Published(resolution=entry.default_resolution, source="")
-    rows = list(entry.published)
-    if not any((r.width, r.resolution) == (1.0, entry.default_resolution) for r in rows):
-        rows.insert(0, default)
-    return [_row(name, row, default_resolution=entry.default_resolution) for row in rows]
-
-
-def _row(name: str, row: Published, *, default_resolution: int) -> str:
+def _row(text: str, name: str, row: Published) -> str:
     counted = profile(MODELS[name].build(width=row.width, resolution=row.resolution))
-    settings = []
-    if row.width != 1.0:
-        settings.append(f"width={row.width:g}")
-    if row.resolution != default_resolution:
-        settings.append(f"resolution={row.resolution}")
-    label = f"`{name}{':' if settings else ''}{','.join(settings)}`"
     cells = [
-        label, f"{counted.params:,}", _millions(row.params), f"{counted.macs:,}",
+        f"`{text}`", f"{counted.params:,}", _millions(row.params), f"{counted.macs:,}",
         _millions(row.macs), "-" if row.top1 is None else f"{100 * row.top1:.1f} %",
         row.source or "-",
     ]  # fmt: skip

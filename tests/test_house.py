@@ -28,7 +28,7 @@ HOMES = {
     "plotly": ("reporting/",),
     "pyarrow": ("data/",),
     "rich": ("cli/",),
-    "sklearn": ("data/",),
+    "sklearn": ("data/", "fitting/"),
     "keras": (),
     "timm": ("networks/",),
     "typer": ("cli/",),

@@ -9,7 +9,7 @@ from functools import cache
 from featherweight.layers import Layer, layers
 from featherweight.profiling.liveness import BYTES_PER_VALUE
 from featherweight.profiling.profile import LayerProfile, Profile, profile
-from featherweight.zoo.model import MODELS
+from featherweight.zoo.model import published_variants
 from featherweight.zoo.published import Published
 from survey.examples import architecture
 
@@ -147,7 +147,7 @@ def table(names: list[str]) -> str:
     Numbers of ours are placeholders, to be filled with all others. One source of all rows stands
     below the table, several stand in a column.
     """
-    variants = [variant for name in names for variant in _variants(name)]
+    variants = [variant for name in names for variant in published_variants(name)]
     sources = {row.source for _network, row in variants if row.source}
     titles = ["网络", "参数量", "论文", "乘加次数", "论文", "论文 top-1 %", "毫秒"]
     lines = [_cells(network, row) for network, row in variants]
@@ -160,24 +160,6 @@ def table(names: list[str]) -> str:
     if len(sources) == 1:
         drawn_lines += ["", f"论文列的出处 {sources.pop()}"]
     return "\n".join(drawn_lines)
-
-
-def _variants(name: str) -> list[tuple[str, Published]]:
-    """Return (network as on the command line, what is published of it)."""
-    entry = MODELS[name]
-    default = Published(resolution=entry.default_resolution, source="")
-    published = list(entry.published)
-    if not any((p.width, p.resolution) == (1.0, entry.default_resolution) for p in published):
-        published.insert(0, default)
-    found = []
-    for row in published:
-        settings = []
-        if row.width != default.width:
-            settings.append(f"width={row.width:g}")
-        if row.resolution != default.resolution:
-            settings.append(f"resolution={row.resolution}")
-        found.append((":".join(filter(None, [name, ",".join(settings)])), row))
-    return found
 
 
 def _cells(network: str, row: Published) -> list[str]:

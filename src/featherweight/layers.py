@@ -121,6 +121,11 @@ class Builder:
             )
         )  # fmt: skip
 
+    def depthwise(self, x: Tensor, name: str, *, kernel_size: int, stride: int = 1) -> Tensor:
+        """Convolution of each channel by itself, with batch norm."""
+        channels = x.shape[0]
+        return self.conv(x, name, channels, kernel_size=kernel_size, stride=stride, groups=channels)
+
     def activation(self, x: Tensor, name: str, function: str) -> Tensor:
         """Element-wise non-linearity; `none` adds no layer."""
         if function == "none":

@@ -157,6 +157,12 @@ def test_our_weights_compute_the_same_there(
         assert relative_difference(theirs(pictures()), want) <= 1e-5
 
 
+def test_weights_are_named_for_two_libraries_only() -> None:
+    network = Network(resolve_architecture("mobilenet_v1:padding=same,resolution=32"))
+    with pytest.raises(UsageError, match=r"'keras'.*allowed: timm, torchvision"):
+        foreign_state_dict(network, layout="keras")
+
+
 def test_every_family_was_reversed() -> None:
     found = {(case[0], case[2]) for case in FOREIGN}
     assert found >= REVERSED

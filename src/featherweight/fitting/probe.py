@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from sklearn.linear_model import RidgeCV
 
 from featherweight.data.metrics import accuracy_interval
 from featherweight.exporting.export import export_network
@@ -33,7 +34,7 @@ _MOST_PICTURES = 1500
 """A standard error of one point of accuracy, and some seconds per candidate."""
 _MOST_SURVIVORS = 4
 _PENALTIES = tuple(10.0**power for power in range(-4, 3))
-"""Ridge penalties tried, as multiples of the mean squared singular value of the features."""
+"""Ridge penalties tried, as multiples of the features' squared sum per picture."""
 
 
 @dataclass(frozen=True)
@@ -102,26 +103,17 @@ def leave_one_out(
     Returns:
         errors (n,), summed over the classes, and the accuracy in [0, 1].
     """
-    count = len(labels)
     scale = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(scale > 0.0, scale, 1.0)
     targets = np.eye(classes)[labels]
     centre = targets.mean(axis=0)
-    values, vectors = np.linalg.eigh(scaled.astype(np.float64) @ scaled.T)
-    values = np.clip(values, 0.0, None)
-    inside = vectors.T @ (targets - centre)
-    best_errors = np.full(count, np.inf)
-    best_accuracy = 0.0
-    for penalty in _PENALTIES:
-        shrunk = values / (values + penalty * values.mean())
-        fitted = vectors @ (shrunk[:, None] * inside)
-        leverage = (vectors**2) @ shrunk + 1.0 / count
-        residuals = (targets - centre - fitted) / (1.0 - leverage)[:, None]
-        errors = (residuals**2).sum(axis=1)
-        if errors.mean() < best_errors.mean():
-            best_errors = errors
-            best_accuracy = float(((targets - residuals).argmax(axis=1) == labels).mean())
-    return best_errors, best_accuracy
+    strength = float(np.square(scaled, dtype=np.float64).sum()) / len(labels)
+    alphas = [penalty * strength for penalty in _PENALTIES]
+    model = RidgeCV(alphas, scoring="neg_mean_squared_error", store_cv_results=True)
+    model.fit(scaled.astype(np.float64), targets - centre)
+    predictions = model.cv_results_[:, :, alphas.index(model.alpha_)] + centre
+    errors = ((predictions - targets) ** 2).sum(axis=1)
+    return errors, float((predictions.argmax(axis=1) == labels).mean())
 
 
 def _probe_stage(entry: Entry, *, trainer: Trainer, run: RunDirectory) -> Probed:

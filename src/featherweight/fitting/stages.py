@@ -37,15 +37,13 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _TEACHER_SHARE = 0.5
-"""Of the time that is left for the last training. Seen on 3,000 photographs: with 0.25 a student
-reached its teacher's level (three epochs, val loss 0.473) after six of fifteen epochs and stayed
-there; with 0.5 and 1.75 times the resolution the teacher reached 0.415, but its student only 0.474
-in six epochs, and the network of the race shipped (0.459 after four epochs without a teacher)."""
+"""Of the time that is left for the last training."""
 _LEAST_PROBING_S = 300.0
 """A shorter fit has no time for a probe: about ten seconds per candidate, most of them decoding."""
 _LEAST_TEACHING_S = 7200.0
 """A shorter fit has no time for a teacher: on 3,000 photographs eight minutes of plain fine-tuning
-reached a val loss of 0.449, seventeen with a teacher 0.474."""
+reached a val loss of 0.392 (104 pixels, benchmarks/results/fit_clothing_15m.json), seventeen with a
+teacher 0.473 (96 pixels, fit_clothing.json)."""
 _GROWTH = 1.75
 """Multiple of the winner's resolution that its teacher sees; twice would take too long to learn."""
 _LEAST_GROWTH = 1.25

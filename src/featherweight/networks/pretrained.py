@@ -179,8 +179,10 @@ def foreign_state_dict(network: Network, *, layout: str) -> dict[str, Tensor]:
         what `load_state_dict` of that library's network takes.
 
     Raises:
-        UsageError: that library has no such network.
+        UsageError: another layout, or that library has no such network.
     """
+    if layout not in ("timm", "torchvision"):
+        raise UsageError(f"weights cannot be named for {layout!r}", allowed="timm, torchvision")
     weights = network.state_dict()
     found: dict[str, Tensor] = OrderedDict()
     # torchvision's MnasNet asks for the version of its layout, which torch keeps in this place.

@@ -62,22 +62,20 @@ def ghost(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tensor:
         builder, x, block, f"{name}.expand", out_channels=hidden, activation=block.activation
     )
     if block.stride > 1:
-        y = _depthwise(builder, y, block, f"{name}.depthwise")
+        y = builder.depthwise(
+            y, f"{name}.depthwise", kernel_size=block.kernel_size, stride=block.stride
+        )
     y = squeeze_excitation(builder, y, block, name)
     y = ghost_conv(
         builder, y, block, f"{name}.project", out_channels=block.out_channels, activation="none"
     )
     shortcut = x
     if x.shape != y.shape:
-        shortcut = _depthwise(builder, x, block, f"{name}.shortcut.depthwise")
+        shortcut = builder.depthwise(
+            x, f"{name}.shortcut.depthwise", kernel_size=block.kernel_size, stride=block.stride
+        )
         shortcut = builder.conv(shortcut, f"{name}.shortcut.project", block.out_channels)
     return builder.add(shortcut, y, f"{name}.add")
-
-
-def _depthwise(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tensor:
-    return builder.conv(
-        x, name, x.shape[0], kernel_size=block.kernel_size, stride=block.stride, groups=x.shape[0]
-    )
 
 
 OPERATORS.add(

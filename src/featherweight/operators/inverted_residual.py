@@ -22,10 +22,9 @@ def inverted_residual(builder: Builder, x: Tensor, block: BlockSpec, name: str) 
     if block.hidden_channels is not None:
         y = builder.conv(y, f"{name}.expand", block.hidden_channels)
         y = builder.activation(y, f"{name}.expand_act", block.activation)
-    y = builder.conv(
-        y, f"{name}.depthwise", y.shape[0],
-        kernel_size=block.kernel_size, stride=block.stride, groups=y.shape[0],
-    )  # fmt: skip
+    y = builder.depthwise(
+        y, f"{name}.depthwise", kernel_size=block.kernel_size, stride=block.stride
+    )
     y = builder.activation(y, f"{name}.depthwise_act", block.activation)
     y = squeeze_excitation(builder, y, block, name)
     y = builder.conv(y, f"{name}.project", block.out_channels)

@@ -13,10 +13,9 @@ def separable(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tenso
 
     Source: MobileNetV1, arXiv 1704.04861, section 3.1 and figure 3.
     """
-    y = builder.conv(
-        x, f"{name}.depthwise", x.shape[0],
-        kernel_size=block.kernel_size, stride=block.stride, groups=x.shape[0],
-    )  # fmt: skip
+    y = builder.depthwise(
+        x, f"{name}.depthwise", kernel_size=block.kernel_size, stride=block.stride
+    )
     y = builder.activation(y, f"{name}.depthwise_act", block.activation)
     y = builder.conv(y, f"{name}.pointwise", block.out_channels)
     return builder.activation(y, f"{name}.pointwise_act", block.activation)

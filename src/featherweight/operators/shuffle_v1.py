@@ -31,10 +31,9 @@ def shuffle_v1(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tens
     y = builder.conv(x, f"{name}.expand", hidden, groups=block.entry_groups or block.groups)
     y = builder.activation(y, f"{name}.expand_act", block.activation)
     y = builder.shuffle(y, f"{name}.shuffle", groups=block.groups)
-    y = builder.conv(
-        y, f"{name}.depthwise", hidden,
-        kernel_size=block.kernel_size, stride=block.stride, groups=hidden,
-    )  # fmt: skip
+    y = builder.depthwise(
+        y, f"{name}.depthwise", kernel_size=block.kernel_size, stride=block.stride
+    )
     y = builder.conv(y, f"{name}.project", narrow or block.out_channels, groups=block.groups)
     shortcut = x
     if block.stride > 1:

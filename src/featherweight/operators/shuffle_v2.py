@@ -42,7 +42,9 @@ def shuffle_v2(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tens
                 f"{name}: a shortcut of {passed} channels leaves none of {block.out_channels}",
                 allowed=f"1 to {block.out_channels - 1}",
             )
-        shortcut = _depthwise(builder, x, block, f"{name}.shortcut.depthwise")
+        shortcut = builder.depthwise(
+            x, f"{name}.shortcut.depthwise", kernel_size=block.kernel_size, stride=block.stride
+        )
         shortcut = builder.conv(shortcut, f"{name}.shortcut.project", passed)
         shortcut = builder.activation(shortcut, f"{name}.shortcut.act", block.activation)
         entry = x
@@ -61,16 +63,12 @@ def _branch(builder: Builder, x: Tensor, block: BlockSpec, name: str, *, width: 
     hidden = block.hidden_channels or block.out_channels // _HALVES
     y = builder.conv(x, f"{name}.expand", hidden)
     y = builder.activation(y, f"{name}.expand_act", block.activation)
-    y = _depthwise(builder, y, block, f"{name}.depthwise")
+    y = builder.depthwise(
+        y, f"{name}.depthwise", kernel_size=block.kernel_size, stride=block.stride
+    )
     y = builder.conv(y, f"{name}.project", width)
     y = builder.activation(y, f"{name}.project_act", block.activation)
     return squeeze_excitation(builder, y, block, name)
-
-
-def _depthwise(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tensor:
-    return builder.conv(
-        x, name, x.shape[0], kernel_size=block.kernel_size, stride=block.stride, groups=x.shape[0]
-    )
 
 
 OPERATORS.add(

@@ -33,17 +33,16 @@ def universal_inverted_bottleneck(
         )
     y = x
     if block.start_kernel_size is not None:
-        y = builder.conv(
-            y, f"{name}.start", y.shape[0], kernel_size=block.start_kernel_size,
-            stride=1 if has_middle else block.stride, groups=y.shape[0],
+        y = builder.depthwise(
+            y, f"{name}.start", kernel_size=block.start_kernel_size,
+            stride=1 if has_middle else block.stride,
         )  # fmt: skip
     y = builder.conv(y, f"{name}.expand", block.hidden_channels or y.shape[0])
     y = builder.activation(y, f"{name}.expand_act", block.activation)
     if has_middle:
-        y = builder.conv(
-            y, f"{name}.depthwise", y.shape[0],
-            kernel_size=block.kernel_size, stride=block.stride, groups=y.shape[0],
-        )  # fmt: skip
+        y = builder.depthwise(
+            y, f"{name}.depthwise", kernel_size=block.kernel_size, stride=block.stride
+        )
         y = builder.activation(y, f"{name}.depthwise_act", block.activation)
     y = squeeze_excitation(builder, y, block, name)
     y = builder.conv(y, f"{name}.project", block.out_channels)

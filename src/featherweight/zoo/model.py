@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, Protocol, cast
 from featherweight.architecture import Activation, Architecture, small_form
 from featherweight.errors import UsageError
 from featherweight.registry import Registry
-from featherweight.zoo.published import Published
+from featherweight.zoo.published import Published, find_published
 
 __all__ = [
     "MODELS",
@@ -18,6 +18,7 @@ __all__ = [
     "Settings",
     "add_model",
     "base_name",
+    "published_variants",
     "skip_if_equal",
 ]
 
@@ -148,6 +149,27 @@ def add_model(
 def base_name(architecture: Architecture) -> str:
     """Return the zoo name of a network, without the settings its name may carry."""
     return architecture.name.partition(":")[0]
+
+
+def published_variants(name: str) -> list[tuple[str, Published]]:
+    """Return what is published of a network, each with the text that names the variant.
+
+    The network at its own settings comes first when nobody published it (its row is empty).
+    """
+    entry = MODELS[name]
+    default = Published(resolution=entry.default_resolution, source="")
+    rows = list(entry.published)
+    if find_published(rows, width=default.width, resolution=default.resolution) is None:
+        rows.insert(0, default)
+    variants = []
+    for row in rows:
+        settings = []
+        if row.width != default.width:
+            settings.append(f"width={row.width:g}")
+        if row.resolution != default.resolution:
+            settings.append(f"resolution={row.resolution}")
+        variants.append((f"{name}:{','.join(settings)}" if settings else name, row))
+    return variants
 
 
 def skip_if_equal(stride: int, in_channels: int, out_channels: int) -> Literal["none", "identity"]:
