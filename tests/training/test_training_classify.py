@@ -104,7 +104,7 @@ def test_it_learns_digits(tiny_architecture, gray, digits, tmp_path):
 
 
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_resume_is_bit_equal(run, fixed_compute, monkeypatch, optimizer, memory_format):
     fixed_compute(memory_format)
     recipe = BASE.model_copy(update={"optimizer": optimizer, "epochs": 3, "learning_rate": 0.01})

@@ -67,7 +67,7 @@ def test_norms_and_biases_do_not_decay_and_the_backbone_is_slower(tiny_architect
     assert seen["blocks.1.main.norm.bias"] == (pytest.approx(0.6), 0.0)
 
 
-@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+@pytest.mark.parametrize("kind", ["sgd", "adamw", "muon"])
 def test_the_optimizer_goes_on_as_if_nothing_happened(tiny_architecture, kind):
     recipe = Recipe(epochs=1, optimizer=kind, learning_rate=0.01)
     compute = Compute(torch.device("cpu"), memory_format="channels_last")

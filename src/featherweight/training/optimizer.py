@@ -8,39 +8,48 @@ import torch
 from torch import Tensor, nn
 
 from featherweight.errors import FailedError
+from featherweight.training.muon import Muon, takes_muon
 from featherweight.training.recipe import Recipe
 
 __all__ = ["create_optimizer", "optimizer_tensors", "restore_optimizer", "set_learning_rate"]
 
 _CLASSIFIER = "classifier."
+_ORTHOGONAL = "orthogonal"
 
 
 def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """Return the recipe's optimizer; norms and biases, of fewer than two axes, do not decay.
 
     Groups of their own, where the learning rate differs: the classifier, the backbone's weights,
-    its norm scales and its norm biases.
+    its norm scales and its norm biases, and, with Muon, the convolutions that it takes.
     """
+    orthogonal = {
+        f"{name}.weight"
+        for name, module in network.named_modules()
+        if recipe.optimizer == "muon" and takes_muon(module)
+    }
+    members: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        kind = (_ORTHOGONAL, False) if name in orthogonal else _kind(name, parameter)
+        members.setdefault(kind, []).append(parameter)
+    scales = _learning_rate_scales(recipe)
     groups = [
         {
-            "params": [
-                parameter
-                for name, parameter in network.named_parameters()
-                if _kind(name, parameter) == (part, decayed)
-            ],
+            "params": members[part, decayed],
             "weight_decay": recipe.weight_decay if decayed else 0.0,
-            "scale": scale,
+            "scale": scales[part],
+            "orthogonal": part == _ORTHOGONAL,
         }
-        for part, scale in _learning_rate_scales(recipe).items()
-        for decayed in (True, False)
+        for part, decayed in sorted(members)
     ]
-    groups = [group for group in groups if group["params"]]
     device = next(network.parameters()).device.type
     fused = device in ("cpu", "cuda")
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True, fused=fused
         )
+    if recipe.optimizer == "muon":
+        return Muon(groups, lr=recipe.learning_rate)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=fused)
 
 
@@ -58,6 +67,7 @@ def _learning_rate_scales(recipe: Recipe) -> dict[str, float]:
         "backbone": backbone,
         "norm biases": backbone * recipe.norm_bias_learning_rate_scale,
         "classifier": 1.0,
+        _ORTHOGONAL: backbone * recipe.muon_learning_rate_scale,
     }
 
 

@@ -22,10 +22,14 @@ class Recipe(Record):
         epochs: passes over the training pictures; exactly one of `epochs` and `time_s` is given.
         time_s: wall clock of the training, its timing and its validations.
         batch_size: pictures per step; a last smaller batch is dropped.
-        optimizer: `sgd` (Nesterov, momentum 0.9) or `adamw`.
-        learning_rate: the peak, of the classifier; cosine to zero, per step.
+        optimizer: `sgd` (Nesterov, momentum 0.9), `adamw`, or `muon` for dense convolutions that a
+            norm follows and `sgd` for all else.
+        learning_rate: the peak, of the classifier.
+        decay: how it falls to zero after the warm-up, step by step: `cosine` or `linear`.
         backbone_learning_rate_scale: factor on it for all other weights.
         norm_bias_learning_rate_scale: factor on it for the biases of norms.
+        muon_learning_rate_scale: factor on it for the weights that Muon takes: the product is
+            their relative change per step. They do not decay.
         weight_decay: on convolution and linear weights, not on norms and biases.
         warm_up_share: share of the steps in which the learning rate rises linearly.
         label_smoothing: share of the target spread over all classes.
@@ -44,10 +48,12 @@ class Recipe(Record):
     epochs: int | None = Field(default=None, ge=1)
     time_s: float | None = Field(default=None, gt=0.0)
     batch_size: int = Field(default=128, ge=1)
-    optimizer: Literal["sgd", "adamw"] = "sgd"
+    optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     learning_rate: float = Field(default=0.1, gt=0.0)
+    decay: Literal["cosine", "linear"] = "cosine"
     backbone_learning_rate_scale: float = Field(default=1.0, ge=0.0)
     norm_bias_learning_rate_scale: float = Field(default=1.0, ge=0.0)
+    muon_learning_rate_scale: float = Field(default=0.2, gt=0.0)
     weight_decay: float = Field(default=5e-4, ge=0.0)
     warm_up_share: float = Field(default=0.1, ge=0.0, lt=1.0)
     label_smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
@@ -103,8 +109,10 @@ def default_recipe(
         batch_size = _batch_size(images, largest=128)
         recipe = Recipe(
             epochs=epochs, time_s=time_s, batch_size=batch_size,
-            optimizer="sgd", learning_rate=0.2 * (batch_size / 128) ** 0.5,
-            weight_decay=5e-4, warm_up_share=0.2, norm_bias_learning_rate_scale=16.0,
+            optimizer="muon", learning_rate=0.2 * (batch_size / 128) ** 0.5, decay="linear",
+            weight_decay=5e-4, norm_bias_learning_rate_scale=16.0,
+            low_resolution=resolution * 3 // 32 * 8 if resolution >= 32 else None,
+            low_resolution_share=0.4,
         )  # fmt: skip
     else:
         batch_size = _batch_size(images, largest=64)
@@ -142,7 +150,7 @@ def _multiple_of_32(value: float) -> int:
 
 
 def _small_augmentation(resolution: int) -> Augmentation:
-    return Augmentation(flip=resolution >= 24, translate_px=max(1, resolution // 8), erase=0.25)
+    return Augmentation(flip=resolution >= 24, translate_px=max(1, resolution // 16))
 
 
 def _photo_augmentation() -> Augmentation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable
+from typing import Literal
 
 from featherweight.records import Record
 from featherweight.training.recipe import Recipe
@@ -25,6 +26,7 @@ class Plan(Record):
         frozen_steps: first steps, which train only the classifier.
         low_steps: first steps, which see pictures of `low_resolution`.
         warm_up_steps: steps after the frozen ones in which the learning rate rises.
+        decay: how the learning rate falls to zero after the warm-up.
         resolution, low_resolution: sides of the pictures in pixels.
         epoch_end_s: what a validation and a checkpoint were estimated to take, when time counts.
     """
@@ -35,6 +37,7 @@ class Plan(Record):
     frozen_steps: int = 0
     low_steps: int = 0
     warm_up_steps: int = 0
+    decay: Literal["cosine", "linear"] = "cosine"
     resolution: int
     low_resolution: int
     epoch_end_s: float = 0.0
@@ -53,10 +56,10 @@ class Plan(Record):
         return self.low_resolution if step < self.low_steps else self.resolution
 
     def learning_rate_scale(self, step: int) -> float:
-        """Share of the peak learning rate in `step`: linear warm-up, then cosine to zero.
+        """Share of the peak learning rate in `step`: linear warm-up, then down to zero.
 
         While the backbone is frozen the rate is constant, and the schedule starts after that;
-        a training that is frozen to its end follows the cosine.
+        a training that is frozen to its end follows the decay.
         """
         if self.frozen_at(step) and self.frozen_steps < self.total_steps:
             return 1.0
@@ -65,7 +68,8 @@ class Plan(Record):
         if position < self.warm_up_steps:
             return (position + 1) / (self.warm_up_steps + 1)
         left = self.total_steps - start - self.warm_up_steps
-        return 0.5 * (1.0 + math.cos(math.pi * (position - self.warm_up_steps) / left))
+        gone = (position - self.warm_up_steps) / left
+        return 1.0 - gone if self.decay == "linear" else 0.5 * (1.0 + math.cos(math.pi * gone))
 
 
 def plan_epochs(recipe: Recipe, *, images: int, resolution: int) -> Plan:
@@ -138,6 +142,7 @@ def _plan(recipe: Recipe, *, total_steps: int, images: int, resolution: int) -> 
         frozen_steps=frozen,
         low_steps=int(recipe.low_resolution_share * total_steps) if low < resolution else 0,
         warm_up_steps=min(int(recipe.warm_up_share * scheduled), scheduled - 1),
+        decay=recipe.decay,
         resolution=resolution,
         low_resolution=min(low, resolution),
     )
