@@ -9,7 +9,13 @@ import pytest
 import torch
 
 from featherweight.data.augmentation import Augmentation
-from featherweight.errors import DataError, FailedError, RunDirectoryError, UsageError
+from featherweight.errors import (
+    DataError,
+    DivergedError,
+    FailedError,
+    RunDirectoryError,
+    UsageError,
+)
 from featherweight.journal import Journal
 from featherweight.nn.network import build_network
 from featherweight.training import classify as classify_module
@@ -208,9 +214,11 @@ def test_the_journal_tells_the_story(run, tmp_path, monkeypatch, real_choice):
     assert [line["val_loss"] for line in lines[3:5]] == [r.val_loss for r in result.history]
 
 
-def test_a_loss_that_is_not_finite_stops_the_training(run):
+def test_a_loss_that_is_not_finite_twice_stops_the_training(run):
     wild = BASE.model_copy(update={"learning_rate": 1e30})
-    with pytest.raises(FailedError, match=r"epoch 1, step \d+, at learning rate 1e\+30") as caught:
+    with pytest.raises(
+        FailedError, match=r"epoch 1, step \d+, at learning rate 3\.33e\+29"
+    ) as caught:
         run(wild)
     assert "learning rate" in caught.value.hint
 
@@ -347,3 +355,46 @@ def test_another_recipe_does_not_continue_a_training(run):
     run()
     with pytest.raises(RunDirectoryError, match="another training"):
         run(BASE.model_copy(update={"learning_rate": 0.01}))
+
+
+def _poison(monkeypatch, *, calls):
+    """Make the weights NaN in the given steps, counted over all calls from 1."""
+    original, seen = step_module.Learner.step, []
+
+    def step(self, *pixels, **more):
+        seen.append(1)
+        if len(seen) in calls:
+            with torch.no_grad():
+                for parameter in self.network.parameters():
+                    parameter.fill_(float("nan"))
+        return original(self, *pixels, **more)
+
+    monkeypatch.setattr(step_module.Learner, "step", step)
+
+
+def test_a_first_divergence_goes_back_to_the_checkpoint(run, monkeypatch, tmp_path):
+    recipe = BASE.model_copy(update={"epochs": 3})
+    straight = run(recipe, directory="straight")
+    _poison(monkeypatch, calls={8})  # in the second epoch; an epoch has five steps
+    result = run(recipe)
+    assert [record.epoch for record in result.history] == [1, 2, 3]
+    assert result.history[0].train_loss == straight.history[0].train_loss
+    for ours, theirs in zip(result.history[1:], straight.history[1:], strict=True):
+        assert ours.learning_rate == pytest.approx(theirs.learning_rate / 3)
+        assert np.isfinite(ours.val_loss)
+    told = [e for e in Journal(tmp_path / "run" / JOURNAL).read() if e["event"] == "rollback"]
+    assert [event["step"] for event in told] == [5]
+    assert "epoch 2, step 8" in told[0]["reason"]
+
+
+def test_a_second_divergence_ends_and_can_be_continued(run, monkeypatch, tmp_path):
+    recipe = BASE.model_copy(update={"epochs": 3})
+    with monkeypatch.context() as patch:
+        _poison(patch, calls={8, 11})
+        with pytest.raises(DivergedError, match="epoch 2"):
+            run(recipe)
+    result = run(recipe)  # the mark was written: at a third of the rate, not from the full one
+    rates = [record.learning_rate for record in result.history]
+    straight = [record.learning_rate for record in run(recipe, directory="straight").history]
+    assert rates[0] == straight[0]
+    assert rates[1:] == pytest.approx([rate / 3 for rate in straight[1:]])

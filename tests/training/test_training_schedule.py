@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
+import time
+from pathlib import Path
+from typing import cast
 
 import pytest
+import torch
 from pydantic import ValidationError
 
+from featherweight.training.checkpoint import CheckpointState
 from featherweight.training.recipe import Recipe, default_recipe
-from featherweight.training.schedule import plan_epochs, plan_time
+from featherweight.training.schedule import Plan, plan_epochs, plan_time
+from featherweight.training.session import Session
+from featherweight.training.step import Learner
 
 
 def test_exactly_one_length():
@@ -29,8 +36,9 @@ def test_default_recipes_give_plans(pretrained, resolution, images):
     assert plan.resolution_at(plan.total_steps - 1) == resolution
 
 
-def test_learning_rate_rises_then_falls_to_zero():
-    recipe = Recipe(epochs=10, batch_size=10, warm_up_share=0.2)
+@pytest.mark.parametrize("decay", ["cosine", "linear"])
+def test_learning_rate_rises_then_falls_to_zero(decay):
+    recipe = Recipe(epochs=10, batch_size=10, warm_up_share=0.2, decay=decay)
     plan = plan_epochs(recipe, images=100, resolution=8)
     scales = [plan.learning_rate_scale(step) for step in range(plan.total_steps)]
     peak = scales.index(max(scales))
@@ -39,7 +47,15 @@ def test_learning_rate_rises_then_falls_to_zero():
     assert scales[:20] == pytest.approx([(step + 1) / 21 for step in range(20)])
     assert all(a > b for a, b in zip(scales[peak:], scales[peak + 1 :], strict=False))
     assert scales[60] == pytest.approx(0.5 * (1 + math.cos(math.pi * 0.5)))
-    assert 0 < scales[-1] < 0.01
+    assert 0 < scales[-1] < 0.02
+
+
+@pytest.mark.parametrize(("epochs", "peak"), [(5, 1.0), (10, 1.0), (40, 0.5)])
+def test_a_longer_training_has_a_lower_peak(epochs, peak):
+    recipe = Recipe(epochs=epochs, batch_size=10, peak_steps=100)
+    plan = plan_epochs(recipe, images=100, resolution=8)
+    scales = [plan.learning_rate_scale(step) for step in range(plan.total_steps)]
+    assert max(scales) == pytest.approx(peak)
 
 
 def test_frozen_steps_come_first_and_the_schedule_starts_after_them():
@@ -95,3 +111,24 @@ def test_a_timed_plan_fills_its_time_and_no_more(available_s):
 def test_fewer_images_than_a_batch_are_one_batch():
     plan = plan_epochs(Recipe(epochs=2, batch_size=64), images=10, resolution=8)
     assert (plan.batch_size, plan.steps_per_epoch, plan.total_steps) == (10, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("late_s", "step", "expected"), [(0.0, 30, 30), (50.0, 30, 50), (50.0, 70, 70), (999.0, 30, 99)]
+)
+def test_a_late_training_skips_ahead(late_s, step, expected):
+    plan = Plan(
+        total_steps=100, steps_per_epoch=10, batch_size=8, resolution=32, low_resolution=32,
+        epoch_end_s=2.0,
+    )  # fmt: skip
+    state = CheckpointState(
+        identity="", plan=plan, memory_format="contiguous", dtype="fp32", step=0, num_updates=0,
+        elapsed_s=0.0, history=(), best_epoch=0, stopped=None,
+    )  # fmt: skip
+    session = Session(
+        learner=cast(Learner, None), generator=torch.Generator(), state=state, directory=Path(),
+        time_s=102.0, started_s=time.perf_counter(), before_s=late_s + 0.01,
+    )  # fmt: skip
+    assert session.position(step) == expected
+    session.time_s = None
+    assert session.position(step) == step, "a training in epochs has no clock"

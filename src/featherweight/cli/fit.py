@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,10 +13,8 @@ from featherweight.cli import output
 from featherweight.cli.options import (
     DEFAULT_PLATFORM,
     As_json,
-    Data,
     Device,
     Epochs,
-    On,
     Output,
     Pretrained,
     Seed,
@@ -27,9 +26,22 @@ __all__ = ["fit"]
 
 
 def fit(  # noqa: PLR0913 - one parameter per flag
-    data: Data,
     latency: Annotated[str, typer.Option("--latency", help="Budget: 5ms, 5000us or 200fps.")],
-    on: On = DEFAULT_PLATFORM,
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            help="Folder of class folders, Parquet file, or 'demo' (bundled digits).",
+            show_default=False,
+        ),
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--on",
+            help="Platform: DEVICE/RUNTIME[:threads=N,precision=fp32|int8].",
+            show_default=DEFAULT_PLATFORM,
+        ),
+    ] = None,
     time: Time = None,
     epochs: Epochs = None,
     model: Annotated[str | None, typer.Option("--model", help="Fit only this network.")] = None,
@@ -40,6 +52,14 @@ def fit(  # noqa: PLR0913 - one parameter per flag
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
+    from_run: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Run directory of an earlier fit: its networks answer the new budget or platform "
+            "without training; DATA is left out.",
+        ),
+    ] = None,
     output_directory: Output = None,
     json: As_json = False,
 ) -> int:
@@ -62,6 +82,7 @@ def fit(  # noqa: PLR0913 - one parameter per flag
         precisions=tuple(precision) if precision else None,
         seed=seed,
         device=device,
+        from_run=from_run,
         output=output_directory,
         command=shlex.join(["featherweight", *sys.argv[1:]]),
     )

@@ -15,7 +15,7 @@ from featherweight.fitting.race import Entry, Trainer, difference_interval
 from featherweight.fitting.settings import TimePlan
 from featherweight.run_directory import RunDirectory
 
-__all__ = ["MOST_RACERS", "Ranked", "run_race", "train_stage"]
+__all__ = ["MOST_RACERS", "Ranked", "cheapest_of_equals", "run_race", "train_stage"]
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def run_race(
     if len(finalists) < 2 and len(first) > 2:
         finalists = [ranked.entry for ranked in first[:2]]
     second = _rung(finalists, "race-2", share=0.5, trainer=trainer, run=run, plan=plan)
-    best = _cheapest_of_equals(second, seed=trainer.seed)
+    best = cheapest_of_equals(second, seed=trainer.seed)
     rest = [ranked for ranked in second if ranked is not best]
     dropped = [ranked for ranked in first if ranked.entry not in finalists]
     return [best, *rest, *dropped]
@@ -186,7 +186,7 @@ def _is_decided(ranked: list[Ranked], *, seed: int) -> bool:
     )
 
 
-def _cheapest_of_equals(ranked: list[Ranked], *, seed: int) -> Ranked:
+def cheapest_of_equals(ranked: list[Ranked], *, seed: int) -> Ranked:
     """Return the best by loss, or a faster file whose difference to it spans zero."""
     best = ranked[0]
     equals = [

@@ -25,11 +25,11 @@ from featherweight.runtimes.artifact import Artifact
 from featherweight.runtimes.runtime import RUNTIMES
 from featherweight.training.classify import evaluate_network
 
-__all__ = ["Proof", "prove", "worth_shipping"]
+__all__ = ["MOST_GROWTH", "Proof", "prove", "resized", "worth_shipping"]
 
 logger = logging.getLogger(__name__)
 
-_MOST_GROWTH = 1.15
+MOST_GROWTH = 1.15
 """Largest multiple of the resolution it was trained at that a network ships at."""
 _LEAST_SHARE = 0.9
 """Share of the trained network's val accuracy below which a replacement is not shipped."""
@@ -129,7 +129,7 @@ def _tries(
     entry = ranked.entry
     network = trainer.load(entry, ranked.phase).network
     for resolution in _resolutions(entry, sizer=sizer):
-        sized = _resized(network, resolution)
+        sized = resized(network, resolution)
         artifact = _export(entry, sized, trainer=trainer)
         measurement = _measure(artifact, entry, trainer=trainer, samples=samples.prove)
         record(measurement)
@@ -153,7 +153,7 @@ def _resolutions(entry: Entry, *, sizer: Sizer) -> list[int]:
     if entry.family.knob != "resolution" or len(entry.family.values) < 2:
         return [entry.candidate.resolution]
     first, _ = sizer.size(entry.family, entry.candidate.precision, entry.value, margin=False)
-    largest = min(first, _MOST_GROWTH * entry.value)
+    largest = min(first, MOST_GROWTH * entry.value)
     return [int(value) for value in reversed(entry.family.values) if value <= largest]
 
 
@@ -174,7 +174,7 @@ def _export(entry: Entry, network: Network, *, trainer: Trainer) -> Artifact:
     )
 
 
-def _resized(network: Network, resolution: int) -> Network:
+def resized(network: Network, resolution: int) -> Network:
     """Return the same weights in a network drawn for another input size."""
     smaller = Network(network.architecture.at_resolution(resolution))
     smaller.load_state_dict(network.state_dict())

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
+from featherweight.errors import UsageError
+from featherweight.measuring.platform import Platform
 from featherweight.records import Record
+from featherweight.runtimes.runtime import RUNTIMES
 
-__all__ = ["FitSettings", "SamplePlan", "TimePlan"]
+__all__ = ["FitSettings", "SamplePlan", "TimePlan", "allowed_precisions"]
 
 
 class FitSettings(Record):
@@ -106,3 +111,24 @@ class SamplePlan(Record):
             prove=round(400 + 800 * share),
             margin=0.85 + 0.09 * share,
         )
+
+
+def allowed_precisions(
+    precisions: Sequence[str] | None, platform: Platform, on: str
+) -> tuple[str, ...]:
+    """Return what may ship.
+
+    Raises:
+        UsageError: the runtime does not have a precision that was asked for.
+    """
+    offered = RUNTIMES[platform.runtime].precisions
+    if precisions is None:
+        if "precision=" in on:
+            return (platform.precision,)
+        return tuple(precision for precision in ("fp32", "int8") if precision in offered)
+    for precision in precisions:
+        if precision not in offered:
+            raise UsageError(
+                f"{platform.runtime} has no precision {precision!r}", allowed=", ".join(offered)
+            )
+    return tuple(dict.fromkeys(precisions))

@@ -28,6 +28,7 @@ __all__ = [
     "create_sizer",
     "kept_entries",
     "last_training",
+    "open_shopper",
     "probe_stage",
     "shop_stage",
     "size_stage",
@@ -61,7 +62,9 @@ def shop_stage(
     done = run.stage_done("shop", inputs=inputs)
     if done is None:
         started = clock.monotonic()
-        shopper = _open_shopper(run, ledger, settings, purpose="shop")
+        shopper = open_shopper(
+            run, ledger, settings, purpose="shop", samples=SamplePlan.of(settings)
+        )
         stock = shop(
             stalls,
             precisions=settings.precisions,
@@ -79,16 +82,17 @@ def shop_stage(
     return candidates, float(done["nearest_feasible_ms"])
 
 
-def _open_shopper(
-    run: RunDirectory, ledger: Ledger, settings: FitSettings, *, purpose: str
+def open_shopper(
+    run: RunDirectory, ledger: Ledger, settings: FitSettings, *, purpose: str, samples: SamplePlan
 ) -> Shopper:
+    """Return a shopper that remembers nothing; its measurements are journalled as `purpose`."""
     platform = parse_platform(settings.platform)
 
     def measure(
-        wanted: Sequence[tuple[str, Architecture, str]], folder: Path, samples: int
+        wanted: Sequence[tuple[str, Architecture, str]], folder: Path, count: int
     ) -> list[Measurement]:
         measured = time_architectures(
-            wanted, folder, platform=platform, samples=samples, seed=settings.seed
+            wanted, folder, platform=platform, samples=count, seed=settings.seed
         )
         ledger.note_measurements(measured, purpose=purpose)
         return measured
@@ -97,7 +101,7 @@ def _open_shopper(
         measure,
         folder=run.path / "artifacts" / "shop",
         runtime=platform.runtime,
-        samples=SamplePlan.of(settings),
+        samples=samples,
         stage=purpose,
     )
 
@@ -105,7 +109,9 @@ def _open_shopper(
 def create_sizer(run: RunDirectory, ledger: Ledger, settings: FitSettings) -> Sizer:
     """Return what chooses sizes again; its measurements are journalled as `size`."""
     return Sizer(
-        lambda: _open_shopper(run, ledger, settings, purpose="size"),
+        lambda: open_shopper(
+            run, ledger, settings, purpose="size", samples=SamplePlan.of(settings)
+        ),
         budget_ms=settings.latency_ms,
     )
 

@@ -50,6 +50,7 @@ class CheckpointState(Record):
         history: the epochs so far.
         best_epoch: the one with the lowest validation loss.
         stopped: set when the training is over.
+        rolled_back: whether it diverged once and went on from a checkpoint, more slowly.
     """
 
     identity: str
@@ -62,6 +63,7 @@ class CheckpointState(Record):
     history: tuple[EpochRecord, ...]
     best_epoch: int
     stopped: Literal["finished", "deadline"] | None
+    rolled_back: bool = False
 
 
 def training_identity(network: Network, recipe: Recipe, labels: np.ndarray) -> str:

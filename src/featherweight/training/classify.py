@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -23,7 +24,12 @@ from featherweight.training.evaluate import (
 )
 from featherweight.training.recipe import Recipe
 from featherweight.training.results import EpochRecord, TrainingResult, TrainingTick
-from featherweight.training.session import Session, open_session
+from featherweight.training.session import (
+    ROLLED_BACK_SCALE,
+    Session,
+    open_session,
+    roll_back,
+)
 from featherweight.training.speed import Probe
 from featherweight.training.step import Teacher
 
@@ -35,6 +41,8 @@ __all__ = [
     "evaluate_network",
     "train_classifier",
 ]
+
+logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _CHECKED_STEPS = 20  # on an accelerator, reading the loss of every step would make it wait
@@ -58,7 +66,8 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
 
     `directory` gets `checkpoint.safetensors` after every epoch and `train.jsonl`. When a
     checkpoint is there, the training goes on from it; with `recipe.epochs` on one machine the
-    result is bit for bit that of an uninterrupted training.
+    result is bit for bit that of an uninterrupted training. A loss that is not finite goes back
+    to the checkpoint once and on at a third of the learning rate.
 
     Args:
         network: first weights; left as it is.
@@ -78,46 +87,65 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
         DataError: pictures or labels do not fit the network.
         UsageError: the recipe wants a teacher and there is none, or an unknown device.
         RunDirectoryError: the checkpoint in `directory` belongs to another training.
-        DivergedError: the loss is not finite; names epoch, step and learning rate.
+        DivergedError: the loss is not finite for the second time; names epoch, step and learning
+            rate.
     """
     _check(network, train, val, recipe, teacher)
     guide = None if teacher is None else Teacher(teacher, teacher_preprocessing or preprocessing)
     probe = Probe(network, train, recipe, preprocessing, guide)
     session = open_session(probe, val=val, directory=directory, device=choose_device(device))
-    learner, plan = session.learner, session.state.plan
     report = _Reporter(session, tick)
 
     while session.state.stopped is None:
-        epoch = len(session.state.history) + 1
-        ticks, cpu_s, start_s = read_cpu_ticks(), time.process_time(), time.perf_counter()
-        step, loss = _train_epoch(session, train, epoch=epoch, report=report)
-        trained_s = time.perf_counter() - start_s
-        answer = evaluate_placed(
-            learner.average.network, val, preprocessing=preprocessing, compute=learner.compute
-        )
-        rate = _learning_rate(session, step - 1)
-        _check_finite(answer.loss, "validation loss", epoch=epoch, step=step, learning_rate=rate)
-        images = plan.batch_size * (step - session.state.step)
-        record = EpochRecord(
-            epoch=epoch,
-            images_seen=plan.batch_size * step,
-            seconds=time.perf_counter() - start_s,
-            images_per_s=images / trained_s,
-            train_loss=loss,
-            val_loss=answer.loss,
-            val_accuracy=answer.accuracy,
-            learning_rate=rate,
-            resolution=plan.resolution_at(step - 1),
-            memory_format=learner.compute.memory_format,
-            dtype=learner.compute.dtype,
-            foreign_cpu_share=foreign_share(
-                ticks, read_cpu_ticks(), own_cpu_s=time.process_time() - cpu_s
-            ),
-        )
+        try:
+            record, step = _run_epoch(session, train, val, report=report)
+        except DivergedError as failure:
+            if session.state.rolled_back:
+                raise
+            logger.warning(
+                "%s: back to step %d, at a third of the learning rate", failure, session.state.step
+            )
+            session = roll_back(session, probe, reason=str(failure))
+            report = _Reporter(session, tick)
+            continue
         session.end_epoch(record, step=step)
         if progress is not None:
             progress(record)
     return session.result(network)
+
+
+def _run_epoch(
+    session: Session, train: TrainingImages, val: TrainingImages, *, report: _Reporter
+) -> tuple[EpochRecord, int]:
+    """Train and validate one epoch; return what came out and the steps done since the start."""
+    learner, plan = session.learner, session.state.plan
+    epoch = len(session.state.history) + 1
+    ticks, cpu_s, start_s = read_cpu_ticks(), time.process_time(), time.perf_counter()
+    step, place, loss = _train_epoch(session, train, epoch=epoch, report=report)
+    trained_s = time.perf_counter() - start_s
+    answer = evaluate_placed(
+        learner.average.network, val, preprocessing=learner.preprocessing, compute=learner.compute
+    )
+    rate = _learning_rate(session, place)
+    _check_finite(answer.loss, "validation loss", epoch=epoch, step=step, learning_rate=rate)
+    images = plan.batch_size * (step - session.state.step)
+    record = EpochRecord(
+        epoch=epoch,
+        images_seen=plan.batch_size * step,
+        seconds=time.perf_counter() - start_s,
+        images_per_s=images / trained_s,
+        train_loss=loss,
+        val_loss=answer.loss,
+        val_accuracy=answer.accuracy,
+        learning_rate=rate,
+        resolution=plan.resolution_at(place),
+        memory_format=learner.compute.memory_format,
+        dtype=learner.compute.dtype,
+        foreign_cpu_share=foreign_share(
+            ticks, read_cpu_ticks(), own_cpu_s=time.process_time() - cpu_s
+        ),
+    )
+    return record, step
 
 
 def _train_epoch(
@@ -126,19 +154,24 @@ def _train_epoch(
     *,
     epoch: int,
     report: _Reporter,
-) -> tuple[int, float]:
-    """Take the steps of one epoch; return the steps done since the start and the mean loss."""
+) -> tuple[int, int, float]:
+    """Take the steps of one epoch.
+
+    Returns:
+        the steps done since the start, the place of the last one in the plan, the mean loss.
+    """
     learner, plan = session.learner, session.state.plan
-    step, losses = session.state.step, []
+    step, place, losses = session.state.step, session.state.step, []
     check_every = 1 if learner.compute.device.type == "cpu" else _CHECKED_STEPS
     report.start_epoch()
     with dropout_seed(learner.compute.device):
         torch.manual_seed(int(torch.randint(2**62, (), generator=session.generator)))
         for rows in _batches(session, len(train)):
-            rate = _learning_rate(session, step)
+            place = session.position(step)
+            rate = _learning_rate(session, place)
             pixels, labels = train.batch(rows)
             loss = learner.step(
-                pixels, labels, size=plan.resolution_at(step), frozen=plan.frozen_at(step),
+                pixels, labels, size=plan.resolution_at(place), frozen=plan.frozen_at(place),
                 learning_rate=rate, generator=session.generator,
             )  # fmt: skip
             step += 1
@@ -150,7 +183,7 @@ def _train_epoch(
                 break
     mean = torch.stack(losses).double().mean().item()
     _check_finite(mean, "loss", epoch=epoch, step=step, learning_rate=rate)
-    return step, mean
+    return step, place, mean
 
 
 def _batches(session: Session, images: int) -> Iterator[np.ndarray]:
@@ -165,7 +198,9 @@ def _batches(session: Session, images: int) -> Iterator[np.ndarray]:
 
 
 def _learning_rate(session: Session, step: int) -> float:
-    return session.learner.recipe.learning_rate * session.state.plan.learning_rate_scale(step)
+    state = session.state
+    scale = ROLLED_BACK_SCALE if state.rolled_back else 1.0
+    return scale * session.learner.recipe.learning_rate * state.plan.learning_rate_scale(step)
 
 
 class _Reporter:
@@ -205,8 +240,8 @@ def _check_finite(value: float, what: str, *, epoch: int, step: int, learning_ra
         raise DivergedError(
             f"the {what} became {value} in epoch {epoch}, step {step}, "
             f"at learning rate {learning_rate:.3g}",
-            hint="train again in another directory with a third of the learning rate, "
-            "or with a longer warm-up",
+            hint="look at the data with data check, or train again in another directory with a "
+            "lower learning rate or a longer warm-up",
         )
 
 

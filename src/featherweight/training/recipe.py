@@ -25,6 +25,8 @@ class Recipe(Record):
         optimizer: `sgd` (Nesterov, momentum 0.9), `adamw`, or `muon` for dense convolutions that a
             norm follows and `sgd` for all else.
         learning_rate: the peak, of the classifier.
+        peak_steps: a longer training has a lower peak: times sqrt(peak_steps / its steps);
+            `None` = the peak whatever the length.
         decay: how it falls to zero after the warm-up, step by step: `cosine` or `linear`.
         backbone_learning_rate_scale: factor on it for all other weights.
         norm_bias_learning_rate_scale: factor on it for the biases of norms.
@@ -40,6 +42,8 @@ class Recipe(Record):
         augmentation: random changes of the training pictures.
         mixup: share of the steps in which every picture and its label are blended with another
             picture of the batch, at a ratio that is uniform in 0..1 (arXiv 1710.09412).
+        cutmix: share of the steps in which a square of another picture of the batch is pasted in,
+            and the labels are blended by area (arXiv 1905.04899).
         distillation_weight: share of the loss that comes from the teacher.
         distillation_temperature: softens the logits of teacher and student.
         seed: of order, augmentation and dropout.
@@ -50,6 +54,7 @@ class Recipe(Record):
     batch_size: int = Field(default=128, ge=1)
     optimizer: Literal["sgd", "adamw", "muon"] = "sgd"
     learning_rate: float = Field(default=0.1, gt=0.0)
+    peak_steps: int | None = Field(default=None, ge=1)
     decay: Literal["cosine", "linear"] = "cosine"
     backbone_learning_rate_scale: float = Field(default=1.0, ge=0.0)
     norm_bias_learning_rate_scale: float = Field(default=1.0, ge=0.0)
@@ -63,14 +68,17 @@ class Recipe(Record):
     low_resolution_share: float = Field(default=0.0, ge=0.0, le=1.0)
     augmentation: Augmentation = Augmentation()
     mixup: float = Field(default=0.0, ge=0.0, le=1.0)
+    cutmix: float = Field(default=0.0, ge=0.0, le=1.0)
     distillation_weight: float = Field(default=0.0, ge=0.0, le=1.0)
     distillation_temperature: float = Field(default=2.0, gt=0.0)
     seed: int = Field(default=0, ge=0)
 
     @model_validator(mode="after")
-    def _one_length(self) -> Self:
+    def _consistent(self) -> Self:
         if (self.epochs is None) == (self.time_s is None):
             raise ValueError("exactly one of epochs and time_s must be given")
+        if self.mixup + self.cutmix > 1.0:
+            raise ValueError("mixup and cutmix are shares of the steps: at most 1 together")
         return self
 
 
@@ -109,8 +117,8 @@ def default_recipe(
         batch_size = _batch_size(images, largest=128)
         recipe = Recipe(
             epochs=epochs, time_s=time_s, batch_size=batch_size,
-            optimizer="muon", learning_rate=0.2 * (batch_size / 128) ** 0.5, decay="linear",
-            weight_decay=5e-4, norm_bias_learning_rate_scale=16.0,
+            optimizer="muon", learning_rate=0.2 * (batch_size / 128) ** 0.5, peak_steps=1500,
+            decay="linear", weight_decay=5e-4, norm_bias_learning_rate_scale=16.0,
             low_resolution=resolution * 3 // 32 * 8 if resolution >= 32 else None,
             low_resolution_share=0.4,
         )  # fmt: skip

@@ -26,6 +26,7 @@ class Plan(Record):
         frozen_steps: first steps, which train only the classifier.
         low_steps: first steps, which see pictures of `low_resolution`.
         warm_up_steps: steps after the frozen ones in which the learning rate rises.
+        peak: share of the recipe's learning rate that is reached.
         decay: how the learning rate falls to zero after the warm-up.
         resolution, low_resolution: sides of the pictures in pixels.
         epoch_end_s: what a validation and a checkpoint were estimated to take, when time counts.
@@ -37,6 +38,7 @@ class Plan(Record):
     frozen_steps: int = 0
     low_steps: int = 0
     warm_up_steps: int = 0
+    peak: float = 1.0
     decay: Literal["cosine", "linear"] = "cosine"
     resolution: int
     low_resolution: int
@@ -56,20 +58,22 @@ class Plan(Record):
         return self.low_resolution if step < self.low_steps else self.resolution
 
     def learning_rate_scale(self, step: int) -> float:
-        """Share of the peak learning rate in `step`: linear warm-up, then down to zero.
+        """Share of the recipe's learning rate in `step`: linear warm-up, then down to zero.
 
         While the backbone is frozen the rate is constant, and the schedule starts after that;
         a training that is frozen to its end follows the decay.
         """
         if self.frozen_at(step) and self.frozen_steps < self.total_steps:
-            return 1.0
+            return self.peak
         start = self.frozen_steps if self.frozen_steps < self.total_steps else 0
         position = step - start
         if position < self.warm_up_steps:
-            return (position + 1) / (self.warm_up_steps + 1)
+            return self.peak * (position + 1) / (self.warm_up_steps + 1)
         left = self.total_steps - start - self.warm_up_steps
         gone = (position - self.warm_up_steps) / left
-        return 1.0 - gone if self.decay == "linear" else 0.5 * (1.0 + math.cos(math.pi * gone))
+        if self.decay == "linear":
+            return self.peak * (1.0 - gone)
+        return self.peak * 0.5 * (1.0 + math.cos(math.pi * gone))
 
 
 def plan_epochs(recipe: Recipe, *, images: int, resolution: int) -> Plan:
@@ -134,6 +138,7 @@ def _plan(recipe: Recipe, *, total_steps: int, images: int, resolution: int) -> 
         frozen = min(frozen, total_steps // 3)
     frozen = min(frozen, total_steps)
     low = recipe.low_resolution or resolution
+    meant = total_steps if recipe.peak_steps is None else recipe.peak_steps
     scheduled = total_steps - frozen if frozen < total_steps else total_steps
     return Plan(
         total_steps=total_steps,
@@ -142,6 +147,7 @@ def _plan(recipe: Recipe, *, total_steps: int, images: int, resolution: int) -> 
         frozen_steps=frozen,
         low_steps=int(recipe.low_resolution_share * total_steps) if low < resolution else 0,
         warm_up_steps=min(int(recipe.warm_up_share * scheduled), scheduled - 1),
+        peak=min(1.0, math.sqrt(meant / total_steps)),
         decay=recipe.decay,
         resolution=resolution,
         low_resolution=min(low, resolution),

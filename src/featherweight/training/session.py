@@ -29,10 +29,13 @@ from featherweight.training.schedule import Plan, plan_epochs, plan_time
 from featherweight.training.speed import Probe, choose_compute
 from featherweight.training.step import Learner
 
-__all__ = ["JOURNAL", "Session", "open_session"]
+__all__ = ["JOURNAL", "ROLLED_BACK_SCALE", "Session", "open_session", "roll_back"]
 
 JOURNAL = "train.jsonl"
 """Name of the journal in the directory of a training."""
+
+ROLLED_BACK_SCALE = 1 / 3
+"""Factor on the learning rate of a training that diverged once."""
 
 _PLANNED_SHARE = 0.95  # of the time; the rest absorbs a machine that slows down
 _TIMED_STEPS = 20
@@ -79,6 +82,19 @@ class Session:
         return self.time_s is not None and (
             self.elapsed_s >= self.time_s - self.state.plan.epoch_end_s
         )
+
+    def position(self, step: int) -> int:
+        """Return the step of the plan that a step counts as.
+
+        A training that is late, on a machine that has become slower, skips ahead in its schedule:
+        it must not be stopped at a high learning rate. One that is on time never is behind the
+        clock: steps at a low resolution, which are fast, come first.
+        """
+        total = self.state.plan.total_steps
+        if self.time_s is None:
+            return step
+        share = self.elapsed_s / max(self.time_s - self.state.plan.epoch_end_s, 1e-9)
+        return min(max(step, int(share * total)), total - 1)
 
     def end_epoch(self, record: EpochRecord, *, step: int) -> None:
         """Keep the best weights, write the checkpoint, then the journal's line."""
@@ -176,6 +192,27 @@ def open_session(
     session.restore(tensors)
     _complete_journal(session)
     return session
+
+
+def roll_back(session: Session, probe: Probe, *, reason: str) -> Session:
+    """Return the session as of its last checkpoint, marked; written, so that a cut keeps the mark.
+
+    Args:
+        session: its weights are no longer numbers.
+        probe: makes a fresh learner.
+        reason: for the journal.
+    """
+    found = read_checkpoint(session.directory / CHECKPOINT)
+    assert found is not None, "every session starts with a checkpoint"
+    state, tensors = found
+    state = state.model_copy(update={"rolled_back": True, "elapsed_s": session.elapsed_s})
+    restored = _session(
+        probe, session.learner.compute, state, session.directory, time.perf_counter()
+    )
+    restored.restore(tensors)
+    restored.save()
+    restored.journal.append({"event": "rollback", "step": state.step, "reason": reason})
+    return restored
 
 
 def _session(

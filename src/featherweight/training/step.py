@@ -13,8 +13,8 @@ from featherweight.data.augmentation import Augmentation, augment_batch
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
 from featherweight.training.averaging import WeightAverage
+from featherweight.training.blending import Blend, draw_blend
 from featherweight.training.compute import Compute
-from featherweight.training.mixup import Blend, draw_blend
 from featherweight.training.optimizer import create_optimizer, set_learning_rate
 from featherweight.training.recipe import Recipe
 
@@ -83,7 +83,10 @@ class Learner:
             mean=self.preprocessing.mean, std=self.preprocessing.std,
         )  # fmt: skip
         targets = labels.to(self.compute.device)
-        blend = draw_blend(len(targets), share=self.recipe.mixup, generator=generator)
+        blend = draw_blend(
+            len(targets), size=view, mixup=self.recipe.mixup, cutmix=self.recipe.cutmix,
+            generator=generator,
+        )  # fmt: skip
         inputs = self.compute.arrange(inputs if blend is None else blend.pixels(inputs))
         with self.compute.autocast():
             seen = self._seen(inputs, size)
