@@ -22,9 +22,9 @@ def fit(work: Path, *arguments: str, capsys: Any) -> tuple[int, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fit whose race trained three networks and whose training one more."""
+    """A fit of one family, with what its race and its training left."""
     path = tmp_path_factory.mktemp("earlier") / "run"
-    flags = ["--latency", "0.4ms", "--epochs", "2", "--output", str(path)]
+    flags = ["--latency", "0.3ms", "--epochs", "1", "--model", "convnet", "--output", str(path)]
     assert run(["fit", "demo", *flags]) in (0, 3)
     return path
 
@@ -43,7 +43,7 @@ def test_a_second_budget_is_proven_without_training(earlier, tmp_path, capsys):
     assert stages[0] == "shop"
     assert stages[-1] == "prove"
     assert all("-at-" in stage for stage in stages[1:-1])
-    assert len(stages) > 3, "several networks were compared"
+    assert len(stages) >= 3, "no network was ranked"
     assert not (tmp_path / "b" / "checkpoints").exists()
     # The winner is the network of the lowest loss, bit for bit one that the earlier run trained.
     shipped = load_network(tmp_path / "b").network

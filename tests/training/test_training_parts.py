@@ -149,10 +149,12 @@ def test_bfloat16_is_not_timed_where_it_is_emulated(tiny_architecture, digits, g
 
 
 def test_a_shift_grows_with_the_view(tiny_architecture, gray):
-    recipe = Recipe(epochs=1, augmentation=Augmentation(translate_px=2))
+    recipe = Recipe(epochs=1, augmentation=Augmentation(translate_px=2, erase=0.4))
     learner = create_learner(
         build_network(tiny_architecture, seed=0), recipe=recipe, preprocessing=gray,
         compute=Compute(torch.device("cpu")), teacher=None,
     )  # fmt: skip
-    assert learner._augmentation(1.0) is recipe.augmentation
-    assert learner._augmentation(1.5).translate_px == 3
+    assert learner._augmentation(1.0, 1.0) == recipe.augmentation
+    assert learner._augmentation(1.5, 1.0).translate_px == 3
+    weaker = learner._augmentation(1.0, 0.5)
+    assert (weaker.translate_px, weaker.erase) == (1, 0.2)

@@ -132,3 +132,9 @@ def test_a_late_training_skips_ahead(late_s, step, expected):
     assert session.position(step) == expected
     session.time_s = None
     assert session.position(step) == step, "a training in epochs has no clock"
+
+
+@pytest.mark.parametrize(("epochs", "strength"), [(1, 0.1), (5, 0.5), (30, 1.0)])
+def test_the_longer_the_stronger(epochs, strength):
+    recipe = Recipe(epochs=epochs, batch_size=10, full_strength_epochs=10)
+    assert plan_epochs(recipe, images=100, resolution=8).strength == pytest.approx(strength)

@@ -172,7 +172,7 @@ def _train_epoch(
             pixels, labels = train.batch(rows)
             loss = learner.step(
                 pixels, labels, size=plan.resolution_at(place), frozen=plan.frozen_at(place),
-                learning_rate=rate, generator=session.generator,
+                learning_rate=rate, generator=session.generator, strength=plan.strength,
             )  # fmt: skip
             step += 1
             losses.append(loss)

@@ -82,7 +82,8 @@ def orthogonalised(direction: Tensor) -> Tensor:
     for _ in range(_ITERATIONS):
         square = matrix @ matrix.T
         matrix = first * matrix + (second * square + third * (square @ square)) @ matrix
-    return (matrix.T if is_tall else matrix).reshape(direction.shape)
+    result: Tensor = matrix.T if is_tall else matrix
+    return result.reshape(direction.shape)
 
 
 def takes_muon(module: nn.Module) -> bool:

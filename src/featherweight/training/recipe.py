@@ -44,6 +44,8 @@ class Recipe(Record):
             picture of the batch, at a ratio that is uniform in 0..1 (arXiv 1710.09412).
         cutmix: share of the steps in which a square of another picture of the batch is pasted in,
             and the labels are blended by area (arXiv 1905.04899).
+        full_strength_epochs: a training of fewer epochs gets its shifts, erasing, mixup and cutmix
+            in proportion: what keeps a long one from learning by heart holds a short one back.
         distillation_weight: share of the loss that comes from the teacher.
         distillation_temperature: softens the logits of teacher and student.
         seed: of order, augmentation and dropout.
@@ -69,6 +71,7 @@ class Recipe(Record):
     augmentation: Augmentation = Augmentation()
     mixup: float = Field(default=0.0, ge=0.0, le=1.0)
     cutmix: float = Field(default=0.0, ge=0.0, le=1.0)
+    full_strength_epochs: int = Field(default=1, ge=1)
     distillation_weight: float = Field(default=0.0, ge=0.0, le=1.0)
     distillation_temperature: float = Field(default=2.0, gt=0.0)
     seed: int = Field(default=0, ge=0)
@@ -100,8 +103,7 @@ def default_recipe(
         images: number of training pictures; a small set gets smaller batches.
         epochs: the length in passes over the pictures.
         time_s: the length in seconds; with neither, an epoch count that suits `images`.
-        distillation: whether there is a teacher; most of the loss then comes from it, and a part
-            of the batches is blended (pictures that only the teacher can label).
+        distillation: whether there is a teacher; most of the loss then comes from it.
         seed: of order, augmentation and dropout.
     """
     small = resolution <= SMALL_RESOLUTION
@@ -111,7 +113,7 @@ def default_recipe(
         recipe = Recipe(
             epochs=epochs, time_s=time_s, batch_size=_batch_size(images, largest=64),
             optimizer="adamw", learning_rate=1e-3, backbone_learning_rate_scale=0.5,
-            weight_decay=0.05,
+            weight_decay=0.05, mixup=0.25, cutmix=0.25, full_strength_epochs=20,
         )  # fmt: skip
     elif small:
         batch_size = _batch_size(images, largest=128)
@@ -120,7 +122,7 @@ def default_recipe(
             optimizer="muon", learning_rate=0.2 * (batch_size / 128) ** 0.5, peak_steps=1500,
             decay="linear", weight_decay=5e-4, norm_bias_learning_rate_scale=16.0,
             low_resolution=resolution * 3 // 32 * 8 if resolution >= 32 else None,
-            low_resolution_share=0.4,
+            low_resolution_share=0.4, full_strength_epochs=40,
         )  # fmt: skip
     else:
         batch_size = _batch_size(images, largest=64)
@@ -133,7 +135,6 @@ def default_recipe(
     changes = {
         "augmentation": _small_augmentation(resolution) if small else _photo_augmentation(),
         "distillation_weight": 0.7 if distillation else 0.0,
-        "mixup": 0.3 if distillation else 0.0,
         "seed": seed,
     }
     return Recipe.model_validate({**recipe.model_dump(), **changes})
@@ -158,7 +159,7 @@ def _multiple_of_32(value: float) -> int:
 
 
 def _small_augmentation(resolution: int) -> Augmentation:
-    return Augmentation(flip=resolution >= 24, translate_px=max(1, resolution // 16))
+    return Augmentation(flip=resolution >= 24, translate_px=max(1, resolution // 8), erase=0.25)
 
 
 def _photo_augmentation() -> Augmentation:

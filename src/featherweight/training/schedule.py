@@ -26,6 +26,7 @@ class Plan(Record):
         frozen_steps: first steps, which train only the classifier.
         low_steps: first steps, which see pictures of `low_resolution`.
         warm_up_steps: steps after the frozen ones in which the learning rate rises.
+        strength: share of the recipe's shifts, erasing, mixup and cutmix.
         peak: share of the recipe's learning rate that is reached.
         decay: how the learning rate falls to zero after the warm-up.
         resolution, low_resolution: sides of the pictures in pixels.
@@ -38,6 +39,7 @@ class Plan(Record):
     frozen_steps: int = 0
     low_steps: int = 0
     warm_up_steps: int = 0
+    strength: float = 1.0
     peak: float = 1.0
     decay: Literal["cosine", "linear"] = "cosine"
     resolution: int
@@ -147,6 +149,7 @@ def _plan(recipe: Recipe, *, total_steps: int, images: int, resolution: int) -> 
         frozen_steps=frozen,
         low_steps=int(recipe.low_resolution_share * total_steps) if low < resolution else 0,
         warm_up_steps=min(int(recipe.warm_up_share * scheduled), scheduled - 1),
+        strength=min(1.0, total_steps / (recipe.full_strength_epochs * steps_per_epoch)),
         peak=min(1.0, math.sqrt(meant / total_steps)),
         decay=recipe.decay,
         resolution=resolution,

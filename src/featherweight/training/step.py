@@ -65,6 +65,7 @@ class Learner:
         frozen: bool,
         learning_rate: float,
         generator: torch.Generator,
+        strength: float = 1.0,
     ) -> Tensor:
         """Learn from one batch; return its loss (a scalar on the device).
 
@@ -75,17 +76,18 @@ class Learner:
             frozen: whether only the classifier learns.
             learning_rate: the classifier's.
             generator: of the augmentation.
+            strength: share of the recipe's shifts, erasing, mixup and cutmix, in 0..1.
         """
         view = self._view_size(size)
         inputs = augment_batch(
             pixels.to(self.compute.device), size=view,
-            augmentation=self._augmentation(view / size), generator=generator,
+            augmentation=self._augmentation(view / size, strength), generator=generator,
             mean=self.preprocessing.mean, std=self.preprocessing.std,
         )  # fmt: skip
         targets = labels.to(self.compute.device)
         blend = draw_blend(
-            len(targets), size=view, mixup=self.recipe.mixup, cutmix=self.recipe.cutmix,
-            generator=generator,
+            len(targets), size=view, mixup=strength * self.recipe.mixup,
+            cutmix=strength * self.recipe.cutmix, generator=generator,
         )  # fmt: skip
         inputs = self.compute.arrange(inputs if blend is None else blend.pixels(inputs))
         with self.compute.autocast():
@@ -106,13 +108,14 @@ class Learner:
             return size
         return max(size, self.teacher.network.architecture.resolution)
 
-    def _augmentation(self, scale: float) -> Augmentation:
-        """Return the recipe's augmentation for views that are `scale` times as large."""
+    def _augmentation(self, scale: float, strength: float) -> Augmentation:
+        """Return the recipe's augmentation, weaker, for views that are `scale` times as large."""
         augmentation = self.recipe.augmentation
-        if scale == 1.0 or augmentation.translate_px == 0:
-            return augmentation
-        shift = round(scale * augmentation.translate_px)
-        return augmentation.model_copy(update={"translate_px": shift})
+        changed = {
+            "translate_px": round(scale * strength * augmentation.translate_px),
+            "erase": strength * augmentation.erase,
+        }
+        return augmentation.model_copy(update=changed)
 
     def _seen(self, inputs: Tensor, size: int) -> Tensor:
         if inputs.shape[2] == size:
