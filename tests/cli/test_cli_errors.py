@@ -139,6 +139,11 @@ def test_json_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert set(json.loads(said)) == {"error", "allowed", "hint"}
 
 
+def test_unknown_metric(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["fit", "demo", "--latency", "5ms", "--metric", "f1"]
+    fails(capsys, arguments, code=2, says="balanced_accuracy")
+
+
 def test_report_of_no_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     fails(capsys, ["report", str(tmp_path)], code=2, says=str(tmp_path))
 

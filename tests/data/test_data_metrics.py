@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix
 
-from featherweight.data.metrics import accuracy_interval, balanced_accuracy, confusion
+from featherweight.data.metrics import (
+    accuracy_interval,
+    balanced_accuracy,
+    balanced_weights,
+    confusion,
+)
 from featherweight.errors import UsageError
 
 
@@ -54,3 +59,16 @@ def test_numbers_outside_the_classes_are_refused():
         confusion([0, 1], [0], 3)
     with pytest.raises(UsageError, match="no labels"):
         balanced_accuracy([], [], 3)
+
+
+def test_balanced_weights_make_accuracy_balanced():
+    """Oracle: scikit-learn's balanced accuracy."""
+    generator = np.random.default_rng(0)
+    labels = generator.choice(4, size=500, p=[0.7, 0.2, 0.08, 0.02])
+    answers = np.where(generator.random(500) < 0.6, labels, generator.integers(0, 4, 500))
+    weights = balanced_weights(labels)
+    assert weights.mean() == pytest.approx(1.0)
+    assert np.mean(weights * (answers == labels)) == pytest.approx(
+        balanced_accuracy_score(labels, answers)
+    )
+    assert balanced_weights([3, 3, 5]).tolist() == pytest.approx([0.75, 0.75, 1.5])

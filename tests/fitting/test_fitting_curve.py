@@ -14,7 +14,7 @@ from featherweight.journal import Journal
 from featherweight.networks.storage import load_network
 
 
-def fit(work: Path, *arguments: str, capsys: Any) -> tuple[int, dict[str, Any]]:
+def fit(*arguments: str, capsys: Any) -> tuple[int, dict[str, Any]]:
     capsys.readouterr()
     code = run(["fit", *arguments, "--json"])
     return code, json.loads(capsys.readouterr().out)
@@ -22,20 +22,20 @@ def fit(work: Path, *arguments: str, capsys: Any) -> tuple[int, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A fit of one family, with what its race and its training left."""
+    """A fit of one family in int8."""
     path = tmp_path_factory.mktemp("earlier") / "run"
-    flags = ["--latency", "0.3ms", "--epochs", "1", "--model", "convnet", "--output", str(path)]
-    assert run(["fit", "demo", *flags]) in (0, 3)
+    flags = ["--latency", "0.3ms", "--epochs", "1", "--model", "convnet", "--precision", "int8"]
+    assert run(["fit", "demo", *flags, "--output", str(path)]) in (0, 3)
     return path
 
 
-def test_a_second_budget_is_proven_without_training(earlier, tmp_path, capsys):
+def test_another_budget_and_precision_are_proven_without_training(earlier, tmp_path, capsys):
     before = sorted(earlier.rglob("*"))
-    code, summary = fit(
-        tmp_path, "--from", str(earlier), "--latency", "3ms", "--output", str(tmp_path / "b"),
-        capsys=capsys,
-    )  # fmt: skip
+    flags = ["--from", str(earlier), "--latency", "3ms", "--precision", "fp32"]
+    flags += ["--output", str(tmp_path / "b")]
+    code, summary = fit(*flags, capsys=capsys)
     assert code == 0
+    assert summary["precision"] == "fp32"
     assert summary["verdict"] == "met"
     assert summary["measured"]["interval_ms"][1] <= 3.0
     assert summary["accuracy"]["split"] == "test"
@@ -59,32 +59,17 @@ def test_a_second_budget_is_proven_without_training(earlier, tmp_path, capsys):
     assert same
     assert sorted(earlier.rglob("*")) == before, "the earlier run is only read"
     assert {line["network"] for line in Journal(tmp_path / "b" / "train.jsonl").read()}
-
-
-def test_the_same_call_reads_its_answer_again(earlier, tmp_path, capsys):
-    flags = ["--from", str(earlier), "--latency", "3ms", "--output", str(tmp_path / "b")]
-    _, first = fit(tmp_path, *flags, capsys=capsys)
-    _, second = fit(tmp_path, *flags, capsys=capsys)
-    assert first == second
+    assert fit(*flags, capsys=capsys) == (0, summary), "the same call reads its answer again"
 
 
 def test_an_impossible_budget_names_the_nearest(earlier, tmp_path, capsys):
     code, summary = fit(
-        tmp_path, "--from", str(earlier), "--latency", "0.001ms", "--output", str(tmp_path / "b"),
+        "--from", str(earlier), "--latency", "0.001ms", "--output", str(tmp_path / "b"),
         capsys=capsys,
     )  # fmt: skip
     assert code == 3
     assert summary["verdict"] == "infeasible"
     assert summary["nearest_feasible_ms"] > 0.001
-
-
-def test_another_precision_of_the_same_weights(earlier, tmp_path, capsys):
-    code, summary = fit(
-        tmp_path, "--from", str(earlier), "--latency", "5ms", "--precision", "fp32",
-        "--output", str(tmp_path / "b"), capsys=capsys,
-    )  # fmt: skip
-    assert code == 0
-    assert summary["precision"] == "fp32"
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from featherweight.errors import UsageError
 from featherweight.records import write_json
 from featherweight.reporting.reading import read_run
 from featherweight.reporting.render import render_html
-from featherweight.reporting.report import write_report
+from featherweight.reporting.report import follow_report, write_report
 
 FILES = (
     "environment.json", "splits.json", "stages.jsonl", "candidates.jsonl", "measurements.jsonl",
@@ -134,6 +134,26 @@ def test_unfinished_run_is_running(tmp_path: Path) -> None:
     assert "Stages finished so far: look, shop, probe, race, train" in page.text
     assert "figure-measured" in page.figures
     assert "figure-latency" not in page.figures
+
+
+def test_a_run_under_way_is_followed_until_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_fit_run(tmp_path / "run", finished=False)
+    shown: list[str] = []
+
+    def sleep(seconds: float) -> None:
+        assert seconds == 7.0
+        shown.append((run / "report.html").read_text(encoding="utf-8"))
+        if len(shown) == 2:
+            write_json(run / "summary.json", example_summary())
+
+    monkeypatch.setattr("featherweight.reporting.report.time.sleep", sleep)
+    last = follow_report(run, every_s=7.0).read_text(encoding="utf-8")
+    assert len(shown) == 2
+    assert all('<meta http-equiv="refresh" content="7">' in page for page in shown)
+    assert 'http-equiv="refresh"' not in last
+    assert "Budget met" in last
 
 
 def test_run_that_has_just_begun(tmp_path: Path) -> None:

@@ -7,8 +7,10 @@ import time
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import balanced_accuracy_score
 
-from featherweight.data.augmentation import Augmentation
+from featherweight.data.augmentation import Augmentation, normalise_batch
+from featherweight.data.metrics import balanced_weights
 from featherweight.errors import (
     DataError,
     DivergedError,
@@ -28,6 +30,7 @@ from featherweight.training.evaluate import TrainingImages
 from featherweight.training.recipe import Recipe
 from featherweight.training.session import JOURNAL
 from featherweight.training.speed import SpeedChoice
+from featherweight.training.step import create_learner
 
 SHIFT = Augmentation(translate_px=1)
 BASE = Recipe(epochs=2, batch_size=64, learning_rate=0.1, augmentation=SHIFT, seed=3)
@@ -398,3 +401,57 @@ def test_a_second_divergence_ends_and_can_be_continued(run, monkeypatch, tmp_pat
     straight = [record.learning_rate for record in run(recipe, directory="straight").history]
     assert rates[0] == straight[0]
     assert rates[1:] == pytest.approx([rate / 3 for rate in straight[1:]])
+
+
+def test_weights_make_loss_and_accuracy_balanced(tiny_architecture, gray, part):
+    _, val = part
+    uneven = np.flatnonzero((val.labels != 3) | (np.arange(len(val)) % 4 == 0))
+    pixels, labels = val.pixels[uneven], val.labels[uneven]
+    network = build_network(tiny_architecture, seed=1)
+    plain = evaluate_network(
+        network, images=TrainingImages(pixels, labels), preprocessing=gray, device="cpu"
+    )
+    weighed = evaluate_network(
+        network, images=TrainingImages(pixels, labels, balanced_weights(labels)),
+        preprocessing=gray, device="cpu",
+    )  # fmt: skip
+    per_class = [plain.losses[labels == k].mean(dtype=np.float64) for k in np.unique(labels)]
+    assert weighed.loss == pytest.approx(np.mean(per_class), rel=1e-5)
+    assert weighed.losses.mean() == pytest.approx(weighed.loss, rel=1e-5)
+    assert weighed.accuracy == pytest.approx(balanced_accuracy_score(labels, plain.predictions))
+
+
+def test_the_training_loss_weighs_the_classes(tiny_architecture, gray, part):
+    train, _ = part
+    weights = balanced_weights(train.labels)
+    images = TrainingImages(train.pixels, train.labels, weights)
+    table = images.class_weights(10)
+    assert table is not None
+    assert np.allclose(table.numpy()[train.labels], weights)
+    pixels, labels = train.batch(slice(0, 32))
+    recipe = Recipe(epochs=1, label_smoothing=0.1)
+    learner = create_learner(
+        build_network(tiny_architecture.changed(dropout=0.0), seed=1), recipe=recipe,
+        preprocessing=gray, compute=Compute(torch.device("cpu")), teacher=None,
+        class_weights=table,
+    )  # fmt: skip
+    inputs = normalise_batch(pixels, mean=gray.mean, std=gray.std)
+    with torch.no_grad():
+        log_share = learner.network.train()(inputs).log_softmax(1)
+    smooth = 0.9 * torch.nn.functional.one_hot(labels, 10) + 0.01
+    expected = (-(smooth * log_share).sum(1) * torch.from_numpy(weights[:32]).float()).mean()
+    loss = learner.step(
+        pixels, labels, size=16, frozen=False, learning_rate=1e-6,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_weights_are_another_training(run, part, tmp_path):
+    train, val = part
+    run()
+    weighed = TrainingImages(train.pixels, train.labels, balanced_weights(train.labels))
+    with pytest.raises(RunDirectoryError, match="belongs to another training"):
+        run(data=(weighed, val))
+    with pytest.raises(DataError, match="weights for"):
+        TrainingImages(train.pixels, train.labels, np.ones(3))

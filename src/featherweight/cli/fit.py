@@ -50,6 +50,13 @@ def fit(  # noqa: PLR0913 - one parameter per flag
         list[str] | None,
         typer.Option("--precision", help="What may ship: fp32, int8 (repeat; default both)."),
     ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            "--metric",
+            help="accuracy, or balanced_accuracy: every class counts the same in all choices.",
+        ),
+    ] = "accuracy",
     seed: Seed = 0,
     device: Device = "auto",
     from_run: Annotated[
@@ -80,6 +87,7 @@ def fit(  # noqa: PLR0913 - one parameter per flag
         model=model,
         pretrained=pretrained,
         precisions=tuple(precision) if precision else None,
+        metric=metric,
         seed=seed,
         device=device,
         from_run=from_run,

@@ -12,8 +12,21 @@ from featherweight.cli import output
 __all__ = ["report"]
 
 
-def report(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> None:
+def report(
+    run: Annotated[Path, typer.Argument(help="Run directory.")],
+    follow: Annotated[
+        bool,
+        typer.Option(
+            "--follow", help="Write it every 10 s until the run is finished; the page reloads."
+        ),
+    ] = False,
+    lang: Annotated[str, typer.Option("--lang", help="Language of the page: en or zh.")] = "en",
+) -> None:
     """Write report.html of a run, finished or under way."""
-    from featherweight.reporting.report import write_report
+    from featherweight.reporting.report import REPORT_FILE, follow_report, write_report
 
-    output.print_lines([str(write_report(run))])
+    if follow:
+        output.print_lines([f"open {run / REPORT_FILE}; Ctrl-C ends the view, not the run"])
+        follow_report(run, language=lang)
+    else:
+        output.print_lines([str(write_report(run, language=lang))])

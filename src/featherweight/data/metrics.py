@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from featherweight.errors import UsageError
 
-__all__ = ["accuracy_interval", "balanced_accuracy", "confusion"]
+__all__ = ["accuracy_interval", "balanced_accuracy", "balanced_weights", "confusion"]
 
 
 def accuracy_interval(correct: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -81,3 +81,21 @@ def balanced_accuracy(labels: npt.ArrayLike, predictions: npt.ArrayLike, num_cla
         raise UsageError("no labels to compute an accuracy of")
     present = totals > 0
     return float(np.mean(np.diag(table)[present] / totals[present]))
+
+
+def balanced_weights(labels: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return a weight for every picture with which all classes that occur count the same.
+
+    The weighted share of correct answers is then the balanced accuracy.
+
+    Args:
+        labels: integers (N,), N >= 1.
+
+    Returns:
+        float64 (N,) with mean 1.
+    """
+    _, places, counts = np.unique(
+        np.asarray(labels, dtype=np.int64), return_inverse=True, return_counts=True
+    )
+    weights: npt.NDArray[np.float64] = len(places) / (len(counts) * counts[places])
+    return weights

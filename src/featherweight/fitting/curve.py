@@ -138,7 +138,7 @@ def _work(
     if not offers:
         return end_infeasible(run, settings, nearest_ms)
     trainer = Trainer(
-        store=open_store(images),
+        store=open_store(images, balanced=settings.metric == "balanced_accuracy"),
         platform=parse_platform(settings.platform),
         folder=run.path,
         seed=settings.seed,

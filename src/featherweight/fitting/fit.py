@@ -18,7 +18,7 @@ from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import look
 from featherweight.fitting.race import Trainer
 from featherweight.fitting.result import FitResult
-from featherweight.fitting.settings import FitSettings, TimePlan, allowed_precisions
+from featherweight.fitting.settings import FitSettings, TimePlan, allowed_metric, allowed_precisions
 from featherweight.fitting.stages import (
     create_sizer,
     kept_entries,
@@ -47,6 +47,7 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     model: str | None = None,
     pretrained: str = "auto",
     precisions: Sequence[str] | None = None,
+    metric: str = "accuracy",
     seed: int = 0,
     device: str = "auto",
     from_run: Path | None = None,
@@ -65,6 +66,8 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         model: restrict the choice to one network.
         pretrained: `auto`, `none`, or a weights file for `model`.
         precisions: what may ship; by default the one `on` spells out, else fp32 and int8.
+        metric: `accuracy`, or `balanced_accuracy`: every class counts the same in trainings and
+            choices, however many pictures it has.
         seed: of everything that draws.
         device: where training runs: auto, cpu, cuda or mps.
         from_run: run directory of an earlier fit: its networks answer the new budget, nothing is
@@ -82,6 +85,7 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     if from_run is not None:
         given = {
             "DATA": data, "--time": time, "--epochs": epochs, "--model": model,
+            "--metric": None if metric == "accuracy" else metric,
             "--seed": seed or None, "--pretrained": None if pretrained == "auto" else pretrained,
         }  # fmt: skip
         _refuse_beside_from([name for name, value in given.items() if value is not None])
@@ -106,6 +110,7 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         model=model,
         pretrained=pretrained,
         precisions=allowed_precisions(precisions, platform, on),
+        metric=allowed_metric(metric),
         seed=seed,
         device=device,
     )
@@ -136,7 +141,7 @@ def _work(
     if not entries:
         return end_infeasible(run, settings, nearest)
     trainer = Trainer(
-        store=open_store(images),
+        store=open_store(images, balanced=settings.metric == "balanced_accuracy"),
         platform=parse_platform(settings.platform),
         folder=run.path,
         seed=settings.seed,

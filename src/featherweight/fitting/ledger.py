@@ -125,7 +125,11 @@ class Ledger:
                 n=verification.n,
                 interval=verification.interval,
             ),
-            balanced_accuracy=verification.balanced_accuracy if uneven >= _UNEVEN else None,
+            balanced_accuracy=(
+                verification.balanced_accuracy
+                if uneven >= _UNEVEN or settings.metric == "balanced_accuracy"
+                else None
+            ),
             curve=self._curve(trained, raced, proof),
             artifact=str(proof.artifact.paths[0].parent.relative_to(self._run.path)),
             bundle=(

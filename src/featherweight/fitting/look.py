@@ -16,6 +16,9 @@ __all__ = ["Look", "look"]
 
 logger = logging.getLogger(__name__)
 
+_VERY_UNEVEN = 3.0
+"""Largest class over smallest class from which balancing is suggested."""
+
 
 class Look(Record):
     """What fit knows before it measures anything.
@@ -64,6 +67,12 @@ def look(data: ImageData, settings: FitSettings) -> Look:
         foreign_cpu_share=_quietest_share(),
         uneven=max(counts) / max(1, min(counts)),
     )
+    if found.uneven >= _VERY_UNEVEN and settings.metric == "accuracy":
+        logger.info(
+            "the largest class has %.0f times the pictures of the smallest: "
+            "--metric balanced_accuracy would count all classes the same",
+            found.uneven,
+        )
     load = found.foreign_cpu_share
     logger.info(
         "look: %s pictures of %d classes, about %d pixels; weights: %s; foreign CPU load: %s",

@@ -131,9 +131,23 @@ class Trainer:
         guide = None if teacher is None else teacher.network
         name = entry.title
         told = ProgressLog(f"{phase}: {name}", logger=logger)
+        journal = Journal(self.folder / "train.jsonl")
+        written = {
+            line["epoch"]
+            for line in journal.read()
+            if line["network"] == name and line["phase"] == phase
+        }
+
+        def write(epoch: EpochRecord) -> None:
+            if epoch.epoch not in written:
+                written.add(epoch.epoch)
+                journal.append(
+                    {"event": "epoch", "network": name, "phase": phase, **to_plain(epoch)}
+                )
 
         def end_epoch(epoch: EpochRecord) -> None:
             told.epoch(epoch)
+            write(epoch)
             beat()
 
         result = train_classifier(
@@ -155,16 +169,8 @@ class Trainer:
             preprocessing=preprocessing,
             classes=self.store.data.classes,
         )
-        journal = Journal(self.folder / "train.jsonl")
-        told_before = {
-            line["epoch"]
-            for line in journal.read()
-            if line["network"] == name and line["phase"] == phase
-        }
-        for epoch in result.history:
-            if epoch.epoch not in told_before:  # a kill after this left the stage unfinished
-                line = {"event": "epoch", "network": name, "phase": phase, **to_plain(epoch)}
-                journal.append(line)
+        for epoch in result.history:  # a kill between checkpoint and journal left one out
+            write(epoch)
         return result
 
     def checkpoint_folder(self, entry: Entry, phase: str) -> Path:
@@ -180,7 +186,7 @@ class Trainer:
         return self.folder / "networks" / f"{entry.key}-{phase}"
 
     def rank(self, entry: Entry, network: Network, *, phase: str) -> NDArray[np.float64]:
-        """Return the loss on each val picture, of the file when the precision changes it."""
+        """Return the weighted loss on each val picture, of the file if the precision changes it."""
         candidate, preprocessing = entry.candidate, entry.family.preprocessing
         val = self.store.held_out("val", candidate.resolution, preprocessing)
         # Evenly spaced: folders list one class after the other.
@@ -202,7 +208,8 @@ class Trainer:
         )
         run = RUNTIMES[artifact.runtime].load(artifact, num_threads=2)
         logits = np.concatenate([run(np.ascontiguousarray(val.pixels[k : k + 1])) for k in rows])
-        return file_losses(logits, val.labels[rows])
+        losses = file_losses(logits, val.labels[rows])
+        return losses if val.weights is None else losses * val.weights[rows]
 
     def calibration(self, resolution: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         """Return the training pictures that int8 ranges are taken from."""

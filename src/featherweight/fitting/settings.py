@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, cast, get_args
 
 from pydantic import Field
 
@@ -11,7 +12,17 @@ from featherweight.measuring.platform import Platform
 from featherweight.records import Record
 from featherweight.runtimes.runtime import RUNTIMES
 
-__all__ = ["FitSettings", "SamplePlan", "TimePlan", "allowed_precisions"]
+__all__ = [
+    "FitSettings",
+    "Metric",
+    "SamplePlan",
+    "TimePlan",
+    "allowed_metric",
+    "allowed_precisions",
+]
+
+Metric = Literal["accuracy", "balanced_accuracy"]
+"""Balanced: every class counts the same, however many pictures it has."""
 
 
 class FitSettings(Record):
@@ -27,6 +38,7 @@ class FitSettings(Record):
         model: restrict to one network, with settings; `None` = choose.
         pretrained: `auto`, `none` or a weights file for `model`.
         precisions: precisions that may ship.
+        metric: what all choices and trainings care for.
         seed: of everything that draws.
         device: where training runs.
     """
@@ -39,6 +51,7 @@ class FitSettings(Record):
     model: str | None = None
     pretrained: str = "auto"
     precisions: tuple[str, ...] = ("fp32", "int8")
+    metric: Metric = "accuracy"
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
 
@@ -111,6 +124,18 @@ class SamplePlan(Record):
             prove=round(400 + 800 * share),
             margin=0.85 + 0.09 * share,
         )
+
+
+def allowed_metric(metric: str) -> Metric:
+    """Return the metric of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for known in get_args(Metric):
+        if metric == known:
+            return cast(Metric, known)
+    raise UsageError(f"unknown metric {metric!r}", allowed=", ".join(get_args(Metric)))
 
 
 def allowed_precisions(

@@ -20,9 +20,11 @@ from featherweight.reporting.figure import (
     safe,
     vertical,
 )
+from featherweight.reporting.language import ENGLISH, Translate
 from featherweight.reporting.reading import EpochLine
 from featherweight.reporting.run import Candidate, CurvePoint
 from featherweight.reporting.units import (
+    show_budget_ms,
     show_count,
     show_interval_ms,
     show_ms,
@@ -61,6 +63,7 @@ def latency_chart(
     budget_ms: float | None,
     median_ms: float | None,
     interval_ms: tuple[float, float] | None,
+    t: Translate = ENGLISH,
 ) -> Figure | None:
     """Return the histogram of single runs with the median, its interval and the budget.
 
@@ -82,7 +85,7 @@ def latency_chart(
         "x": [float(value) for value in values if value <= edge],
         "xbins": {"start": first - size / 2, "end": edge + size, "size": size},
         "marker": {"color": "var(--series-1)"},
-        "hovertemplate": "%{x} ms: %{y} runs<extra></extra>",
+        "hovertemplate": "%{x} ms: %{y} " + t("runs") + "<extra></extra>",
     }
     room = pad + (high - low) * 0.2
     axis_range = (low - room, high + room)
@@ -90,18 +93,21 @@ def latency_chart(
     notes: list[Figure] = []
     if median_ms is not None:
         shapes.append(vertical(median_ms, colour="var(--ink)", dash="solid"))
-        text = f"median {show_ms(median_ms)}"
+        text = t("median {median}", median=show_ms(median_ms))
         notes.append(label_above(median_ms, text, colour="var(--ink)", axis_range=axis_range))
     if budget_ms is not None:
         shapes.append(vertical(budget_ms, colour="var(--budget)", dash="dash"))
-        notes.append(budget_label(budget_ms, budget_ms, axis_range=axis_range, row=1))
+        notes.append(budget_label(_budget(budget_ms, t), budget_ms, axis_range=axis_range, row=1))
     beyond = values[values > edge]
-    title = "milliseconds per picture"
+    title = t("milliseconds per picture")
     if len(beyond):
-        title += f"<br>{len(beyond)} slower, up to {show_ms(float(beyond.max()))}, not drawn"
+        slowest = show_ms(float(beyond.max()))
+        title += "<br>" + t(
+            "{n} slower, up to {slowest}, not drawn", n=len(beyond), slowest=slowest
+        )
     layout = layout_of(
         xaxis=axis(title) | {"range": list(axis_range)},
-        yaxis=axis("runs") | {"rangemode": "tozero"},
+        yaxis=axis(t("runs")) | {"rangemode": "tozero"},
         top_px=_LABELS_PX,
     )
     layout |= {"shapes": shapes, "annotations": notes, "showlegend": False}
@@ -109,7 +115,11 @@ def latency_chart(
 
 
 def accuracy_latency_chart(
-    candidates: Sequence[Candidate], *, curve: Sequence[CurvePoint], budget_ms: float | None
+    candidates: Sequence[Candidate],
+    *,
+    curve: Sequence[CurvePoint],
+    budget_ms: float | None,
+    t: Translate = ENGLISH,
 ) -> Figure | None:
     """Return everything measured: accuracy over latency, and a strip for what has no accuracy."""
     measured = [candidate for candidate in candidates if candidate.latency_ms is not None]
@@ -119,31 +129,34 @@ def accuracy_latency_chart(
     strip = [candidate for candidate in measured if candidate.val_accuracy is None]
     precisions = sorted({candidate.precision for candidate in measured})
     colours = dict(zip(precisions, colour_cycle(len(precisions)), strict=True))
-    traces = [_curve_trace(curve)] if len(curve) > 1 else []
+    traces = [_curve_trace(curve, t)] if len(curve) > 1 else []
     for status, precision in _groups(upper):
         group = [one for one in upper if (one.status, one.precision) == (status, precision)]
-        traces.append(_points(group, status=status, precision=precision, colour=colours[precision]))
+        traces.append(
+            _points(group, status=status, precision=precision, colour=colours[precision], t=t)
+        )
     for precision in sorted({candidate.precision for candidate in strip}):
         group = [one for one in strip if one.precision == precision]
-        traces.append(_strip(group, precision=precision, colour=colours[precision]))
+        traces.append(_strip(group, precision=precision, colour=colours[precision], t=t))
     reach = [value for one in measured for value in (one.interval_ms or (one.latency_ms,))]
     milliseconds = [value for value in (*reach, budget_ms) if value is not None]
     shapes = [] if budget_ms is None else [vertical(budget_ms, colour="var(--budget)", dash="dash")]
-    xaxis, to_axis = latency_axis(milliseconds)
+    xaxis, to_axis = latency_axis(milliseconds, t)
     notes = []
     if budget_ms is not None:
-        notes.append(budget_label(budget_ms, to_axis(budget_ms), axis_range=xaxis["range"]))
+        text = _budget(budget_ms, t)
+        notes.append(budget_label(text, to_axis(budget_ms), axis_range=xaxis["range"]))
     split = 0.26 if strip and upper else 0.0
     xaxis["anchor"] = "y2" if strip else "y"
     layout = layout_of(
         xaxis=xaxis,
-        yaxis=axis("validation accuracy") | {"tickformat": ".0%", "domain": [split, 1.0]},
+        yaxis=axis(t("validation accuracy")) | {"tickformat": ".0%", "domain": [split, 1.0]},
         top_px=_LABELS_PX,
     )
     layout |= {"shapes": shapes, "annotations": notes}
     if strip:
         end = split - 0.08 if upper else 1.0
-        title = "" if upper else "not trained"
+        title = "" if upper else t("not trained")
         layout["yaxis2"] = axis(title) | {
             "type": "category",
             "domain": [0.0, end],
@@ -152,7 +165,9 @@ def accuracy_latency_chart(
     return {"data": traces, "layout": layout}
 
 
-def training_chart(epochs: Iterable[EpochLine], *, quantity: str) -> Figure | None:
+def training_chart(
+    epochs: Iterable[EpochLine], *, quantity: str, t: Translate = ENGLISH
+) -> Figure | None:
     """Return `loss` (validation solid, training dotted) or `accuracy` over images seen."""
     series: dict[tuple[str, str], list[EpochLine]] = {}
     for line in epochs:
@@ -171,16 +186,17 @@ def training_chart(epochs: Iterable[EpochLine], *, quantity: str) -> Figure | No
         traces.append(_line(lines, values, label=label, style=style))
         values = [line.train_loss for line in lines]
         dotted = {**style, "dash": "dot", "width": 1.5}
-        traces.append(_line(lines, values, label=f"{label}, training", style=dotted, legend=False))
+        label = f"{label}, " + t("training")
+        traces.append(_line(lines, values, label=label, style=dotted, legend=False))
     drawn = [trace for trace in traces if any(value is not None for value in trace["y"])]
     if not drawn:
         return None
     yaxis = (
-        axis("validation accuracy") | {"tickformat": ".0%"}
+        axis(t("validation accuracy")) | {"tickformat": ".0%"}
         if quantity == "accuracy"
-        else axis("loss") | {"rangemode": "tozero"}
+        else axis(t("loss")) | {"rangemode": "tozero"}
     )
-    layout = layout_of(xaxis=axis("images seen") | {"rangemode": "tozero"}, yaxis=yaxis)
+    layout = layout_of(xaxis=axis(t("images seen")) | {"rangemode": "tozero"}, yaxis=yaxis)
     return {"data": drawn, "layout": layout}
 
 
@@ -203,12 +219,14 @@ def _line(
         "line": style,
         "marker": {"size": 5},
         "showlegend": legend,
-        "hovertext": [f"{safe(label)}<br>epoch {line.epoch}" for line in lines],
+        "hovertext": [f"{safe(label)}<br>{line.epoch}" for line in lines],
         "hovertemplate": "%{hovertext}, %{x:,} images: " + value + "<extra></extra>",
     }
 
 
-def _points(group: Sequence[Candidate], *, status: str, precision: str, colour: str) -> Figure:
+def _points(
+    group: Sequence[Candidate], *, status: str, precision: str, colour: str, t: Translate
+) -> Figure:
     symbol, size = _STATUS[status]
     reach = [_reach_ms(one) for one in group]
     return {
@@ -216,7 +234,7 @@ def _points(group: Sequence[Candidate], *, status: str, precision: str, colour: 
         "mode": "markers",
         "x": [one.latency_ms for one in group],
         "y": [one.val_accuracy for one in group],
-        "name": safe(f"{status}, {precision}"),
+        "name": safe(f"{t(status)}, {precision}"),
         "marker": marker(symbol, size=size, colour=colour),
         "error_x": {
             "type": "data",
@@ -226,26 +244,26 @@ def _points(group: Sequence[Candidate], *, status: str, precision: str, colour: 
             "width": 3,
             "color": colour,
         },
-        "hovertext": [_hover(one) for one in group],
+        "hovertext": [_hover(one, t) for one in group],
         "hovertemplate": "%{hovertext}<extra></extra>",
     }
 
 
-def _strip(group: Sequence[Candidate], *, precision: str, colour: str) -> Figure:
+def _strip(group: Sequence[Candidate], *, precision: str, colour: str, t: Translate) -> Figure:
     return {
         "type": "scatter",
         "mode": "markers",
         "x": [one.latency_ms for one in group],
         "y": [safe(precision)] * len(group),
         "yaxis": "y2",
-        "name": safe(f"not trained, {precision}"),
+        "name": safe(t("not trained") + f", {precision}"),
         "marker": marker("line-ns-open", size=13, colour=colour),
-        "hovertext": [_hover(one) for one in group],
+        "hovertext": [_hover(one, t) for one in group],
         "hovertemplate": "%{hovertext}<extra></extra>",
     }
 
 
-def _curve_trace(curve: Sequence[CurvePoint]) -> Figure:
+def _curve_trace(curve: Sequence[CurvePoint], t: Translate) -> Figure:
     """Return the line through the points that no faster point equals in accuracy."""
     ordered: list[CurvePoint] = []
     for point in sorted(curve, key=lambda one: (one.latency_ms, -one.val_accuracy)):
@@ -256,27 +274,37 @@ def _curve_trace(curve: Sequence[CurvePoint]) -> Figure:
         "mode": "lines",
         "x": [point.latency_ms for point in ordered],
         "y": [point.val_accuracy for point in ordered],
-        "name": "best per time",
+        "name": t("best per time"),
         "line": {"color": "var(--muted)", "width": 1.5, "dash": "dot"},
         "hoverinfo": "skip",
     }
 
 
-def _hover(candidate: Candidate) -> str:
+def _hover(candidate: Candidate, t: Translate) -> str:
+    interval = show_interval_ms(candidate.interval_ms, t("to"))
     lines = [
         f"<b>{safe(candidate.name)}</b>",
-        (
-            f"{safe(candidate.precision)} on {safe(candidate.runtime)}, "
-            f"{candidate.resolution} pixels, {candidate.status}"
-        ),
-        f"{show_ms(candidate.latency_ms)} (95 %: {show_interval_ms(candidate.interval_ms)})",
-        f"{show_count(candidate.params)} parameters, {show_count(candidate.macs)} MACs",
+        t(
+            "{precision} on {runtime}, {resolution} pixels",
+            precision=safe(candidate.precision),
+            runtime=safe(candidate.runtime),
+            resolution=candidate.resolution,
+        )
+        + f", {t(candidate.status)}",
+        f"{show_ms(candidate.latency_ms)} (95 %: {interval})",
+        t("{n} params", n=show_count(candidate.params))
+        + ", "
+        + t("{n} MACs", n=show_count(candidate.macs)),
     ]
     if candidate.val_accuracy is not None:
-        lines.append(f"validation accuracy {show_percent(candidate.val_accuracy)}")
+        lines.append(t("validation accuracy") + f" {show_percent(candidate.val_accuracy)}")
     if candidate.reason:
         lines.append(f"<i>{safe(candidate.reason)}</i>")
     return "<br>".join(lines)
+
+
+def _budget(budget_ms: float, t: Translate) -> str:
+    return t("budget {budget}", budget=show_budget_ms(budget_ms))
 
 
 def _groups(candidates: Sequence[Candidate]) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from featherweight.reporting.units import show_budget_ms
+from featherweight.reporting.language import Translate
 
 __all__ = [
     "Figure",
@@ -33,20 +33,21 @@ Figure = dict[str, Any]
 _COLOURS = tuple(f"var(--series-{number})" for number in range(1, 9))
 
 
-def latency_axis(milliseconds: Sequence[float]) -> tuple[Figure, Callable[[float], float]]:
+def latency_axis(
+    milliseconds: Sequence[float], t: Translate
+) -> tuple[Figure, Callable[[float], float]]:
     """Return the axis of latencies, and where a value lies on it.
 
     Over a range of more than six times it is logarithmic, with ticks at 1, 2 and 5.
     """
     low, high = min(milliseconds), max(milliseconds)
-    title = "milliseconds per picture"
     if low <= 0 or high / low < 6:
         pad = max((high - low) * 0.08, 0.02 * high)
-        return axis(title) | {"range": [low - pad, high + pad * 2]}, float
+        return axis(t("milliseconds per picture")) | {"range": [low - pad, high + pad * 2]}, float
     steps = [m * 10.0**e for e in range(-4, 6) for m in (1, 2, 5)]
     ticks = [step for step in steps if low * 0.7 <= step <= high * 1.4]
     span = [math.log10(low) - 0.06, math.log10(high) + 0.12]
-    logarithmic = axis(f"{title} (logarithmic)") | {
+    logarithmic = axis(t("milliseconds per picture (logarithmic)")) | {
         "type": "log",
         "range": span,
         "tickvals": ticks,
@@ -118,11 +119,8 @@ def label_above(
     return {**place, **side, **look, "text": text}
 
 
-def budget_label(
-    budget_ms: float, x: float, *, axis_range: Sequence[float], row: int = 0
-) -> Figure:
+def budget_label(text: str, x: float, *, axis_range: Sequence[float], row: int = 0) -> Figure:
     """Return the budget's label; `x` = its place on the axis."""
-    text = f"budget {show_budget_ms(budget_ms)}"
     return label_above(x, text, colour="var(--budget)", axis_range=axis_range, row=row)
 
 

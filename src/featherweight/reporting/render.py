@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from featherweight.reporting import charts, sections, units
 from featherweight.reporting.figure import Figure
+from featherweight.reporting.language import Translate, translator
 from featherweight.reporting.reading import FitRun
 
 __all__ = ["render_html"]
@@ -22,27 +23,32 @@ _LABELS = {
 }
 
 
-def render_html(run: FitRun) -> str:
-    """Return the report of a run, finished or not.
+def render_html(run: FitRun, *, language: str = "en", reload_s: float | None = None) -> str:
+    """Return the report of a run, finished or not; with `reload_s` it loads itself anew.
 
     Everything from the run's files is escaped; the page fetches nothing (its content security
     policy forbids it).
+
+    Raises:
+        UsageError: there is no such language.
     """
-    summary = run.summary
+    summary, t = run.summary, translator(language)
     return (
-        _environment()
+        _environment(t)
         .get_template("report.html.j2")
         .render(
             run=run,
+            reload_s=reload_s,
+            language=language,
             summary=summary,
             identity=run.identity,
-            label=_LABELS[run.status],
-            sentences=sections.verdict_sentences(run),
-            warnings=sections.warnings(run),
+            label=t(_LABELS[run.status]),
+            sentences=sections.verdict_sentences(run, t),
+            warnings=sections.warnings(run, t),
             balanced=summary.balanced_accuracy if summary else None,
-            commands=sections.usage_commands(run),
-            inputs=sections.input_facts(run.artifact),
-            charts=_charts(run),
+            commands=sections.usage_commands(run, t),
+            inputs=sections.input_facts(run.artifact, t),
+            charts=_charts(run, t),
             over_budget=_over_budget(run),
             candidates=sections.ordered_candidates(run.candidates),
             layers=sections.layer_table(run.architecture),
@@ -56,7 +62,7 @@ def render_html(run: FitRun) -> str:
     )
 
 
-def _environment() -> jinja2.Environment:
+def _environment(t: Translate) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("featherweight.reporting"),
         autoescape=True,
@@ -70,15 +76,16 @@ def _environment() -> jinja2.Environment:
         compact=partial(json.dumps, default=str),
         count=units.show_count,
         integer=units.show_integer,
-        interval_ms=units.show_interval_ms,
+        interval_ms=partial(units.show_interval_ms, to=t("to")),
         ms=units.show_ms,
         percent=units.show_percent,
         seconds=units.show_seconds,
     )
+    environment.globals["t"] = t
     return environment
 
 
-def _charts(run: FitRun) -> dict[str, Figure | None]:
+def _charts(run: FitRun, t: Translate) -> dict[str, Figure | None]:
     proof = run.proof
     return {
         "latency": charts.latency_chart(
@@ -86,14 +93,16 @@ def _charts(run: FitRun) -> dict[str, Figure | None]:
             budget_ms=run.budget_ms,
             median_ms=proof.median_ms if proof is not None else None,
             interval_ms=proof.interval_ms if proof is not None else None,
+            t=t,
         ),
         "measured": charts.accuracy_latency_chart(
             run.candidates,
             curve=run.summary.curve if run.summary is not None else (),
             budget_ms=run.budget_ms,
+            t=t,
         ),
-        "loss": charts.training_chart(run.epochs, quantity="loss"),
-        "accuracy": charts.training_chart(run.epochs, quantity="accuracy"),
+        "loss": charts.training_chart(run.epochs, quantity="loss", t=t),
+        "accuracy": charts.training_chart(run.epochs, quantity="accuracy", t=t),
     }
 
 

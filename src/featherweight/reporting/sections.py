@@ -12,6 +12,7 @@ from featherweight.architecture import Architecture
 from featherweight.errors import FeatherweightError
 from featherweight.measuring.measurement import MAX_FOREIGN_CPU_SHARE
 from featherweight.profiling.profile import LayerProfile, Profile, profile
+from featherweight.reporting.language import ENGLISH, Translate
 from featherweight.reporting.reading import FitRun
 from featherweight.reporting.run import Candidate
 from featherweight.reporting.units import show_budget_ms, show_interval_ms, show_ms, show_percent
@@ -66,78 +67,109 @@ class SplitTable(NamedTuple):
     totals: tuple[int, ...]
 
 
-def verdict_sentences(run: FitRun) -> list[str]:
+def verdict_sentences(run: FitRun, t: Translate = ENGLISH) -> list[str]:
     """Return what was found in full sentences, for a reader who knows nothing of the run."""
     summary = run.summary
     if summary is None:
-        done = ", ".join(dict.fromkeys(stage.stage for stage in run.stages)) or "none"
+        done = ", ".join(dict.fromkeys(stage.stage for stage in run.stages)) or t("none")
         return [
-            f"This run has no result yet. Stages finished so far: {done}.",
-            "If it is no longer going, the same command takes it up where it stopped.",
+            t("This run has no result yet. Stages finished so far: {done}.", done=done),
+            t("If it is no longer going, the same command takes it up where it stopped."),
         ]
     sentences = []
     budget_ms = run.budget_ms
     if summary.measured is not None and budget_ms is not None:
         measured = summary.measured
         margin = measured.interval_ms[1] / budget_ms - 1
-        side = "above" if margin > 0 else "below"
         sentences.append(
-            f"One picture takes {show_ms(measured.median_ms)} (95 % interval of the median "
-            f"{show_interval_ms(measured.interval_ms)}) on {summary.platform}. The upper end is "
-            f"{show_percent(abs(margin))} {side} the budget of {show_budget_ms(budget_ms)}."
+            t(
+                "On {platform} one picture takes {median} (95 % interval of the median "
+                "{interval}).",
+                median=show_ms(measured.median_ms),
+                interval=show_interval_ms(measured.interval_ms, t("to")),
+                platform=summary.platform,
+            )
         )
+        distance = {"share": show_percent(abs(margin)), "budget": show_budget_ms(budget_ms)}
+        if margin > 0:
+            sentences.append(
+                t("The upper end is {share} above the budget of {budget}.", **distance)
+            )
+        else:
+            sentences.append(
+                t("The upper end is {share} below the budget of {budget}.", **distance)
+            )
     if summary.accuracy is not None:
         accuracy = summary.accuracy
         sentences.append(
-            f"On {accuracy.n:,} {accuracy.split} pictures the exported file names the right class "
-            f"for {show_percent(accuracy.artifact)} (95 % interval "
-            f"{show_percent(accuracy.interval[0])} to {show_percent(accuracy.interval[1])})."
+            t(
+                "On {n} {split} pictures the exported file names the right class for {share} "
+                "(95 % interval {low} to {high}).",
+                n=f"{accuracy.n:,}",
+                split=accuracy.split,
+                share=show_percent(accuracy.artifact),
+                low=show_percent(accuracy.interval[0]),
+                high=show_percent(accuracy.interval[1]),
+            )
         )
     if summary.verdict == "infeasible":
-        nearest = summary.nearest_feasible_ms
-        found = "" if nearest is None else f" The least that would do is {show_ms(nearest)}."
         sentences.append(
-            f"Nothing that was measured on {summary.platform} keeps "
-            f"{show_budget_ms(budget_ms)}.{found}"
+            t(
+                "Nothing that was measured on {platform} keeps {budget}.",
+                platform=summary.platform,
+                budget=show_budget_ms(budget_ms),
+            )
         )
+        if summary.nearest_feasible_ms is not None:
+            least = show_ms(summary.nearest_feasible_ms)
+            sentences.append(t("The least that would do is {least}.", least=least))
     elif summary.verdict == "not_met" and summary.nearest_feasible_ms is not None:
-        sentences.append(f"Nearest feasible budget: {show_ms(summary.nearest_feasible_ms)}.")
+        least = show_ms(summary.nearest_feasible_ms)
+        sentences.append(t("Nearest feasible budget: {least}.", least=least))
     return sentences
 
 
-def warnings(run: FitRun) -> list[str]:
+def warnings(run: FitRun, t: Translate = ENGLISH) -> list[str]:
     """Return what weakens the result: load, disturbance, damage by export, failed checks."""
     found = []
     proof = run.proof
     if proof is not None and proof.disturbed:
         found.append(
-            "The timing behind the verdict was disturbed: single runs scatter more than on a "
-            "quiet machine. Measure again when nothing else runs."
+            t(
+                "The timing behind the verdict was disturbed: single runs scatter more than on a "
+                "quiet machine. Measure again when nothing else runs."
+            )
         )
     if proof is not None and (proof.foreign_cpu_share or 0.0) > MAX_FOREIGN_CPU_SHARE:
         found.append(
-            f"Other programs used {show_percent(proof.foreign_cpu_share, 0)} of the processor "
-            "while the file was timed."
+            t(
+                "Other programs used {share} of the processor while the file was timed.",
+                share=show_percent(proof.foreign_cpu_share, 0),
+            )
         )
     summary = run.summary
     if summary is not None and (summary.foreign_cpu_share or 0.0) > MAX_FOREIGN_CPU_SHARE:
         found.append(
-            f"Other programs used {show_percent(summary.foreign_cpu_share, 0)} of the processor "
-            "during the run: a quiet machine trains longer in the same time."
+            t(
+                "Other programs used {share} of the processor during the run: a quiet machine "
+                "trains longer in the same time.",
+                share=show_percent(summary.foreign_cpu_share, 0),
+            )
         )
     if summary is not None and summary.verdict != "infeasible" and summary.pretrained is None:
-        found.append("Trained from random weights: no pretrained weights were used.")
+        found.append(t("Trained from random weights: no pretrained weights were used."))
     if summary is not None and summary.accuracy is not None:
         lost = summary.accuracy.network - summary.accuracy.artifact
         if lost > 0.003:
-            found.append(f"Export cost {100 * lost:.1f} points of accuracy.")
+            found.append(t("Export cost {points} points of accuracy.", points=f"{100 * lost:.1f}"))
     failed = [line.platform for line in run.verifications if line.passed is False]
     if failed:
-        found.append(f"Verification failed on {', '.join(dict.fromkeys(failed))}.")
+        names = ", ".join(dict.fromkeys(failed))
+        found.append(t("Verification failed on {platforms}.", platforms=names))
     return found
 
 
-def usage_commands(run: FitRun) -> list[Command]:
+def usage_commands(run: FitRun, t: Translate = ENGLISH) -> list[Command]:
     """Return the commands that use the result, ready to paste."""
     summary = run.summary
     if summary is None:
@@ -147,44 +179,51 @@ def usage_commands(run: FitRun) -> list[Command]:
     commands = []
     if summary.bundle is not None:
         script = shlex.quote(str(Path(summary.run_directory) / summary.bundle / "run.py"))
-        purpose = "Run the file anywhere; the folder holds all it needs beside the runtime"
+        purpose = t("Run the file anywhere; the folder holds all it needs beside the runtime")
         commands.append(Command(purpose, f"python {script} picture.jpg"))
     if summary.artifact is not None:
         line = f"featherweight predict {folder} picture.jpg"
-        commands.append(Command("Classify pictures on this machine", line))
+        commands.append(Command(t("Classify pictures on this machine"), line))
         line = f"featherweight measure {folder} --on {shlex.quote(summary.platform)}"
-        commands.append(Command("Time it again", line))
+        commands.append(Command(t("Time it again"), line))
     if summary.verdict == "infeasible" and summary.nearest_feasible_ms is not None:
         # A new measurement of the same file moves by a few percent: ask for a little more.
         latency = f"{summary.nearest_feasible_ms * 1.07:.3g}ms"
-        purpose = "Ask for a budget that can be kept"
+        purpose = t("Ask for a budget that can be kept")
     else:
         latency = f"{(run.budget_ms or 1.0) / 2:.3g}ms"
-        purpose = "Ask for another budget"
+        purpose = t("Train for another budget")
     where = shlex.quote(str(run.identity.get("platform", summary.platform)))
+    if summary.artifact is not None and "from" not in run.identity:
+        line = f"featherweight fit --from {folder} --latency {latency}"
+        purpose_from = t("Ask its networks for another budget, without training")
+        commands.append(Command(purpose_from, line))
     line = f"featherweight fit {data} --latency {latency} --on {where}"
     commands.append(Command(purpose, line))
     return commands
 
 
-def input_facts(artifact: Mapping[str, Any]) -> list[tuple[str, str]]:
+def input_facts(artifact: Mapping[str, Any], t: Translate = ENGLISH) -> list[tuple[str, str]]:
     """Return what the file takes and gives, from its artifact.json."""
     facts = []
     shape = artifact.get("input_shape")
     if isinstance(shape, list | tuple) and len(shape) == 3:
         height, width, channels = shape
-        facts.append(("Input", f"uint8, 1 x {height} x {width} x {channels}, RGB"))
+        facts.append((t("Input"), f"uint8, 1 x {height} x {width} x {channels}, RGB"))
         preprocessing = artifact.get("preprocessing")
         if isinstance(preprocessing, Mapping) and isinstance(height, int):
             shorter = round(height / float(preprocessing.get("crop_fraction") or 1.0))
             way = preprocessing.get("interpolation", "bilinear")
-            steps = f"shorter side to {shorter} pixels ({way}), then the centre {height} x {width}"
-            facts.append(("Before the file", steps))
-            facts.append(("Inside the file", "conversion to float and normalisation"))
+            steps = t(
+                "shorter side to {shorter} pixels ({way}), then the centre {height} x {width}",
+                shorter=shorter, way=way, height=height, width=width,
+            )  # fmt: skip
+            facts.append((t("Before the file"), steps))
+            facts.append((t("Inside the file"), t("conversion to float and normalisation")))
     labels = artifact.get("labels")
     if isinstance(labels, list | tuple):
-        facts.append(("Output", f"{len(labels)} scores (logits), one per class"))
-    for key, title in (("files", "Files"), ("sha256", "SHA-256")):
+        facts.append((t("Output"), t("{n} scores (logits), one per class", n=len(labels))))
+    for key, title in (("files", t("Files")), ("sha256", "SHA-256")):
         value = artifact.get(key)
         if value:
             text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)

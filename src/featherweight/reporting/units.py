@@ -30,11 +30,11 @@ def show_ms(value: float | None) -> str:
     return _DASH if value is None else f"{_milliseconds(value)}{_GAP}ms"
 
 
-def show_interval_ms(interval: tuple[float, float] | None) -> str:
-    """Return `4.31 to 4.42 ms`."""
+def show_interval_ms(interval: tuple[float, float] | None, to: str = "to") -> str:
+    """Return `4.31 to 4.42 ms`, with the word for `to` in the reader's language."""
     if interval is None:
         return _DASH
-    return f"{_milliseconds(interval[0])} to {_milliseconds(interval[1])}{_GAP}ms"
+    return f"{_milliseconds(interval[0])} {to} {_milliseconds(interval[1])}{_GAP}ms"
 
 
 def show_percent(share: float | None, digits: int = 1) -> str:

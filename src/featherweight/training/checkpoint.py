@@ -66,11 +66,15 @@ class CheckpointState(Record):
     rolled_back: bool = False
 
 
-def training_identity(network: Network, recipe: Recipe, labels: np.ndarray) -> str:
+def training_identity(
+    network: Network, recipe: Recipe, labels: np.ndarray, weights: np.ndarray | None
+) -> str:
     """Return the digest of what a training starts from."""
     digest = hashlib.sha256(network.architecture.digest.encode())
     digest.update(json.dumps(to_plain(recipe), sort_keys=True).encode())
     digest.update(np.ascontiguousarray(labels).tobytes())
+    if weights is not None:
+        digest.update(np.ascontiguousarray(weights).tobytes())
     for name, tensor in network.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.cpu().contiguous().numpy().tobytes())

@@ -28,6 +28,8 @@ class TrainingImages:
     Attributes:
         pixels: uint8 (N, S, S, C), an array or a memory map.
         labels: int64 (N,).
+        weights: float64 (N,) with mean 1, of every picture in losses and accuracies; `None` = all
+            count the same. Pictures of one class have one weight.
 
     Raises:
         DataError: types, shapes or lengths do not fit.
@@ -35,6 +37,7 @@ class TrainingImages:
 
     pixels: np.ndarray
     labels: np.ndarray
+    weights: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
@@ -50,6 +53,11 @@ class TrainingImages:
                 f"{len(self.pixels)} pictures",
                 allowed="one integer per picture",
             )
+        if self.weights is not None and self.weights.shape != self.labels.shape:
+            raise DataError(
+                f"{self.weights.shape} weights for {len(self.labels)} pictures",
+                allowed="one number per picture",
+            )
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -58,6 +66,16 @@ class TrainingImages:
         """Return the chosen pictures, uint8 (n, S, S, C), and labels, int64 (n,)."""
         pixels = torch.from_numpy(np.array(self.pixels[indices]))
         return pixels, torch.from_numpy(np.array(self.labels[indices], dtype=np.int64))
+
+    def class_weights(self, num_classes: int) -> Tensor | None:
+        """Return the weight of each class, float32 (num_classes,), 1 where a class is absent."""
+        if self.weights is None:
+            return None
+        weights = torch.ones(num_classes)
+        weights[torch.from_numpy(self.labels.astype(np.int64))] = torch.from_numpy(
+            self.weights.astype(np.float32)
+        )
+        return weights
 
     def check(self, network: Network) -> None:
         """Raise DataError unless the network can read the pictures and answer the labels."""
@@ -82,12 +100,14 @@ class EvaluationResult:
     """How a network answered.
 
     Attributes:
-        loss: mean cross-entropy.
-        accuracy: share of correct answers in [0, 1].
+        loss: mean cross-entropy, weighted as the pictures are.
+        accuracy: share of correct answers in [0, 1], weighted likewise: with the weights of
+            `balanced_weights` the balanced accuracy.
         top5: share of pictures whose class is among the five most probable ones.
         n: number of pictures.
         predictions: int64 (n,), the most probable class.
-        losses: float32 (n,), cross-entropy of each picture (for paired comparisons).
+        losses: float32 (n,), cross-entropy of each picture times its weight (for paired
+            comparisons); their mean is `loss`.
     """
 
     loss: float
@@ -166,9 +186,12 @@ def evaluate_placed(
     finally:
         network.train(was_training)
     answered, loss = torch.cat(predictions).numpy(), torch.cat(losses).numpy()
+    correct = answered == images.labels
+    if images.weights is not None:
+        loss, correct = loss * images.weights.astype(np.float32), correct * images.weights
     return EvaluationResult(
         loss=float(loss.mean(dtype=np.float64)),
-        accuracy=float((answered == images.labels).mean()),
+        accuracy=float(correct.mean()),
         top5=in_top5 / len(images),
         n=len(images),
         predictions=answered,

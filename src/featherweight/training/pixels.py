@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from featherweight.data.cache import cached_pixels
 from featherweight.data.home import cache_directory
 from featherweight.data.images import ImageData
+from featherweight.data.metrics import balanced_weights
 from featherweight.exporting.ship import calibration_rows
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
@@ -34,11 +35,13 @@ class PixelStore:
         data: the pictures.
         small: small pictures are trained at their native size, without crop headroom.
         directory: where the decoded pictures are kept.
+        balanced: whether train and val count every class the same, however many pictures it has.
     """
 
     data: ImageData
     small: bool
     directory: Path
+    balanced: bool = False
 
     def train(
         self, resolution: int, preprocessing: Preprocessing, *, teacher: Network | None = None
@@ -65,9 +68,16 @@ class PixelStore:
         pixels = cached_pixels(
             self.data, split, size=size, preprocessing=preprocessing, directory=self.directory
         )
-        return TrainingImages(pixels=pixels, labels=self.data.splits[split].labels)
+        labels = self.data.splits[split].labels
+        weighs = self.balanced and split != "test"
+        return TrainingImages(
+            pixels=pixels, labels=labels, weights=balanced_weights(labels) if weighs else None
+        )
 
 
-def open_store(data: ImageData) -> PixelStore:
+def open_store(data: ImageData, *, balanced: bool = False) -> PixelStore:
     """Return the store of a data set in the user's cache folder."""
-    return PixelStore(data, small=data.typical_size <= SMALL_PICTURE, directory=cache_directory())
+    return PixelStore(
+        data, small=data.typical_size <= SMALL_PICTURE, directory=cache_directory(),
+        balanced=balanced,
+    )  # fmt: skip

@@ -173,7 +173,9 @@ def open_session(
         RecordError: the checkpoint there cannot be read.
     """
     started_s = time.perf_counter()
-    identity = training_identity(probe.network, probe.recipe, probe.train.labels)
+    identity = training_identity(
+        probe.network, probe.recipe, probe.train.labels, probe.train.weights
+    )
     found = read_checkpoint(directory / CHECKPOINT)
     if found is None:
         with dropout_seed(device):

@@ -61,6 +61,7 @@ class Probe:
         return create_learner(
             self.network, recipe=self.recipe, preprocessing=self.preprocessing,
             compute=compute, teacher=self.teacher,
+            class_weights=self.train.class_weights(self.network.architecture.num_classes),
         )  # fmt: skip
 
     def step_s(self, learner: Learner, *, batch_size: int, size: int, frozen: bool) -> float:

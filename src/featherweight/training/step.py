@@ -55,6 +55,7 @@ class Learner:
     preprocessing: Preprocessing
     compute: Compute
     teacher: Teacher | None
+    class_weights: Tensor | None = None
 
     def step(
         self,
@@ -150,12 +151,9 @@ class Learner:
         Source: arXiv 1503.02531 (the factor temperature^2 keeps the gradients' scale) and
         2106.05237 (teacher and student see the same crop, blended pictures included).
         """
-        smoothing = self.recipe.label_smoothing
-        loss = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        loss = self._cross_entropy(logits, labels)
         if blend is not None:
-            other = functional.cross_entropy(
-                logits, labels[blend.partners], label_smoothing=smoothing
-            )
+            other = self._cross_entropy(logits, labels[blend.partners])
             loss = torch.lerp(other, loss, blend.ratio)
         if taught is None:
             return loss
@@ -168,6 +166,14 @@ class Learner:
         )
         return (1.0 - weight) * loss + weight * temperature**2 * divergence
 
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        smoothing = self.recipe.label_smoothing
+        if self.class_weights is None:
+            return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        # Not cross_entropy's own weights: its smoothing would weigh the wrong classes too.
+        each = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        return (each * self.class_weights[labels]).mean()
+
 
 def create_learner(
     network: Network,
@@ -176,6 +182,7 @@ def create_learner(
     preprocessing: Preprocessing,
     compute: Compute,
     teacher: Teacher | None,
+    class_weights: Tensor | None = None,
 ) -> Learner:
     """Copy a network (and its teacher) to where `compute` says, with a fresh optimizer."""
     student = compute.place(copy.deepcopy(network)).requires_grad_(True)  # noqa: FBT003
@@ -190,6 +197,7 @@ def create_learner(
         preprocessing=preprocessing,
         compute=compute,
         teacher=teacher,
+        class_weights=None if class_weights is None else class_weights.to(compute.device),
     )
 
 
