@@ -119,7 +119,7 @@ def test_fewer_images_than_a_batch_are_one_batch():
 def test_a_late_training_skips_ahead(late_s, step, expected):
     plan = Plan(
         total_steps=100, steps_per_epoch=10, batch_size=8, resolution=32, low_resolution=32,
-        epoch_end_s=2.0,
+        begun_s=10.0, epoch_end_s=2.0,
     )  # fmt: skip
     state = CheckpointState(
         identity="", plan=plan, memory_format="contiguous", dtype="fp32", step=0, num_updates=0,
@@ -127,7 +127,7 @@ def test_a_late_training_skips_ahead(late_s, step, expected):
     )  # fmt: skip
     session = Session(
         learner=cast(Learner, None), generator=torch.Generator(), state=state, directory=Path(),
-        time_s=102.0, started_s=time.perf_counter(), before_s=late_s + 0.01,
+        time_s=112.0, started_s=time.perf_counter(), before_s=10.01 + late_s,
     )  # fmt: skip
     assert session.position(step) == expected
     session.time_s = None

@@ -25,7 +25,7 @@ from featherweight.fitting.halving import Ranked, cheapest_of_equals
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import look
 from featherweight.fitting.prove import MOST_GROWTH, resized
-from featherweight.fitting.race import Entry, Trainer
+from featherweight.fitting.race import Entry, Trainer, open_trainer
 from featherweight.fitting.result import FitResult
 from featherweight.fitting.settings import FitSettings, SamplePlan, allowed_precisions
 from featherweight.fitting.shop import Shopper, shop
@@ -36,7 +36,6 @@ from featherweight.records import parse_record
 from featherweight.reporting.run import Candidate, FitSummary
 from featherweight.run_directory import RunDirectory, open_run
 from featherweight.training.classify import evaluate_network
-from featherweight.training.pixels import open_store
 
 __all__ = ["fit_from"]
 
@@ -137,13 +136,7 @@ def _work(
     offers, nearest_ms = _offer_stage(run, ledger, networks, settings)
     if not offers:
         return end_infeasible(run, settings, nearest_ms)
-    trainer = Trainer(
-        store=open_store(images, balanced=settings.metric == "balanced_accuracy"),
-        platform=parse_platform(settings.platform),
-        folder=run.path,
-        seed=settings.seed,
-        device=settings.device,
-    )
+    trainer = open_trainer(images, settings, folder=run.path)
     ranked = [_rank_stage(run, offer, earlier, trainer=trainer) for offer in offers]
     ranked.sort(key=lambda one: one.val_loss)
     best = cheapest_of_equals(ranked, seed=settings.seed)

@@ -16,7 +16,7 @@ from featherweight.fitting.families import families
 from featherweight.fitting.halving import run_race
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import look
-from featherweight.fitting.race import Trainer
+from featherweight.fitting.race import open_trainer
 from featherweight.fitting.result import FitResult
 from featherweight.fitting.settings import FitSettings, TimePlan, allowed_metric, allowed_precisions
 from featherweight.fitting.stages import (
@@ -30,7 +30,6 @@ from featherweight.fitting.stages import (
 from featherweight.measuring.platform import DEFAULT_PLATFORM, parse_platform
 from featherweight.reporting.run import FitSummary
 from featherweight.run_directory import RunDirectory, open_run
-from featherweight.training.pixels import open_store
 
 __all__ = ["FitResult", "fit"]
 
@@ -140,13 +139,7 @@ def _work(
     entries = kept_entries(candidates, stalls)
     if not entries:
         return end_infeasible(run, settings, nearest)
-    trainer = Trainer(
-        store=open_store(images, balanced=settings.metric == "balanced_accuracy"),
-        platform=parse_platform(settings.platform),
-        folder=run.path,
-        seed=settings.seed,
-        device=settings.device,
-    )
+    trainer = open_trainer(images, settings, folder=run.path)
     plan = TimePlan.of(settings, spent_s=loading_s, small=found.small)
     entries = probe_stage(entries, trainer=trainer, run=run, ledger=ledger, plan=plan)
     raced = run_race(entries, trainer=trainer, run=run, plan=plan)

@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from featherweight.data.images import ImageData
 from featherweight.exporting.export import export_network
 from featherweight.fitting.families import Family
+from featherweight.fitting.settings import FitSettings
 from featherweight.journal import Journal
-from featherweight.measuring.platform import Platform
+from featherweight.measuring.platform import Platform, parse_platform
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.pretrained import load_pretrained
 from featherweight.networks.storage import StoredNetwork, load_network, save_network
@@ -28,13 +30,13 @@ from featherweight.records import to_plain
 from featherweight.reporting.run import Candidate
 from featherweight.runtimes.runtime import RUNTIMES
 from featherweight.training.classify import TrainingResult, evaluate_network, train_classifier
-from featherweight.training.pixels import PixelStore
+from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.progress import ProgressLog
 from featherweight.training.recipe import Recipe, default_recipe
 from featherweight.training.results import EpochRecord
 from featherweight.training.start import kept_first_weights, suit_to_pictures
 
-__all__ = ["Entry", "Trainer", "difference_interval", "file_losses"]
+__all__ = ["Entry", "Trainer", "difference_interval", "file_losses", "open_trainer"]
 
 logger = logging.getLogger(__name__)
 
@@ -214,6 +216,17 @@ class Trainer:
     def calibration(self, resolution: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         """Return the training pictures that int8 ranges are taken from."""
         return self.store.calibration(resolution, preprocessing, seed=self.seed)
+
+
+def open_trainer(images: ImageData, settings: FitSettings, *, folder: Path) -> Trainer:
+    """Return what trains and exports for a run in `folder`."""
+    return Trainer(
+        store=open_store(images, balanced=settings.metric == "balanced_accuracy"),
+        platform=parse_platform(settings.platform),
+        folder=folder,
+        seed=settings.seed,
+        device=settings.device,
+    )
 
 
 def file_losses(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -180,14 +180,14 @@ def training_chart(
         style = {"color": colours[network], "width": 3 if phase.startswith("train") else 1.5}
         if quantity == "accuracy":
             values = [line.val_accuracy for line in lines]
-            traces.append(_line(lines, values, label=label, style=style, percent=True))
+            traces.append(_line(lines, values, label=label, style=style, t=t, percent=True))
             continue
         values = [line.val_loss for line in lines]
-        traces.append(_line(lines, values, label=label, style=style))
+        traces.append(_line(lines, values, label=label, style=style, t=t))
         values = [line.train_loss for line in lines]
         dotted = {**style, "dash": "dot", "width": 1.5}
         label = f"{label}, " + t("training")
-        traces.append(_line(lines, values, label=label, style=dotted, legend=False))
+        traces.append(_line(lines, values, label=label, style=dotted, t=t, legend=False))
     drawn = [trace for trace in traces if any(value is not None for value in trace["y"])]
     if not drawn:
         return None
@@ -206,6 +206,7 @@ def _line(
     *,
     label: str,
     style: Figure,
+    t: Translate,
     percent: bool = False,
     legend: bool = True,
 ) -> Figure:
@@ -219,7 +220,7 @@ def _line(
         "line": style,
         "marker": {"size": 5},
         "showlegend": legend,
-        "hovertext": [f"{safe(label)}<br>{line.epoch}" for line in lines],
+        "hovertext": [safe(label) + "<br>" + t("epoch {n}", n=line.epoch) for line in lines],
         "hovertemplate": "%{hovertext}, %{x:,} images: " + value + "<extra></extra>",
     }
 

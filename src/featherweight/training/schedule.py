@@ -30,6 +30,7 @@ class Plan(Record):
         peak: share of the recipe's learning rate that is reached.
         decay: how the learning rate falls to zero after the warm-up.
         resolution, low_resolution: sides of the pictures in pixels.
+        begun_s: wall clock that was gone when the first step began, when time counts.
         epoch_end_s: what a validation and a checkpoint were estimated to take, when time counts.
     """
 
@@ -44,6 +45,7 @@ class Plan(Record):
     decay: Literal["cosine", "linear"] = "cosine"
     resolution: int
     low_resolution: int
+    begun_s: float = 0.0
     epoch_end_s: float = 0.0
 
     @property

@@ -90,11 +90,12 @@ class Session:
         it must not be stopped at a high learning rate. One that is on time never is behind the
         clock: steps at a low resolution, which are fast, come first.
         """
-        total = self.state.plan.total_steps
+        plan = self.state.plan
         if self.time_s is None:
             return step
-        share = self.elapsed_s / max(self.time_s - self.state.plan.epoch_end_s, 1e-9)
-        return min(max(step, int(share * total)), total - 1)
+        whole_s = max(self.time_s - plan.epoch_end_s - plan.begun_s, 1e-9)
+        due = int(plan.total_steps * (self.elapsed_s - plan.begun_s) / whole_s)
+        return min(max(step, due), plan.total_steps - 1)
 
     def end_epoch(self, record: EpochRecord, *, step: int) -> None:
         """Keep the best weights, write the checkpoint, then the journal's line."""
@@ -280,10 +281,11 @@ def _make_plan(probe: Probe, val: TrainingImages, compute: Compute, started_s: f
     weights = sum(tensor.nbytes for tensor in probe.network.state_dict().values())
     epoch_end_s = probe.validation_s(compute, val) + 4 * weights / _DISK_BYTES_PER_S
     elapsed_s = time.perf_counter() - started_s
-    return plan_time(
+    plan = plan_time(
         recipe, images=images, resolution=resolution, step_s=step_s, epoch_end_s=epoch_end_s,
         available_s=_PLANNED_SHARE * (recipe.time_s - elapsed_s),
     )  # fmt: skip
+    return plan.model_copy(update={"begun_s": elapsed_s})
 
 
 def _complete_journal(session: Session) -> None:
