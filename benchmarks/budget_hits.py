@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import statistics
 import tempfile
 import time
@@ -64,8 +63,8 @@ def summarise(answers: list[dict[str, Any]]) -> dict[str, Any]:
         "met": len(met),
         "not_met": sum(one["verdict"] == "not_met" for one in answers),
         "infeasible": sum(one["verdict"] == "infeasible" for one in answers),
-        "utilisation_median": statistics.median(used) if used else math.nan,
-        "utilisation_least": min(used, default=math.nan),
+        "utilisation_median": statistics.median(used) if used else None,
+        "utilisation_least": min(used, default=None),
         "seconds_median": statistics.median(one["seconds"] for one in answers),
     }
 
@@ -77,23 +76,27 @@ def main() -> None:
     parser.add_argument("--highest", type=float, required=True, help="ms")
     parser.add_argument("--count", type=int, default=12)
     options = parser.parse_args()
-    answers = []
+    environment = json.loads((options.run / "environment.json").read_text())
+    answers: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as work:
         for budget_ms in budgets_ms(options.lowest, options.highest, options.count):
             for mode in MODES:
                 answers.append(ask(options.run, budget_ms, mode, Path(work)))
                 print(json.dumps(answers[-1]), flush=True)
-    environment = json.loads((options.run / "environment.json").read_text())
+                write(answers, environment)  # what was asked so far survives a cut
+    print(json.dumps(json.loads(RESULT.read_text())["summary"], indent=1))
+
+
+def write(answers: list[dict[str, Any]], environment: dict[str, Any]) -> None:
+    """Write the answers so far with their summary."""
+    by_mode = {mode: [one for one in answers if one["allowed"] == mode] for mode in MODES}
     found = {
         "collected": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": {key: environment[key] for key in _ENVIRONMENT if key in environment},
-        "summary": {
-            mode: summarise([one for one in answers if one["allowed"] == mode]) for mode in MODES
-        },
+        "summary": {mode: summarise(given) for mode, given in by_mode.items() if given},
         "answers": answers,
     }
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
-    print(json.dumps(found["summary"], indent=1))
 
 
 if __name__ == "__main__":

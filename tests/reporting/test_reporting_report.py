@@ -19,6 +19,7 @@ from featherweight.records import write_json
 from featherweight.reporting.reading import read_run
 from featherweight.reporting.render import render_html
 from featherweight.reporting.report import follow_report, write_report
+from featherweight.reporting.sections import usage_commands
 
 FILES = (
     "environment.json", "splits.json", "stages.jsonl", "candidates.jsonl", "measurements.jsonl",
@@ -185,6 +186,20 @@ def test_not_met_and_infeasible_say_so(run: Path) -> None:
     assert "Budget infeasible" in text
     assert "3.40 ms" in text
     assert "--latency 3.64ms" in text
+
+
+@pytest.mark.parametrize(
+    ("precisions", "ending"), [(["fp32", "int8"], "threads=1"), (["fp32"], "precision=fp32")]
+)
+def test_the_command_for_another_budget_allows_the_same_precisions(
+    run: Path, precisions: list[str], ending: str
+) -> None:
+    read = read_run(run)
+    platform = "local/onnxruntime:threads=1,precision=fp32"
+    identity = {**read.identity, "platform": platform, "precisions": precisions}
+    commands = usage_commands(read._replace(settings={"identity": identity}))
+    assert commands[-1].line.endswith(ending)
+    assert any("fit --from" in command.line for command in commands)
 
 
 def test_busy_machine_is_stated(tmp_path: Path) -> None:

@@ -193,7 +193,10 @@ def usage_commands(run: FitRun, t: Translate = ENGLISH) -> list[Command]:
     else:
         latency = f"{(run.budget_ms or 1.0) / 2:.3g}ms"
         purpose = t("Train for another budget")
-    where = shlex.quote(str(run.identity.get("platform", summary.platform)))
+    where = str(run.identity.get("platform", summary.platform))
+    if len(run.identity.get("precisions", ())) > 1:  # one that is spelled out would be the only one
+        where = where.split(",precision=")[0]
+    where = shlex.quote(where)
     if summary.artifact is not None and "from" not in run.identity:
         line = f"featherweight fit --from {folder} --latency {latency}"
         purpose_from = t("Ask its networks for another budget, without training")
