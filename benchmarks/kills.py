@@ -37,11 +37,12 @@ _ENVIRONMENT = ("python", "platform", "cpu", "cores", "versions")
 
 
 def sample_photos(source: Path, to: Path) -> Path:
-    """Link evenly spaced pictures of every class, `PICTURES` in all, as one folder of classes."""
+    """Copy evenly spaced pictures of every class, `PICTURES` in all, as one folder of classes."""
     train = source / "train" if (source / "train").is_dir() else source
     files = sorted(p for p in train.glob("*/*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
-    for k in range(min(PICTURES, len(files))):
-        file = files[k * len(files) // PICTURES]
+    count = min(PICTURES, len(files))
+    for k in range(count):
+        file = files[k * len(files) // count]
         folder = to / file.parent.name
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, folder / file.name)

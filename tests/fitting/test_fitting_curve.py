@@ -5,19 +5,31 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from featherweight.cli.app import run
+from featherweight.fitting.curve import _choose, _limited, _stalls
+from featherweight.fitting.earlier import TrainedNetwork, read_earlier
+from featherweight.fitting.families import Family, families
+from featherweight.fitting.look import Look
+from featherweight.fitting.race import Entry
+from featherweight.fitting.settings import FitSettings
+from featherweight.fitting.shop import Shopper
 from featherweight.journal import Journal
 from featherweight.networks.storage import load_network
+from featherweight.reporting.run import Candidate
 
 
 def fit(*arguments: str, capsys: Any) -> tuple[int, dict[str, Any]]:
     capsys.readouterr()
     code = run(["fit", *arguments, "--json"])
     return code, json.loads(capsys.readouterr().out)
+
+
+def contents(directory: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +42,7 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_another_budget_and_precision_are_proven_without_training(earlier, tmp_path, capsys):
-    before = sorted(earlier.rglob("*"))
+    before = contents(earlier)
     flags = ["--from", str(earlier), "--latency", "3ms", "--precision", "fp32"]
     flags += ["--output", str(tmp_path / "b")]
     code, summary = fit(*flags, capsys=capsys)
@@ -45,7 +57,7 @@ def test_another_budget_and_precision_are_proven_without_training(earlier, tmp_p
     assert all("-at-" in stage for stage in stages[1:-1])
     assert len(stages) >= 3, "no network was ranked"
     assert not (tmp_path / "b" / "checkpoints").exists()
-    # The winner is the network of the lowest loss, bit for bit one that the earlier run trained.
+    # What ships is bit for bit a network that the earlier run trained.
     shipped = load_network(tmp_path / "b").network
     weights = {
         path: load_network(path).network.state_dict() for path in (earlier / "networks").iterdir()
@@ -57,9 +69,21 @@ def test_another_budget_and_precision_are_proven_without_training(earlier, tmp_p
         and all(state[name].equal(tensor) for name, tensor in shipped.state_dict().items())
     ]
     assert same
-    assert sorted(earlier.rglob("*")) == before, "the earlier run is only read"
+    assert contents(earlier) == before, "the earlier run is only read"
     assert {line["network"] for line in Journal(tmp_path / "b" / "train.jsonl").read()}
     assert fit(*flags, capsys=capsys) == (0, summary), "the same call reads its answer again"
+
+    # Cut before the proof: the same call proves, and repeats nothing.
+    journal = tmp_path / "b" / "stages.jsonl"
+    kept = journal.read_text().splitlines(keepends=True)[:-1]
+    journal.write_text("".join(kept))
+    (tmp_path / "b" / "summary.json").unlink()
+    code, again = fit(*flags, capsys=capsys)
+    assert (code, again["network"]) == (0, summary["network"])
+    assert journal.read_text().startswith("".join(kept))
+    assert [line["stage"] for line in Journal(journal).read()] == stages
+    assert run(["fit", "--from", str(tmp_path / "b"), "--latency", "3ms"]) == 2
+    assert "trained nothing" in capsys.readouterr().err
 
 
 def test_an_impossible_budget_names_the_nearest(earlier, tmp_path, capsys):
@@ -81,6 +105,7 @@ def test_an_impossible_budget_names_the_nearest(earlier, tmp_path, capsys):
         (["--from", "EMPTY"], "has no trained network"),
         (["--from", "OTHER"], "is a run of another command"),
         (["--from", "CHANGED"], "has changed since"),
+        (["--from", "RUN", "--on", "local/torch"], "none of the precisions"),
         ([], "no DATA was named"),
     ],
 )
@@ -104,3 +129,67 @@ def test_bad_input_is_one_line(arguments, message, earlier, tmp_path, capsys):
     assert code == 2
     assert message in captured.err
     assert "Traceback" not in captured.err
+
+
+def test_a_network_ships_near_its_size_or_below(tmp_path):
+    """Photographs: any resolution up to 1.15 times the training's; the union is shopped for."""
+    family = photo_family()
+    networks = [trained(family, value, folder=tmp_path) for value in (88.0, 120.0)]
+    limited = [_limited(network).values for network in networks]
+    assert [(values[0], values[-1]) for values in limited] == [(64.0, 96.0), (64.0, 136.0)]
+    (stall,) = _stalls(networks)
+    assert stall.values == limited[1]
+
+
+def test_each_network_takes_its_largest_size_that_fits(tmp_path):
+    family = photo_family()
+    networks = [trained(family, value, folder=tmp_path) for value in (88.0, 120.0)]
+    fits = Entry(candidate(family, 112.0), family, 112.0)
+    offers = _choose(networks, [fits], shopper=cast(Shopper, Measured()))
+    assert [(one.value, entry.value) for one, entry in offers] == [(88.0, 96.0), (120.0, 112.0)]
+    assert [entry.candidate.resolution for _, entry in offers] == [96, 112]
+
+
+def test_the_longest_training_of_a_network_counts(earlier, tmp_path):
+    """A race's network that was trained again is taken from its last training."""
+    shutil.copytree(earlier, tmp_path / "run")
+    journal = Journal(tmp_path / "run" / "stages.jsonl")
+    (line,) = [one for one in journal.read() if one["stage"].startswith("train:")]
+    for phase in ("race-1", "race-2"):
+        journal.append({**line, "stage": line["stage"].replace("train", phase)})
+    stages = [one.stage for one in read_earlier(tmp_path / "run").trainings]
+    assert [stage for stage in stages if stage.endswith(line["stage"][-20:])] == [line["stage"]]
+
+
+class Measured:
+    """A shopper that has measured everything."""
+
+    def visit(self, wanted: Any) -> None:
+        self.wanted = wanted
+
+    def at(self, family: Family, precision: str, value: float) -> Candidate:
+        return candidate(family, value)
+
+
+def photo_family() -> Family:
+    photos = Look(
+        images={"train": 100, "val": 10, "test": 10}, classes=10, typical_size=400, small=False,
+        resolution=320, weights=("efficientnet_lite0",), foreign_cpu_share=0.0, uneven=1.0,
+    )  # fmt: skip
+    (family,) = families(photos, FitSettings(data="d", latency_ms=1, platform="p"))
+    return family
+
+
+def trained(family: Family, value: float, *, folder: Path) -> TrainedNetwork:
+    return TrainedNetwork(
+        family=family, value=value, key=f"{value:g}-int8", phase="train",
+        name=family.label(value), folder=folder, images_seen=1, seconds=1.0,
+    )  # fmt: skip
+
+
+def candidate(family: Family, value: float) -> Candidate:
+    return Candidate(
+        name=family.label(value), architecture_digest=family.build(value).digest,
+        family=family.name, resolution=int(value), precision="int8", runtime="onnxruntime",
+        latency_ms=1.0, interval_ms=(0.9, 1.1), status="kept", stage="shop",
+    )  # fmt: skip

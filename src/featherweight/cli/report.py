@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from featherweight.cli import output
+from featherweight.reporting.language import languages
 
 __all__ = ["report"]
 
@@ -20,7 +21,9 @@ def report(
             "--follow", help="Write it every 10 s until the run is finished; the page reloads."
         ),
     ] = False,
-    lang: Annotated[str, typer.Option("--lang", help="Language of the page: en or zh.")] = "en",
+    lang: Annotated[
+        str, typer.Option("--lang", help=f"Language of the page: {', '.join(languages())}.")
+    ] = "en",
 ) -> None:
     """Write report.html of a run, finished or under way."""
     from featherweight.reporting.report import REPORT_FILE, follow_report, write_report

@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from featherweight.budget import parse_latency_ms
 from featherweight.data.images import ImageData, load_images
 from featherweight.errors import UsageError
@@ -25,7 +23,7 @@ from featherweight.fitting.halving import Ranked, cheapest_of_equals
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import look
 from featherweight.fitting.prove import MOST_GROWTH, resized
-from featherweight.fitting.race import Entry, Trainer, open_trainer
+from featherweight.fitting.race import Entry, Trainer, keep_losses, kept_losses, open_trainer
 from featherweight.fitting.result import FitResult
 from featherweight.fitting.settings import FitSettings, SamplePlan, allowed_precisions
 from featherweight.fitting.shop import Shopper, shop
@@ -51,6 +49,7 @@ def fit_from(
     latency: str | float,
     on: str | None = None,
     precisions: Sequence[str] | None = None,
+    device: str = "auto",
     output: Path | None = None,
     runs: Path = Path("runs"),
     command: str = "featherweight.fit(...)",
@@ -66,6 +65,7 @@ def fit_from(
         on: platform; `None` = the earlier run's.
         precisions: what may ship; `None` = the one `on` spells out, else what the earlier run
             allowed, as far as the runtime has it.
+        device: where PyTorch computes: auto, cpu, cuda or mps.
         output: run directory; by default a new one under `runs`.
         runs: where run directories are made.
         command: the command line, for the record.
@@ -76,6 +76,7 @@ def fit_from(
     """
     found = read_earlier(earlier)
     settings = _settings(found.settings, latency=latency, on=on, precisions=precisions)
+    settings = settings.model_copy(update={"device": device})
     started = clock.monotonic()
     images = load_images(settings.data, seed=settings.seed)
     if images.fingerprint != found.fingerprint:
@@ -108,7 +109,14 @@ def _settings(
     platform = parse_platform(before.platform if on is None else on)
     kept = allowed_precisions(precisions, platform, on or "")
     if precisions is None and "precision=" not in (on or ""):
-        kept = tuple(precision for precision in kept if precision in before.precisions) or kept
+        offered, kept = kept, tuple(p for p in kept if p in before.precisions)
+        if not kept:
+            raise UsageError(
+                f"{platform.runtime} has none of the precisions that the earlier fit allowed "
+                f"({', '.join(before.precisions)})",
+                allowed=", ".join(offered),
+                hint="name one with --precision",
+            )
     return before.model_copy(
         update={
             "latency_ms": parse_latency_ms(latency) if isinstance(latency, str) else latency,
@@ -249,7 +257,6 @@ def _rank_stage(run: RunDirectory, offer: Offer, earlier: Earlier, *, trainer: T
     network, entry = offer
     phase = f"{network.phase}-at-{network.value:g}"
     folder = trainer.network_folder(entry, phase)
-    losses_file = folder / "val_losses.npy"
     stage, inputs = f"{phase}:{entry.key}", {"network": network.key, "value": entry.value}
     done = run.stage_done(stage, inputs=inputs)
     if done is None:
@@ -260,14 +267,13 @@ def _rank_stage(run: RunDirectory, offer: Offer, earlier: Earlier, *, trainer: T
             sized, folder, preprocessing=entry.family.preprocessing, classes=stored.classes
         )
         losses = trainer.rank(entry, sized, phase=phase)
-        np.save(losses_file, losses)
         val = trainer.store.held_out("val", entry.candidate.resolution, entry.family.preprocessing)
         answer = evaluate_network(
             sized, images=val, preprocessing=entry.family.preprocessing, device=trainer.device
         )
         earlier.copy_epochs(network, title=entry.title, phase=phase, to=run.path)
         done = {"val_accuracy": answer.accuracy, "val_loss": float(losses.mean())}
-        files = [losses_file, *sorted(path for path in folder.iterdir() if path != losses_file)]
+        files = keep_losses(folder, losses)
         run.finish_stage(
             stage, inputs=inputs, outputs=done, files=files, seconds=clock.monotonic() - started
         )
@@ -278,7 +284,7 @@ def _rank_stage(run: RunDirectory, offer: Offer, earlier: Earlier, *, trainer: T
     return Ranked(
         entry=entry,
         phase=phase,
-        losses=np.load(losses_file),
+        losses=kept_losses(folder),
         val_accuracy=float(done["val_accuracy"]),
         images_seen=network.images_seen,
         seconds=network.seconds,

@@ -89,8 +89,8 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         }  # fmt: skip
         _refuse_beside_from([name for name, value in given.items() if value is not None])
         return fit_from(
-            from_run, latency=latency, on=on, precisions=precisions, output=output, runs=runs,
-            command=command,
+            from_run, latency=latency, on=on, precisions=precisions, device=device,
+            output=output, runs=runs, command=command,
         )  # fmt: skip
     if data is None:
         raise UsageError(
@@ -163,7 +163,7 @@ def _refuse_beside_from(given: list[str]) -> None:
     if given:
         raise UsageError(
             f"{given[0]} was given together with --from",
-            allowed="--latency, --on, --precision and --output",
+            allowed="--latency, --on, --precision, --device and --output",
             hint="data, seed and networks are the earlier run's, and nothing is trained",
         )
 

@@ -11,7 +11,13 @@ from numpy.typing import NDArray
 
 from featherweight.data.metrics import accuracy_interval
 from featherweight.errors import DivergedError
-from featherweight.fitting.race import Entry, Trainer, difference_interval
+from featherweight.fitting.race import (
+    Entry,
+    Trainer,
+    difference_interval,
+    keep_losses,
+    kept_losses,
+)
 from featherweight.fitting.settings import TimePlan
 from featherweight.run_directory import RunDirectory
 
@@ -134,7 +140,6 @@ def train_stage(
     stage = f"{phase}:{entry.key}"
     inputs = {"phase": phase, "candidate": entry.key, "epochs": epochs}
     folder = trainer.network_folder(entry, phase)
-    losses_file = folder / "val_losses.npy"
     done = run.stage_done(stage, inputs=inputs)
     if done is None:
         started = time.monotonic()
@@ -144,7 +149,6 @@ def train_stage(
         guide = None if teacher is None else trainer.load(teacher, teacher_phase)
         result = trainer.train(entry, phase=phase, recipe=recipe, teacher=guide, beat=run.beat)
         losses = trainer.rank(entry, result.network, phase=phase)
-        np.save(losses_file, losses)
         last = result.history[-1]
         done = {
             "val_accuracy": result.best.val_accuracy,
@@ -152,25 +156,32 @@ def train_stage(
             "images_seen": last.images_seen,
             "seconds": time.monotonic() - started,
         }
-        files = [losses_file, *sorted(path for path in folder.iterdir() if path != losses_file)]
+        files = keep_losses(folder, losses)
         run.finish_stage(
             stage, inputs=inputs, outputs=done, files=files, seconds=float(done["seconds"])
         )
-        held_out = len(trainer.store.data.splits["val"])
-        low, high = accuracy_interval(round(result.best.val_accuracy * held_out), held_out)
         logger.info(
-            "%s: %s %s: val accuracy %.3f [%.3f, %.3f], loss of the file %.3f after %d pictures",
-            phase, entry.candidate.name, entry.candidate.precision,
-            result.best.val_accuracy, low, high, losses.mean(), last.images_seen,
+            "%s: %s: val %s, loss of the file %.3f after %d pictures",
+            phase, entry.title, _show_accuracy(result.best.val_accuracy, trainer=trainer),
+            losses.mean(), last.images_seen,
         )  # fmt: skip
     return Ranked(
         entry=entry,
         phase=phase,
-        losses=np.load(losses_file),
+        losses=kept_losses(folder),
         val_accuracy=float(done["val_accuracy"]),
         images_seen=int(done["images_seen"]),
         seconds=float(done["seconds"]),
     )
+
+
+def _show_accuracy(accuracy: float, *, trainer: Trainer) -> str:
+    """Return the figure with Wilson's interval, which holds for a share of pictures only."""
+    if trainer.store.balanced:
+        return f"balanced accuracy {accuracy:.3f}"
+    held_out = len(trainer.store.data.splits["val"])
+    low, high = accuracy_interval(round(accuracy * held_out), held_out)
+    return f"accuracy {accuracy:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def _is_decided(ranked: list[Ranked], *, seed: int) -> bool:

@@ -36,10 +36,19 @@ from featherweight.training.recipe import Recipe, default_recipe
 from featherweight.training.results import EpochRecord
 from featherweight.training.start import kept_first_weights, suit_to_pictures
 
-__all__ = ["Entry", "Trainer", "difference_interval", "file_losses", "open_trainer"]
+__all__ = [
+    "Entry",
+    "Trainer",
+    "difference_interval",
+    "file_losses",
+    "keep_losses",
+    "kept_losses",
+    "open_trainer",
+]
 
 logger = logging.getLogger(__name__)
 
+_LOSSES = "val_losses.npy"
 _VAL_PICTURES = 2000
 """At most this many val pictures are run through a file per ranking: a standard error of one
 point of accuracy, and a few seconds at one millisecond each."""
@@ -227,6 +236,18 @@ def open_trainer(images: ImageData, settings: FitSettings, *, folder: Path) -> T
         seed=settings.seed,
         device=settings.device,
     )
+
+
+def keep_losses(folder: Path, losses: NDArray[np.float64]) -> list[Path]:
+    """Write the losses on val beside a saved network; return all files of the folder."""
+    np.save(folder / _LOSSES, losses)
+    return sorted(folder.iterdir())
+
+
+def kept_losses(folder: Path) -> NDArray[np.float64]:
+    """Return what `keep_losses` wrote."""
+    losses: NDArray[np.float64] = np.load(folder / _LOSSES)
+    return losses
 
 
 def file_losses(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.float64]:

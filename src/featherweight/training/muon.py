@@ -71,7 +71,7 @@ def orthogonalised(direction: Tensor) -> Tensor:
         direction: (out, ...); the other axes count as one.
 
     Returns:
-        the same shape; singular values of 0.7 to 1.2, smaller ones where they were tiny.
+        the same shape; singular values of about 0.6 to 1.25, smaller ones where they were tiny.
     """
     first, second, third = _COEFFICIENTS
     matrix = direction.reshape(len(direction), -1)

@@ -103,7 +103,8 @@ def default_recipe(
         images: number of training pictures; a small set gets smaller batches.
         epochs: the length in passes over the pictures.
         time_s: the length in seconds; with neither, an epoch count that suits `images`.
-        distillation: whether there is a teacher; most of the loss then comes from it.
+        distillation: whether there is a teacher; most of the loss then comes from it, and more of
+            the batches are blended (pictures that only the teacher can label).
         seed: of order, augmentation and dropout.
     """
     small = resolution <= SMALL_RESOLUTION
@@ -135,6 +136,7 @@ def default_recipe(
     changes = {
         "augmentation": _small_augmentation(resolution) if small else _photo_augmentation(),
         "distillation_weight": 0.7 if distillation else 0.0,
+        "mixup": 0.3 if distillation else recipe.mixup,
         "seed": seed,
     }
     return Recipe.model_validate({**recipe.model_dump(), **changes})
