@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import Any
 
 RESULT = Path(__file__).parent / "results" / "kills.json"
-DIGITS = ["demo", "--latency", "2ms", "--epochs", "2"]
+DIGITS = ["demo", "--latency", "0.5ms", "--epochs", "3", "--model", "convnet"]
 PHOTOS = ["--latency", "8ms", "--epochs", "1", "--model", "efficientnet_lite0"]
 PICTURES = 500
-MOMENTS_S = (1.0, 20.0)
+MOMENTS_S = (1.0, 30.0)
 _ENVIRONMENT = ("python", "platform", "cpu", "cores", "versions")
 
 

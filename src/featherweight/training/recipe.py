@@ -117,6 +117,9 @@ def default_recipe(
             weight_decay=0.05, mixup=0.25, cutmix=0.25, full_strength_epochs=20,
         )  # fmt: skip
     elif small:
+        # Muon and its rate, 24 pixels first and little augmentation in short trainings:
+        # benchmarks/small_recipe.py (two minutes each, one seed). `peak_steps` and the growth of
+        # the augmentation are not measured at length.
         batch_size = _batch_size(images, largest=128)
         recipe = Recipe(
             epochs=epochs, time_s=time_s, batch_size=batch_size,
