@@ -13,6 +13,8 @@ __all__ = ["SMALL_RESOLUTION", "Recipe", "default_recipe"]
 
 SMALL_RESOLUTION = 64
 """Largest resolution that counts as a small picture (CIFAR, digits), not a photograph."""
+_FULL_PEAK_IMAGES = 192_000
+"""Pictures seen up to which a training on small ones reaches its full peak rate."""
 
 
 class Recipe(Record):
@@ -118,15 +120,15 @@ def default_recipe(
         )  # fmt: skip
     elif small:
         # Muon and its rate, 24 pixels first and little augmentation in short trainings:
-        # benchmarks/small_recipe.py (two minutes each, one seed). `peak_steps` and the growth of
-        # the augmentation are not measured at length.
-        batch_size = _batch_size(images, largest=128)
+        # benchmarks/small_recipe.py (two minutes each, one seed).
+        batch_size = _batch_size(images, largest=256)
         recipe = Recipe(
             epochs=epochs, time_s=time_s, batch_size=batch_size,
-            optimizer="muon", learning_rate=0.2 * (batch_size / 128) ** 0.5, peak_steps=1500,
-            decay="linear", weight_decay=5e-4, norm_bias_learning_rate_scale=16.0,
+            optimizer="muon", learning_rate=0.2 * (batch_size / 128) ** 0.5,
+            peak_steps=_FULL_PEAK_IMAGES // batch_size, decay="linear", weight_decay=5e-4,
+            norm_bias_learning_rate_scale=16.0,
             low_resolution=resolution * 3 // 32 * 8 if resolution >= 32 else None,
-            low_resolution_share=0.4, full_strength_epochs=40,
+            low_resolution_share=0.4, full_strength_epochs=80,
         )  # fmt: skip
     else:
         batch_size = _batch_size(images, largest=64)
