@@ -25,6 +25,7 @@ HOMES = {
     "jinja2": ("reporting/",),
     "onnx": ("runtimes/", "exporting/"),
     "onnxruntime": ("runtimes/", *PROGRAMS),
+    "openvino": ("runtimes/",),
     "plotly": ("reporting/",),
     "pyarrow": ("data/",),
     "rich": ("cli/",),

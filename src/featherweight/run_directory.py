@@ -6,11 +6,9 @@ import contextlib
 import errno
 import fcntl
 import hashlib
-import importlib.metadata
 import json
 import logging
 import os
-import platform
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +19,7 @@ from typing import Any, Self
 
 import yaml
 
+from featherweight.environment import note_environment
 from featherweight.errors import FailedError, RecordError, RunDirectoryError, UsageError
 from featherweight.journal import Journal, encode_plain, plain_digest
 from featherweight.records import (
@@ -37,7 +36,6 @@ __all__ = ["Attempt", "RunDirectory", "RunRecord", "StageRecord", "open_run"]
 
 logger = logging.getLogger(__name__)
 
-_PACKAGES = ("featherweight", "numpy", "onnx", "onnxruntime", "pillow", "torch", "torchvision")
 _SHOWN_DIFFERENCES = 3
 
 
@@ -109,7 +107,7 @@ def open_run(
         record = RunRecord(identity=plain, attempts=(*record.attempts, attempt))
         run = RunDirectory(path, record=record, lock=lock)
         run.beat()
-        _write_environment(path / "environment.json")
+        note_environment(path / "environment.json")
     except BaseException:
         os.close(lock)
         raise
@@ -371,29 +369,3 @@ def _describe_files(directory: Path, files: Sequence[Path]) -> dict[str, str]:
             raise FailedError(f"a stage's file {file} cannot be read")
         described[str(path.relative_to(root) if path.is_relative_to(root) else path)] = digest
     return described
-
-
-def _write_environment(path: Path) -> None:
-    """Write what the numbers of this run depend on; the newest attempt's counts."""
-    environment = {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "versions": {name: _version(name) for name in _PACKAGES},
-    }
-    write_json(path, environment)
-
-
-def _cpu_model() -> str:
-    file = Path("/proc/cpuinfo")
-    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
-    match = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    return match[1] if match else platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

@@ -22,7 +22,7 @@ from featherweight.fitting.families import Family, families
 from featherweight.fitting.halving import Ranked, cheapest_of_equals
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import look
-from featherweight.fitting.prove import MOST_GROWTH, resized
+from featherweight.fitting.prove import MOST_GROWTH
 from featherweight.fitting.race import Entry, Trainer, keep_losses, kept_losses, open_trainer
 from featherweight.fitting.result import FitResult
 from featherweight.fitting.settings import FitSettings, SamplePlan, allowed_precisions
@@ -30,6 +30,7 @@ from featherweight.fitting.shop import Shopper, shop
 from featherweight.fitting.stages import kept_entries, open_shopper
 from featherweight.measuring.platform import parse_platform
 from featherweight.networks.storage import load_network, save_network
+from featherweight.nn.network import resized
 from featherweight.records import parse_record
 from featherweight.reporting.run import Candidate, FitSummary
 from featherweight.run_directory import RunDirectory, open_run

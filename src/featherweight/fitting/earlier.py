@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from featherweight.errors import UsageError
-from featherweight.fitting.families import Family
+from featherweight.fitting.families import Family, stored_family
 from featherweight.fitting.settings import FitSettings
 from featherweight.journal import Journal, plain_digest
 from featherweight.records import parse_record, read_yaml
@@ -20,7 +20,7 @@ __all__ = ["Earlier", "TrainedNetwork", "read_earlier"]
 
 logger = logging.getLogger(__name__)
 
-_PHASES = ("race-1", "race-2", "teacher", "train")
+_PHASES = ("race-1", "race-2", "fill", "teacher", "train")
 """Of trainings, the longest last."""
 _STAGE = re.compile(rf"({'|'.join(_PHASES)}):(([0-9a-f]{{16}})-(\w+))")
 
@@ -71,9 +71,13 @@ class Earlier:
     def networks(self, families: Sequence[Family]) -> list[TrainedNetwork]:
         """Return what was trained, as sizes of the families it was drawn from.
 
+        A network that no family draws (it was shrunk, or the zoo draws it otherwise today) is a
+        family of its own.
+
         Raises:
-            UsageError: none of the networks can be drawn again.
+            RecordError: the files of such a network are damaged.
         """
+        source = next((family.source for family in families if family.source is not None), None)
         drawn = {
             family.build(value).digest[:16]: (family, value)
             for family in families
@@ -82,9 +86,9 @@ class Earlier:
         found = []
         for line in self.trainings:
             phase, key, digest, _ = _parts(line.stage)
+            folder = self.path / "networks" / f"{key}-{phase}"
             if digest not in drawn:
-                logger.warning("%s: nothing draws the network %s any more", self.path, key)
-                continue
+                drawn[digest] = stored_family(folder, source=source)
             family, value = drawn[digest]
             found.append(
                 TrainedNetwork(
@@ -93,15 +97,10 @@ class Earlier:
                     key=key,
                     phase=phase,
                     name=family.label(value),
-                    folder=self.path / "networks" / f"{key}-{phase}",
+                    folder=folder,
                     images_seen=int(line.outputs["images_seen"]),
                     seconds=float(line.outputs["seconds"]),
                 )
-            )
-        if not found:
-            raise UsageError(
-                f"the networks of {self.path} cannot be drawn again",
-                hint="install the weights it started from, or fit again without --from",
             )
         return found
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
-from featherweight.architecture import Architecture
+from featherweight.architecture import Architecture, read_architecture
 from featherweight.errors import UsageError
 from featherweight.fitting.look import Look
 from featherweight.fitting.settings import FitSettings
@@ -18,10 +19,14 @@ from featherweight.networks.resolve import (
     resolve_architecture,
     with_resolution,
 )
+from featherweight.networks.storage import read_network_record
 from featherweight.networks.weight_sources import PRETRAINED
 from featherweight.zoo.model import MODELS
 
-__all__ = ["Family", "families"]
+__all__ = ["SHRUNK", "Family", "families", "stored_family"]
+
+SHRUNK = "-shrunk"
+"""Stands in the name of a network that was made from a larger one, before its digest."""
 
 _SCRATCH_PHOTOS = (
     "mobilenet_v4_conv_small", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large",
@@ -29,6 +34,8 @@ _SCRATCH_PHOTOS = (
 _SMALL = ("convnet", "resnet", "mobilenet_v2")
 _WIDTHS = tuple(step / 16 for step in range(2, 17)) + tuple(1 + step / 8 for step in range(1, 17))
 _SCRATCH_PREPROCESSING = Preprocessing()
+_STORED_GROWTH = 1.25
+"""Largest multiple of the resolution a network was saved at that it is offered at."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +49,7 @@ class Family:
         build: knob value -> Architecture.
         source: weights to start from; `None` = from scratch.
         preprocessing: normalisation and resize that the start expects.
+        start: folder of a saved network to start from, for one that no name draws.
     """
 
     name: str
@@ -50,6 +58,12 @@ class Family:
     build: Callable[[float], Architecture]
     source: str | None
     preprocessing: Preprocessing
+    start: Path | None = None
+
+    @property
+    def weights_name(self) -> str:
+        """Zoo name of the network whose weights it starts from."""
+        return self.name.partition(SHRUNK)[0]
 
     def label(self, value: float) -> str:
         """Return the network's text form at one knob value."""
@@ -81,6 +95,31 @@ def families(look: Look, settings: FitSettings) -> tuple[Family, ...]:
     if look.weights:
         return tuple(_by_resolution(name, look, source="auto") for name in look.weights)
     return tuple(_by_resolution(name, look, source=None) for name in _SCRATCH_PHOTOS)
+
+
+def stored_family(folder: Path, *, source: str | None) -> tuple[Family, float]:
+    """Return a network saved in a run directory as a family of its own, and its resolution.
+
+    Args:
+        folder: written by `save_network`.
+        source: where its weights came from before.
+
+    Raises:
+        RecordError: the folder holds no network.
+    """
+    architecture = read_architecture(folder / "architecture.json")
+    own = architecture.resolution
+    sizes = range(min(64, own), int(_STORED_GROWTH * own) + 1, 8)
+    family = Family(
+        name=architecture.name,
+        knob="resolution",
+        values=tuple(sorted({float(own), *map(float, sizes)})),
+        build=lambda resolution: architecture.at_resolution(int(resolution)),
+        source=source,
+        preprocessing=read_network_record(folder).preprocessing,
+        start=folder,
+    )
+    return family, float(own)
 
 
 def _by_width(name: str, look: Look) -> Family:

@@ -13,6 +13,7 @@ from featherweight.errors import UsageError
 from featherweight.fitting.curve import fit_from
 from featherweight.fitting.ending import end_again, end_infeasible, prove_stage
 from featherweight.fitting.families import families
+from featherweight.fitting.fill import fill_stage
 from featherweight.fitting.halving import run_race
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import look
@@ -146,6 +147,8 @@ def _work(
     ledger.note_race(raced)
     sizer = create_sizer(run, ledger, settings)
     winner = size_stage(run, ledger, raced[0].entry if raced else entries[0], sizer=sizer)
+    winner, filled = fill_stage(run, ledger, winner, trainer=trainer, settings=settings, plan=plan)
+    raced = [*raced, *filled]
     trained = last_training(run, winner, raced, trainer=trainer, plan=plan, settings=settings)
     return prove_stage(
         run,

@@ -208,7 +208,7 @@ def _start(family: Family) -> str | None:
     """Name where the first weights came from."""
     if family.source != "auto":
         return family.source
-    found = find_pretrained(family.name)
+    found = find_pretrained(family.weights_name)
     return "auto" if found is None else found.package
 
 

@@ -20,12 +20,12 @@ from featherweight.fitting.settings import SamplePlan
 from featherweight.fitting.sizing import Sizer
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measurement import Measurement
-from featherweight.nn.network import Network
+from featherweight.nn.network import Network, resized
 from featherweight.runtimes.artifact import Artifact
 from featherweight.runtimes.runtime import RUNTIMES
 from featherweight.training.classify import evaluate_network
 
-__all__ = ["MOST_GROWTH", "Proof", "prove", "resized", "worth_shipping"]
+__all__ = ["MOST_GROWTH", "Proof", "prove", "worth_shipping"]
 
 logger = logging.getLogger(__name__)
 
@@ -172,13 +172,6 @@ def _export(entry: Entry, network: Network, *, trainer: Trainer) -> Artifact:
         preprocessing=preprocessing,
         labels=trainer.store.data.classes,
     )
-
-
-def resized(network: Network, resolution: int) -> Network:
-    """Return the same weights in a network drawn for another input size."""
-    smaller = Network(network.architecture.at_resolution(resolution))
-    smaller.load_state_dict(network.state_dict())
-    return smaller.eval()
 
 
 def _judge(verification: Verification) -> None:

@@ -25,7 +25,7 @@ from featherweight.measuring.platform import Platform, parse_platform
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.pretrained import load_pretrained
 from featherweight.networks.storage import StoredNetwork, load_network, save_network
-from featherweight.nn.network import Network, build_network
+from featherweight.nn.network import Network, build_network, resized
 from featherweight.records import to_plain
 from featherweight.reporting.run import Candidate
 from featherweight.runtimes.runtime import RUNTIMES
@@ -101,6 +101,8 @@ class Trainer:
         """Return the network before a training: pretrained, or freshly drawn and kept there."""
         architecture = entry.family.build(entry.value)
         preprocessing = entry.family.preprocessing
+        if entry.family.start is not None:
+            return resized(load_network(entry.family.start).network, architecture.resolution)
         if entry.family.source is None:
             pictures = self.store.train(architecture.resolution, preprocessing)
             return kept_first_weights(

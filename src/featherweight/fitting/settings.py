@@ -25,6 +25,12 @@ Metric = Literal["accuracy", "balanced_accuracy"]
 """Balanced: every class counts the same, however many pictures it has."""
 
 
+_FILL_SHARE = 0.15
+"""Of the whole time (design, section 5)."""
+_LEAST_FILLED_S = 900.0
+"""A shorter fit has no time to make a network smaller: half a minute of timing, two trainings."""
+
+
 class FitSettings(Record):
     """The effective configuration of one fit.
 
@@ -62,6 +68,7 @@ class TimePlan(Record):
     Attributes:
         race_s: all trainings of the race together; `None` = by epochs.
         epochs: of the final training; `None` = by time.
+        fill_s: for a parent made smaller, where the budget is not used up; 0 = not tried.
         prove_s: reserved for calibration, verification and the last measurement.
         total_s: the whole command, less what reading the data took.
         asked_s: the whole command as asked for; does not change between attempts.
@@ -70,6 +77,7 @@ class TimePlan(Record):
     total_s: float | None
     race_s: float | None
     prove_s: float
+    fill_s: float = 0.0
     epochs: int | None = None
     asked_s: float | None = None
 
@@ -84,10 +92,12 @@ class TimePlan(Record):
         # The size once more, calibration, two passes over the test split and the measurements.
         prove_s = min(120.0, max(15.0, 0.08 * settings.time_s))
         race_s = (0.15 if small else 0.22) * settings.time_s
+        filled = not small and settings.time_s >= _LEAST_FILLED_S
         return cls(
             total_s=settings.time_s - spent_s,
             race_s=race_s,
             prove_s=prove_s,
+            fill_s=_FILL_SHARE * settings.time_s if filled else 0.0,
             asked_s=settings.time_s,
         )
 

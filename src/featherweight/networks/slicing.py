@@ -7,11 +7,12 @@ a larger network as the start of a smaller one); importance: L2 norm of filters,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from featherweight.architecture import Architecture
@@ -24,7 +25,12 @@ __all__ = ["kept_channels", "recalibrate_norms", "slice_network"]
 _SAME_CHANNELS = frozenset({"activation", "pool", "global_pool"})
 
 
-def slice_network(wide: Network, thin: Architecture) -> Network:
+def slice_network(
+    wide: Network,
+    thin: Architecture,
+    *,
+    importance: Mapping[str, NDArray[np.float64]] | None = None,
+) -> Network:
     """Return the thin network with the wide one's most important channels, in eval mode.
 
     Channels that are added to each other, or that a depthwise convolution or a gate ties
@@ -34,12 +40,13 @@ def slice_network(wide: Network, thin: Architecture) -> Network:
     Args:
         wide: its layers are those of `thin` with at least as many channels.
         thin: the same number of classes and input channels; any resolution.
+        importance: of the channels of some layers, instead of the L2 norm of their filters.
 
     Raises:
         UsageError: `thin` is not a thinner form of `wide`.
         UnsupportedError: channels are concatenated, selected, shuffled or grouped.
     """
-    kept = kept_channels(wide, thin)
+    kept = kept_channels(wide, thin, importance=importance)
     weights = wide.state_dict()
     sliced: dict[str, Tensor] = {}
     for layer in layers(wide.architecture):
@@ -69,7 +76,12 @@ def _columns(weight: Tensor, inputs: Tensor, layer: Layer) -> Tensor:
     return (inputs[:, None] * places + torch.arange(places)).flatten()
 
 
-def kept_channels(wide: Network, thin: Architecture) -> dict[str, np.ndarray]:
+def kept_channels(
+    wide: Network,
+    thin: Architecture,
+    *,
+    importance: Mapping[str, NDArray[np.float64]] | None = None,
+) -> dict[str, np.ndarray]:
     """Return the channels of the wide network that the thin one has, ascending.
 
     Args, Raises: see `slice_network`.
@@ -80,10 +92,12 @@ def kept_channels(wide: Network, thin: Architecture) -> dict[str, np.ndarray]:
     wide_layers, thin_layers = layers(wide.architecture), layers(thin)
     counts = _thin_counts(wide_layers, thin_layers, wide=wide.architecture, thin=thin)
     ids = _channel_ids(wide_layers, wide.architecture.input_shape[0])
-    importance = _importance(wide, wide_layers, ids)
+    worth = _importance(wide, wide_layers, ids)
+    for name, given in (importance or {}).items():
+        worth.update(zip(ids[name], given.tolist(), strict=True))
     chosen: set[int] = set()
     for atom, count in _atom_counts(ids, counts):
-        ranked = sorted(atom, key=lambda channel: -importance.get(channel, 0.0))
+        ranked = sorted(atom, key=lambda channel: -worth.get(channel, 0.0))
         chosen.update(ranked[:count])
     return {
         name: np.flatnonzero([channel in chosen for channel in channels])

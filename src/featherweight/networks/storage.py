@@ -23,7 +23,14 @@ from featherweight.records import (
     write_json,
 )
 
-__all__ = ["NetworkRecord", "StoredNetwork", "load_network", "recorded_seed", "save_network"]
+__all__ = [
+    "NetworkRecord",
+    "StoredNetwork",
+    "load_network",
+    "read_network_record",
+    "recorded_seed",
+    "save_network",
+]
 
 
 class NetworkRecord(Record):
@@ -93,14 +100,23 @@ def save_network(
     write_json(directory / "network.json", record)
 
 
+def read_network_record(directory: Path) -> NetworkRecord:
+    """Read what `save_network` wrote beside the weights.
+
+    Raises:
+        RecordError: it is absent or damaged.
+    """
+    source = directory / "network.json"
+    return parse_record(NetworkRecord, read_json(source), source=str(source))
+
+
 def load_network(directory: Path) -> StoredNetwork:
     """Read a network that `save_network` wrote; torch's generator is left as it was.
 
     Raises:
         RecordError: a file is absent, damaged, or the three do not belong together.
     """
-    source = directory / "network.json"
-    record = parse_record(NetworkRecord, read_json(source), source=str(source))
+    record = read_network_record(directory)
     architecture = read_architecture(directory / "architecture.json")
     file = directory / "weights.safetensors"
     try:

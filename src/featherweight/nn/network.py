@@ -13,7 +13,7 @@ from torch.nn import functional
 from featherweight.architecture import Architecture
 from featherweight.layers import INPUT, Layer, layers
 
-__all__ = ["Network", "build_network"]
+__all__ = ["Network", "build_network", "resized"]
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -246,3 +246,10 @@ def _attach(root: nn.Module, name: str, module: nn.Module) -> None:
             parent.add_module(part, child)
         parent = child
     parent.add_module(last, module)
+
+
+def resized(network: Network, resolution: int) -> Network:
+    """Return the same weights in a network drawn for another input size, in eval mode."""
+    other = Network(network.architecture.at_resolution(resolution))
+    other.load_state_dict(network.state_dict())
+    return other.eval()

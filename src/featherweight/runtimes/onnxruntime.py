@@ -18,7 +18,13 @@ from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, digest_files, write_artifact
 from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
 
-__all__ = ["OnnxRuntime", "count_int8_operators", "int8_pairs_saturate", "open_session"]
+__all__ = [
+    "OnnxRuntime",
+    "count_int8_operators",
+    "int8_pairs_saturate",
+    "open_session",
+    "quantised",
+]
 
 _MODEL = "model.onnx"
 _TIMING_PICTURES = 2
@@ -68,7 +74,7 @@ class OnnxRuntime:
         limit_pairs: bool | None = None
         if precision == "int8":
             limit_pairs = int8_pairs_saturate()
-            model = _quantise(model, architecture, calibration, limit_pairs=limit_pairs)
+            model = quantised(model, architecture, calibration, limit_pairs=limit_pairs)
             operators = count_int8_operators(model.SerializeToString())
         write_bytes(out / _MODEL, model.SerializeToString())
         size_bytes, sha256 = digest_files(out, (_MODEL,))
@@ -170,9 +176,20 @@ def count_int8_operators(model: bytes) -> dict[str, str]:
     return audit
 
 
-def _quantise(
+def quantised(
     model: Any, architecture: Architecture, calibration: np.ndarray | None, *, limit_pairs: bool
 ) -> Any:
+    """Return the int8 form of what `write_onnx` wrote; onnxruntime looks at the pictures.
+
+    Args:
+        model: the float model.
+        architecture: what it was written from.
+        calibration: uint8 (N, H, W, 3); `None` draws noise, for timing.
+        limit_pairs: see `quantise_model`.
+
+    Raises:
+        UsageError: the pictures do not fit the network.
+    """
     from featherweight.runtimes.quantisation import observe, quantise_model, with_observers
 
     expected = (*architecture.input_shape[1:], 3)

@@ -50,9 +50,9 @@ def convnet(settings: Settings) -> Architecture:
     ]
     for stage, (stage_channels, convolutions) in enumerate(STAGES):
         if stage > 0:
-            blocks.append(max_pool(channels, stride=2))
+            blocks.append(_max_pool(channels, stride=2))
         elif settings.resolution > LARGEST_SMALL_INPUT:
-            blocks.append(max_pool(channels, stride=4))
+            blocks.append(_max_pool(channels, stride=4))
         channels = make_divisible(stage_channels * settings.width, CHANNEL_STEP)
         conv = BlockSpec(op="conv", out_channels=channels, kernel_size=3, activation=activation)
         blocks += [conv, *[conv.model_copy(update={"skip": "identity"})] * (convolutions - 1)]
@@ -65,7 +65,7 @@ def convnet(settings: Settings) -> Architecture:
     )
 
 
-def max_pool(channels: int, *, stride: int) -> BlockSpec:
+def _max_pool(channels: int, *, stride: int) -> BlockSpec:
     """Return a max pool whose windows touch and do not overlap."""
     return BlockSpec(op="max_pool", out_channels=channels, kernel_size=stride, stride=stride)
 

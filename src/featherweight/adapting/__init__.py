@@ -1,0 +1,1 @@
+"""Networks made smaller for a latency, with their weights."""

@@ -1,0 +1,159 @@
+"""OpenVINO on the CPU: float32, and int8 by static quantisation; optional."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featherweight.architecture import Architecture
+from featherweight.errors import MissingDependencyError, UnsupportedError, UsageError
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.records import write_bytes
+from featherweight.runtimes.artifact import Artifact, digest_files, write_artifact
+from featherweight.runtimes.onnxruntime import int8_pairs_saturate, quantised
+from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
+
+__all__ = ["OpenVino", "count_int8_operators"]
+
+_MODEL = "model.onnx"
+_AUDITED = {"Conv": ("Convolution", "GroupConvolution"), "Gemm": ("FullyConnected", "MatMul")}
+_INT8 = frozenset({"i8", "u8"})
+
+
+class OpenVino:
+    """OpenVINO's CPU plug-in, on the ONNX file that it reads itself.
+
+    Its own format would be two files that differ from one export to the next.
+    """
+
+    name = "openvino"
+    precisions: tuple[str, ...] = ("fp32", "int8")
+
+    def version(self) -> str:
+        """Return the version of OpenVINO.
+
+        Raises:
+            MissingDependencyError: it is not installed.
+        """
+        return str(_openvino().__version__).partition("-")[0]
+
+    def export(
+        self,
+        architecture: Architecture,
+        weights: Mapping[str, np.ndarray] | None,
+        *,
+        out: Path,
+        precision: str,
+        calibration: np.ndarray | None,
+        preprocessing: Preprocessing,
+        labels: tuple[str, ...],
+    ) -> Artifact:
+        """Write `model.onnx` and artifact.json; see `Runtime.export`."""
+        from featherweight.runtimes.onnx_writer import write_onnx
+
+        check_precision(self, precision)
+        _openvino()  # absent: said before anything is written
+        model = write_onnx(architecture, weights, preprocessing=preprocessing, labels=labels)
+        limit_pairs: bool | None = None
+        if precision == "int8":
+            limit_pairs = int8_pairs_saturate()
+            model = quantised(model, architecture, calibration, limit_pairs=limit_pairs)
+        write_bytes(out / _MODEL, model.SerializeToString())
+        size_bytes, sha256 = digest_files(out, (_MODEL,))
+        artifact = Artifact(
+            runtime=self.name,
+            precision=precision,
+            files=(_MODEL,),
+            directory=str(out),
+            input_shape=(*architecture.input_shape[1:], 3),
+            preprocessing=preprocessing,
+            labels=labels,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            architecture_digest=architecture.digest,
+            int8_operators=(
+                count_int8_operators(_compile(out / _MODEL, num_threads=1))
+                if precision == "int8"
+                else None
+            ),
+            pairs_limited=limit_pairs,
+        )
+        write_artifact(artifact)
+        return artifact
+
+    def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
+        """Compile the network; see `Runtime.load`."""
+        if artifact.runtime != self.name:
+            raise UsageError(
+                f"{artifact.directory} is an artifact of {artifact.runtime!r}", allowed=self.name
+            )
+        digest_files(Path(artifact.directory), artifact.files)
+        request = _compile(artifact.paths[0], num_threads=num_threads).create_infer_request()
+        input_shape = artifact.input_shape
+
+        def predict(image: np.ndarray) -> np.ndarray:
+            check_image(image, input_shape)
+            answer = request.infer({0: image})
+            logits: np.ndarray = np.array(answer[0])
+            return logits
+
+        return predict
+
+
+def count_int8_operators(compiled: Any) -> dict[str, str]:
+    """Return operator -> "int8 in/of" of the graph that OpenVINO really executes here."""
+    kinds = [
+        (
+            str(node.rt_info["layerType"].astype(str)),
+            str(node.rt_info["runtimePrecision"].astype(str)),
+        )
+        for node in compiled.get_runtime_model().get_ordered_ops()
+        if "layerType" in node.rt_info and "runtimePrecision" in node.rt_info
+    ]
+    audit = {}
+    for operator, forms in _AUDITED.items():
+        found = [precision for kind, precision in kinds if kind in forms]
+        if found:
+            audit[operator] = f"int8 {sum(p in _INT8 for p in found)}/{len(found)}"
+    return audit
+
+
+def _compile(path: Path, *, num_threads: int) -> Any:
+    """Compile a file with every setting that matters for time and precision given.
+
+    Without the hint OpenVINO computes in bfloat16 on CPUs that have it, whatever the file says.
+
+    Raises:
+        UsageError: fewer than one thread.
+        UnsupportedError: the plug-in does not compute in float32.
+    """
+    if num_threads < 1:
+        raise UsageError(f"{num_threads} threads", allowed="1 or more")
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": str(num_threads),
+        "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_CPU_PINNING": "NO",
+    }
+    compiled = _openvino().Core().compile_model(str(path), "CPU", settings)
+    used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    if used != "f32":
+        raise UnsupportedError(f"OpenVINO computes in {used} here", allowed="f32")
+    return compiled
+
+
+def _openvino() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingDependencyError(
+            "OpenVINO is not installed", hint='pip install "featherweight[openvino]"'
+        ) from error
+    return openvino
+
+
+RUNTIMES.add(OpenVino.name, OpenVino())
