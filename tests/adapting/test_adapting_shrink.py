@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -119,7 +121,12 @@ def macs(networks: list[Architecture]) -> list[float]:
 def test_savings_are_those_of_the_block_in_the_network() -> None:
     """With a clock that adds up, a block alone tells what the whole network saves."""
     architecture = build()
-    savings = measure_savings(architecture, time=lambda networks: macs(list(networks)))
+
+    def time(networks: Sequence[Architecture]) -> list[float]:
+        assert {one.input_shape[0] for one in networks} == {3}, "files take pictures"
+        return macs(list(networks))
+
+    savings = measure_savings(architecture, time=time)
     (whole,) = macs([architecture])
     assert set(savings) == set(hidden_widths(architecture))
     for position, saved in savings.items():

@@ -57,14 +57,20 @@ def measure_savings(
 
 
 def _alone(architecture: Architecture, position: int, width: int) -> Architecture:
-    """Return the block, behind itself where it could be dropped, as a network of its own."""
+    """Return the block, behind itself where it could be dropped, as a network of its own.
+
+    A file takes pictures of three channels: a 1x1 convolution makes the block's input of them.
+    """
     present = architecture.blocks[position]
-    blocks: list[BlockSpec] = [present] if is_droppable(architecture, position) else []
+    channels, height, width_px = _input_shape(architecture, position)
+    blocks = [BlockSpec(op="conv", out_channels=channels, kernel_size=1)]
+    if is_droppable(architecture, position):
+        blocks.append(present)
     if width != DROPPED:
         blocks.append(present.model_copy(update={"hidden_channels": width}))
     return architecture.changed(
         name=f"block-{position}-{width}",
-        input_shape=_input_shape(architecture, position),
+        input_shape=(3, height, width_px),
         blocks=tuple(blocks),
         head_channels=(),
         num_classes=2,
