@@ -7,6 +7,7 @@ import platform
 from typing import Any
 
 from featherweight.devices.device import DEVICES
+from featherweight.errors import MissingDependencyError
 from featherweight.measuring.load import foreign_cpu_share, timing_noise
 from featherweight.measuring.measurement import MAX_FOREIGN_CPU_SHARE
 from featherweight.networks.weight_sources import PRETRAINED, find_pretrained
@@ -19,13 +20,13 @@ def examine() -> dict[str, Any]:
     """Look at Python, the runtimes, the local device, weights and the noise of timing.
 
     Returns:
-        `ok, python, torch, runtimes {name: version}, devices, weights, timing_noise,
-        foreign_cpu_share, advice`.
+        `ok, python, torch, runtimes {name: version, or what is missing}, devices, weights,
+        timing_noise, foreign_cpu_share, advice`.
 
     Raises:
         FeatherweightError: something that everything needs does not work; says what.
     """
-    runtimes = {name: RUNTIMES[name].version() for name in RUNTIMES}
+    runtimes = {name: _version(name) for name in RUNTIMES}
     share = foreign_cpu_share(0.5)
     advice = []
     if (share or 0.0) > MAX_FOREIGN_CPU_SHARE:
@@ -44,3 +45,11 @@ def examine() -> dict[str, Any]:
         "foreign_cpu_share": share,
         "advice": advice,
     }
+
+
+def _version(runtime: str) -> str:
+    """Return the version of a runtime, or how to get one that is optional."""
+    try:
+        return RUNTIMES[runtime].version()
+    except MissingDependencyError as missing:
+        return f"not installed: {missing.hint}"

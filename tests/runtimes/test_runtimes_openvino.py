@@ -1,0 +1,31 @@
+"""What OpenVINO really executes, beyond the contract of all runtimes."""
+
+from __future__ import annotations
+
+import pytest
+
+from featherweight.measuring.measure import export_drawn
+from featherweight.measuring.platform import parse_platform
+from featherweight.networks.resolve import create_architecture
+from featherweight.runtimes import openvino
+
+
+def test_convolutions_are_really_int8(tmp_path) -> None:
+    architecture = create_architecture("mobilenet_v2", width=0.5, resolution=64, classes=10)
+    platform = parse_platform("local/openvino:threads=1,precision=int8")
+    artifact = export_drawn(architecture, platform=platform, out=tmp_path)
+    assert artifact.int8_operators is not None
+    done, total = map(int, artifact.int8_operators["Conv"].removeprefix("int8 ").split("/"))
+    assert total >= 50
+    assert done >= 0.9 * total
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_precision_and_threads_are_what_was_asked_for(threads, tmp_path) -> None:
+    architecture = create_architecture("convnet", width=0.5, resolution=32, classes=10)
+    platform = parse_platform("local/openvino")
+    artifact = export_drawn(architecture, platform=platform, out=tmp_path)
+    compiled = openvino._compile(artifact.paths[0], num_threads=threads)
+    assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
+    assert compiled.get_property("NUM_STREAMS") == 1
