@@ -12,6 +12,7 @@ import pytest
 from featherweight.architecture import Architecture
 from featherweight.data.images import load_images
 from featherweight.devices.device import DeviceInfo
+from featherweight.errors import DivergedError, UnsupportedError
 from featherweight.fitting import fill, shrinking
 from featherweight.fitting.families import Family
 from featherweight.fitting.fill import fill_stage, parent_value
@@ -142,7 +143,10 @@ def fill_with(
             trainer.start(entry, phase), trainer.network_folder(entry, phase),
             preprocessing=entry.family.preprocessing, classes=trainer.store.data.classes,
         )  # fmt: skip
-        loss = losses["as it was" if entry.family.start is None else "shrunk"]
+        kind = "as it was" if entry.family.start is None else "shrunk"
+        if kind not in losses:
+            raise DivergedError("loss is nan")
+        loss = losses[kind]
         noise = np.random.default_rng(0).normal(0, 0.01, 200)
         return Ranked(entry, phase, loss + noise, 0.8, images_seen=1, seconds=1.0)
 
@@ -180,6 +184,23 @@ def test_no_clear_gain_keeps_the_winner(loss, run, trainer, monkeypatch):
     chosen, tried, _ = fill_with({"as it was": 0.5, "shrunk": loss}, run, trainer, monkeypatch)
     assert chosen.candidate.name == "mobilenet_v2:width=0.5,resolution=40"
     assert len(tried) == 2
+
+
+def test_a_fit_goes_on_where_nothing_can_be_shrunk(run, trainer, monkeypatch):
+    def refuse(*_: Any, **__: Any) -> None:
+        raise UnsupportedError("channels that are moved cannot be sliced")
+
+    monkeypatch.setattr(shrinking, "shrink_network", refuse)
+    chosen, tried, _ = fill_with({"as it was": 0.5}, run, trainer, monkeypatch)
+    assert chosen.candidate.name == "mobilenet_v2:width=0.5,resolution=40"
+    assert len(tried) == 1
+
+
+def test_a_shrunk_network_that_diverges_is_out(run, trainer, monkeypatch):
+    chosen, tried, trained = fill_with({"as it was": 0.5}, run, trainer, monkeypatch)
+    assert len(trained) == 2, "the shrunk one was tried"
+    assert chosen.candidate.name == "mobilenet_v2:width=0.5,resolution=40"
+    assert len(tried) == 1
 
 
 def test_a_cut_after_the_search_does_not_search_again(run, trainer, monkeypatch):

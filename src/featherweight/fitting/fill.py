@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 from featherweight.adapting.shrink import hidden_widths
+from featherweight.errors import DivergedError, UnsupportedError
 from featherweight.fitting.families import stored_family
 from featherweight.fitting.halving import Ranked, train_stage
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.race import Entry, Trainer, difference_interval
 from featherweight.fitting.settings import FitSettings, SamplePlan, TimePlan
+from featherweight.fitting.shop import Shopper
 from featherweight.fitting.shrinking import shrink_parent
 from featherweight.fitting.stages import open_shopper
 from featherweight.profiling.profile import profile
@@ -56,16 +59,18 @@ def fill_stage(
         shopper = open_shopper(
             run, ledger, settings, purpose="fill", samples=SamplePlan.of(settings)
         )
-        done = shrink_parent(
-            winner, value, trainer=trainer, shopper=shopper, budget_ms=settings.latency_ms
-        )
+        done = _shrink(winner, value, trainer=trainer, shopper=shopper, settings=settings)
         seconds = time.monotonic() - started
         run.finish_stage("fill", inputs=inputs, outputs=done, seconds=seconds)
     if done["folder"] is None:
         return winner, [own]
     family, value = stored_family(run.path / done["folder"], source=winner.family.source)
     entry = Entry(Candidate.model_validate(done["candidate"]), family, value)
-    other = train_stage(entry, "fill", trainer=trainer, run=run, time_s=time_s, epochs=None)
+    try:
+        other = train_stage(entry, "fill", trainer=trainer, run=run, time_s=time_s, epochs=None)
+    except DivergedError as failure:  # the winner as it is goes on, as in a race
+        logger.warning("fill: %s is out: %s", entry.title, failure)
+        return winner, [own]
     low, high = difference_interval(other.losses, own.losses, seed=trainer.seed)
     compared = (
         f"val loss {other.val_loss:.3f} shrunk, {own.val_loss:.3f} as it was; "
@@ -85,6 +90,19 @@ def fill_stage(
         for one in (own, other)
     )
     return (entry if high < 0.0 else winner), [own, other]
+
+
+def _shrink(
+    winner: Entry, value: float, *, trainer: Trainer, shopper: Shopper, settings: FitSettings
+) -> dict[str, Any]:
+    """Return what `shrink_parent` does; a network that cannot be sliced has no shrunk form."""
+    try:
+        return shrink_parent(
+            winner, value, trainer=trainer, shopper=shopper, budget_ms=settings.latency_ms
+        )
+    except UnsupportedError as refusal:
+        logger.warning("fill: %s stays as it is: %s", winner.title, refusal)
+        return {"folder": None, "reason": str(refusal)}
 
 
 def parent_value(winner: Entry, *, budget_ms: float) -> float | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
+from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import Record, parse_record, read_json, to_plain, write_json
@@ -15,6 +17,7 @@ __all__ = [
     "check_files",
     "digest_files",
     "read_artifact",
+    "record_artifact",
     "write_artifact",
 ]
 
@@ -80,6 +83,50 @@ def digest_files(directory: Path, files: tuple[str, ...]) -> tuple[int, str]:
     if len(lines) == 1:
         return size, lines[0].split()[0]
     return size, hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def record_artifact(
+    out: Path,
+    files: tuple[str, ...],
+    *,
+    runtime: str,
+    precision: str,
+    architecture: Architecture,
+    preprocessing: Preprocessing,
+    labels: tuple[str, ...],
+    **int8: Any,
+) -> Artifact:
+    """Describe the files that a runtime wrote into `out`, and write artifact.json beside them.
+
+    Args:
+        out: where the files lie.
+        files: their names; the first is the one to load.
+        runtime: name of the runtime that executes them.
+        precision: what they compute in.
+        architecture: what was exported.
+        preprocessing: resize and crop the caller does.
+        labels: class names in the order of the logits.
+        int8: `int8_operators` and `pairs_limited` of an int8 file.
+
+    Raises:
+        UsageError: a file is absent.
+    """
+    size_bytes, sha256 = digest_files(out, files)
+    artifact = Artifact(
+        runtime=runtime,
+        precision=precision,
+        files=files,
+        directory=str(out),
+        input_shape=(*architecture.input_shape[1:], 3),
+        preprocessing=preprocessing,
+        labels=labels,
+        size_bytes=size_bytes,
+        sha256=sha256,
+        architecture_digest=architecture.digest,
+        **int8,
+    )
+    write_artifact(artifact)
+    return artifact
 
 
 def write_artifact(artifact: Artifact) -> Path:

@@ -15,7 +15,7 @@ from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
-from featherweight.runtimes.artifact import Artifact, digest_files, write_artifact
+from featherweight.runtimes.artifact import Artifact, digest_files, record_artifact
 from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
 
 __all__ = [
@@ -77,23 +77,11 @@ class OnnxRuntime:
             model = quantised(model, architecture, calibration, limit_pairs=limit_pairs)
             operators = count_int8_operators(model.SerializeToString())
         write_bytes(out / _MODEL, model.SerializeToString())
-        size_bytes, sha256 = digest_files(out, (_MODEL,))
-        artifact = Artifact(
-            runtime=self.name,
-            precision=precision,
-            files=(_MODEL,),
-            directory=str(out),
-            input_shape=(*architecture.input_shape[1:], 3),
-            preprocessing=preprocessing,
-            labels=labels,
-            size_bytes=size_bytes,
-            sha256=sha256,
-            architecture_digest=architecture.digest,
-            int8_operators=operators,
+        return record_artifact(
+            out, (_MODEL,), runtime=self.name, precision=precision, architecture=architecture,
+            preprocessing=preprocessing, labels=labels, int8_operators=operators,
             pairs_limited=limit_pairs,
-        )
-        write_artifact(artifact)
-        return artifact
+        )  # fmt: skip
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Open a session; see `Runtime.load`."""

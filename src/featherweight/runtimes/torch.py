@@ -12,7 +12,7 @@ from featherweight.architecture import Architecture, read_architecture, write_ar
 from featherweight.errors import UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
-from featherweight.runtimes.artifact import Artifact, digest_files, write_artifact
+from featherweight.runtimes.artifact import Artifact, digest_files, record_artifact
 from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
 from featherweight.runtimes.weights import check_weights, input_levels, random_weights
 
@@ -57,22 +57,10 @@ class TorchRuntime:
         contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
         write_bytes(out / _WEIGHTS, save(contiguous))
         write_architecture(architecture, out / _ARCHITECTURE)
-        files = (_WEIGHTS, _ARCHITECTURE)
-        size_bytes, sha256 = digest_files(out, files)
-        artifact = Artifact(
-            runtime=self.name,
-            precision=precision,
-            files=files,
-            directory=str(out),
-            input_shape=(*architecture.input_shape[1:], 3),
-            preprocessing=preprocessing,
-            labels=labels,
-            size_bytes=size_bytes,
-            sha256=sha256,
-            architecture_digest=architecture.digest,
-        )
-        write_artifact(artifact)
-        return artifact
+        return record_artifact(
+            out, (_WEIGHTS, _ARCHITECTURE), runtime=self.name, precision=precision,
+            architecture=architecture, preprocessing=preprocessing, labels=labels,
+        )  # fmt: skip
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Build the network; see `Runtime.load`. Sets torch's number of threads at each call."""
