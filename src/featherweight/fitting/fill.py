@@ -106,12 +106,12 @@ def _shrink(
 
 
 def parent_value(winner: Entry, *, budget_ms: float) -> float | None:
-    """Return the resolution of the parent; `None` = the budget is used up, or there is none.
+    """Return the resolution of the parent; `None` = the budget or the time is used up, or none.
 
     Latency is taken to grow with the multiply-adds.
     """
     family, latency_ms = winner.family, winner.candidate.latency_ms
-    if latency_ms is None or latency_ms >= _USED_UP * budget_ms:
+    if latency_ms is None or latency_ms >= _USED_UP * budget_ms or winner.ceiling is not None:
         return None
     if family.knob != "resolution" or not hidden_widths(family.build(winner.value)):
         return None

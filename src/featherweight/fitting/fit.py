@@ -17,6 +17,7 @@ from featherweight.fitting.fill import fill_stage
 from featherweight.fitting.halving import run_race
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import look
+from featherweight.fitting.pace import pace_stage
 from featherweight.fitting.race import open_trainer
 from featherweight.fitting.result import FitResult
 from featherweight.fitting.settings import FitSettings, TimePlan, allowed_metric, allowed_precisions
@@ -143,6 +144,9 @@ def _work(
     trainer = open_trainer(images, settings, folder=run.path)
     plan = TimePlan.of(settings, spent_s=loading_s, small=found.small)
     entries = probe_stage(entries, trainer=trainer, run=run, ledger=ledger, plan=plan)
+    entries, trainer = pace_stage(
+        entries, trainer=trainer, run=run, ledger=ledger, settings=settings, plan=plan
+    )
     raced = run_race(entries, trainer=trainer, run=run, plan=plan)
     ledger.note_race(raced)
     sizer = create_sizer(run, ledger, settings)

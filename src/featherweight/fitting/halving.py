@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 MOST_RACERS = 6
 """More candidates than this share the race's time too thinly to tell them apart."""
 
+_LEAST_RUNG_S = 8.0
+"""Of one training in a rung: a shorter one mostly starts and ends."""
+
 _DECISIVE_GAP = 0.25
 """Of the leader's loss."""
 
@@ -65,12 +68,16 @@ def run_race(
 ) -> list[Ranked]:
     """Race the entries in two rungs; return everything trained, the winner first.
 
-    A single entry is not raced: its whole time goes to the training. Neither is a race that the
-    first rung has decided.
+    A single entry is not raced: its whole time goes to the training. A race that the first rung
+    has decided has no second one, and neither has one that is too short for two.
     """
     if len(entries) < 2:
         return []
     field = _field(entries)
+    if plan.race_s is not None and 0.5 * plan.race_s / len(field) < _LEAST_RUNG_S:
+        first = _rung(field, "race-1", share=1.0, trainer=trainer, run=run, plan=plan)
+        best = cheapest_of_equals(first, seed=trainer.seed)
+        return [best, *[ranked for ranked in first if ranked is not best]]
     first = _rung(field, "race-1", share=0.5, trainer=trainer, run=run, plan=plan)
     if _is_decided(first, seed=trainer.seed):
         logger.info("race: %s leads by far: no second rung", first[0].entry.title)

@@ -9,8 +9,8 @@ that is cheaper to run wins.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -30,10 +30,12 @@ from featherweight.records import to_plain
 from featherweight.reporting.run import Candidate
 from featherweight.runtimes.runtime import RUNTIMES
 from featherweight.training.classify import TrainingResult, evaluate_network, train_classifier
+from featherweight.training.compute import Compute, choose_device
 from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.progress import ProgressLog
 from featherweight.training.recipe import Recipe, default_recipe
 from featherweight.training.results import EpochRecord
+from featherweight.training.speed import Probe, choose_compute
 from featherweight.training.start import kept_first_weights, suit_to_pictures
 
 __all__ = [
@@ -56,11 +58,19 @@ point of accuracy, and a few seconds at one millisecond each."""
 
 @dataclass(frozen=True)
 class Entry:
-    """One candidate in the race with what it needs to be built again."""
+    """One candidate in the race with what it needs to be built again.
+
+    Attributes:
+        candidate: what was measured.
+        family: the network with its knob.
+        value: of the knob.
+        ceiling: largest value that can learn in the time there is; `None` = any.
+    """
 
     candidate: Candidate
     family: Family
     value: float
+    ceiling: float | None = None
 
     @property
     def key(self) -> str:
@@ -89,6 +99,8 @@ class Trainer:
         folder: the run directory.
         seed: of initial weights, order and augmentation.
         device: where training runs.
+        forms: how the networks of a family compute in training, where that is known; the others
+            find out at the start of each training.
     """
 
     store: PixelStore
@@ -96,6 +108,7 @@ class Trainer:
     folder: Path
     seed: int
     device: str
+    forms: Mapping[str, Compute] = field(default_factory=dict)
 
     def start(self, entry: Entry, phase: str) -> Network:
         """Return the network before a training: pretrained, or freshly drawn and kept there."""
@@ -173,6 +186,7 @@ class Trainer:
             teacher=guide,
             teacher_preprocessing=None if teacher is None else teacher.preprocessing,
             device=self.device,
+            compute=self.forms.get(entry.family.name),
             progress=end_epoch,
             tick=told.tick,
         )
@@ -185,6 +199,31 @@ class Trainer:
         for epoch in result.history:  # a kill between checkpoint and journal left one out
             write(epoch)
         return result
+
+    def pace(
+        self, entry: Entry, *, recipe: Recipe, compute: Compute | None
+    ) -> tuple[Compute, float]:
+        """Time a few training steps of a candidate; return their form and pictures per second.
+
+        Args:
+            entry: its value says which size is timed.
+            recipe: of the training.
+            compute: the form; `None` = the fastest is found.
+        """
+        architecture = entry.family.build(entry.value)
+        probe = Probe(
+            build_network(architecture, seed=self.seed),
+            self.store.train(architecture.resolution, entry.family.preprocessing),
+            recipe,
+            entry.family.preprocessing,
+            None,
+        )
+        if compute is None:
+            compute = choose_compute(probe, device=choose_device(self.device)).compute
+        step_s = probe.mean_step_s(
+            compute, size=architecture.resolution, frozen=False, steps=5, most_s=2.0
+        )
+        return compute, recipe.batch_size / step_s
 
     def checkpoint_folder(self, entry: Entry, phase: str) -> Path:
         """Where a training keeps what it needs to continue."""

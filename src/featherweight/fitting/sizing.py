@@ -39,7 +39,13 @@ class Sizer:
         self._budget_ms = budget_ms
 
     def size(
-        self, family: Family, precision: str, value: float, *, margin: bool = True
+        self,
+        family: Family,
+        precision: str,
+        value: float,
+        *,
+        margin: bool = True,
+        ceiling: float | None = None,
     ) -> tuple[float, Candidate]:
         """Return the largest knob value near `value` that fits, and its measurement.
 
@@ -52,36 +58,38 @@ class Sizer:
             margin: whether a size must keep a distance from the budget. Before a training it
                 must: nothing can be changed afterwards. Right before the proof it need not: a
                 size that misses there costs one measurement, and the next smaller one is proven.
+            ceiling: largest value considered; `None` = any.
         """
         shopper = self._open_shopper()
-        place = family.values.index(value)
+        values = [v for v in family.values if ceiling is None or v <= ceiling]
+        place = values.index(value)
         considered: set[int] = set()
         for _ in range(_MOVES):
-            reach = range(max(0, place - _REACH), min(len(family.values), place + _REACH + 1))
+            reach = range(max(0, place - _REACH), min(len(values), place + _REACH + 1))
             new = [index for index in reach if index not in considered]
             for _ in range(_PROCESSES if new else 0):
-                shopper.confirm([(family, precision, family.values[index]) for index in new])
+                shopper.confirm([(family, precision, values[index]) for index in new])
             considered.update(new)
             fitting = [
                 index
                 for index in considered
-                if self._fits(shopper, family, precision, family.values[index], margin=margin)
+                if self._fits(shopper, family, precision, values[index], margin=margin)
             ]
             place = max(fitting, default=min(considered))
             larger_fails = bool(fitting) and place < max(considered)
-            if larger_fails or place in (0, len(family.values) - 1):
+            if larger_fails or place in (0, len(values) - 1):
                 break
-        chosen = shopper.at(family, precision, family.values[place])
+        chosen = shopper.at(family, precision, values[place])
         logger.info(
             "size: %s %s, %.3f ms now (considered %s)",
             chosen.name, precision, chosen.latency_ms or 0.0,
             ", ".join(
-                f"{family.values[k]:g}: "
-                f"{shopper.at(family, precision, family.values[k]).latency_ms or 0.0:.3f} ms"
+                f"{values[k]:g}: "
+                f"{shopper.at(family, precision, values[k]).latency_ms or 0.0:.3f} ms"
                 for k in sorted(considered)
             ),
         )  # fmt: skip
-        return family.values[place], chosen
+        return values[place], chosen
 
     def _fits(
         self, shopper: Shopper, family: Family, precision: str, value: float, *, margin: bool

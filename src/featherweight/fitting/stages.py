@@ -124,7 +124,9 @@ def size_stage(run: RunDirectory, ledger: Ledger, winner: Entry, *, sizer: Sizer
     done = run.stage_done("size", inputs=inputs)
     if done is None:
         started = clock.monotonic()
-        value, candidate = sizer.size(winner.family, winner.candidate.precision, winner.value)
+        value, candidate = sizer.size(
+            winner.family, winner.candidate.precision, winner.value, ceiling=winner.ceiling
+        )
         kept = candidate.model_copy(
             update={"status": "kept", "reason": "size chosen again before the last training"}
         )

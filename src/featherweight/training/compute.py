@@ -29,6 +29,11 @@ class Compute:
             return torch.channels_last
         return torch.contiguous_format
 
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The type in which convolutions and products are computed."""
+        return torch.float32 if self.dtype == "fp32" else torch.bfloat16
+
     def place(self, network: Network) -> Network:
         """Move the network itself to the device and memory format."""
         return network.to(device=self.device, memory_format=self._torch_format)  # type: ignore[call-overload,no-any-return]
@@ -41,7 +46,7 @@ class Compute:
         """The context in which a step's forward pass runs."""
         if self.dtype == "fp32":
             return nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return torch.autocast(self.device.type, dtype=self.torch_dtype)
 
     def synchronise(self) -> None:
         """Wait until the device has finished what it was given."""

@@ -2,7 +2,8 @@
 
 Source: Jordan 2024, https://kellerjordan.github.io/posts/muon (Newton-Schulz coefficients) and
 his airbench94_muon (three iterations, weights of constant norm). `torch.optim.Muon` takes
-matrices only, decays instead of keeping the norm, and computes in bfloat16, which a CPU may lack.
+matrices only, decays instead of keeping the norm, and always computes in bfloat16, which a CPU may
+lack.
 """
 
 from __future__ import annotations
@@ -32,11 +33,19 @@ class Muon(torch.optim.Optimizer):
         groups: parameter groups with `params`, `weight_decay` and `orthogonal`.
         lr: learning rate of groups without their own.
         momentum: of all groups.
+        dtype: in which directions are made orthogonal: bfloat16 is several times faster where
+            the processor has it, and the result is rough by design.
     """
 
     def __init__(
-        self, groups: Sequence[dict[str, Any]], *, lr: float, momentum: float = 0.9
+        self,
+        groups: Sequence[dict[str, Any]],
+        *,
+        lr: float,
+        momentum: float = 0.9,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        self._dtype = dtype
         super().__init__(
             groups, {"lr": lr, "momentum": momentum, "weight_decay": 0.0, "orthogonal": False}
         )
@@ -59,31 +68,32 @@ class Muon(torch.optim.Optimizer):
         buffer = state["momentum_buffer"].mul_(group["momentum"]).add_(gradient)
         direction = gradient.add(buffer, alpha=group["momentum"])
         if group["orthogonal"]:
-            direction = orthogonalised(direction)
+            direction = orthogonalised(direction, dtype=self._dtype)
             parameter.mul_(math.sqrt(len(parameter)) / (parameter.norm() + _TINY))
         parameter.add_(direction, alpha=-group["lr"])
 
 
-def orthogonalised(direction: Tensor) -> Tensor:
+def orthogonalised(direction: Tensor, *, dtype: torch.dtype = torch.float32) -> Tensor:
     """Return the nearest matrix, about, whose singular values are all one.
 
     Args:
         direction: (out, ...); the other axes count as one.
+        dtype: of the products.
 
     Returns:
-        the same shape; singular values of about 0.6 to 1.25, smaller ones where they were tiny.
+        the same shape and type; singular values of about 0.6 to 1.25, smaller where they were tiny.
     """
     first, second, third = _COEFFICIENTS
     matrix = direction.reshape(len(direction), -1)
     is_tall = matrix.shape[0] > matrix.shape[1]
     if is_tall:
         matrix = matrix.T
-    matrix = matrix / (matrix.norm() + _TINY)
+    matrix = (matrix / (matrix.norm() + _TINY)).to(dtype)
     for _ in range(_ITERATIONS):
         square = matrix @ matrix.T
         matrix = first * matrix + (second * square + third * (square @ square)) @ matrix
     result: Tensor = matrix.T if is_tall else matrix
-    return result.reshape(direction.shape)
+    return result.to(direction.dtype).reshape(direction.shape)
 
 
 def takes_muon(module: nn.Module) -> bool:

@@ -17,11 +17,18 @@ _CLASSIFIER = "classifier."
 _ORTHOGONAL = "orthogonal"
 
 
-def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+def create_optimizer(
+    network: nn.Module, recipe: Recipe, *, dtype: torch.dtype = torch.float32
+) -> torch.optim.Optimizer:
     """Return the recipe's optimizer; norms and biases, of fewer than two axes, do not decay.
 
     Groups of their own, where the learning rate differs: the classifier, the backbone's weights,
     its norm scales and its norm biases, and, with Muon, the convolutions that it takes.
+
+    Args:
+        network: what learns.
+        recipe: which optimizer, and its rates.
+        dtype: in which Muon multiplies; weights and momenta stay as they are.
     """
     orthogonal = {
         f"{name}.weight"
@@ -49,7 +56,7 @@ def create_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimize
             groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True, fused=fused
         )
     if recipe.optimizer == "muon":
-        return Muon(groups, lr=recipe.learning_rate)
+        return Muon(groups, lr=recipe.learning_rate, dtype=dtype)
     return torch.optim.AdamW(groups, lr=recipe.learning_rate, fused=fused)
 
 

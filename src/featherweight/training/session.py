@@ -165,9 +165,21 @@ class Session:
 
 
 def open_session(
-    probe: Probe, *, val: TrainingImages, directory: Path, device: torch.device
+    probe: Probe,
+    *,
+    val: TrainingImages,
+    directory: Path,
+    device: torch.device,
+    compute: Compute | None = None,
 ) -> Session:
     """Resume the training in a directory, or time, plan and start a new one there.
+
+    Args:
+        probe: the network and what it learns from.
+        val: validation pictures.
+        directory: of this training alone.
+        device: where it runs.
+        compute: the form of computing of a new one; `None` = the fastest is found.
 
     Raises:
         RunDirectoryError: the checkpoint there belongs to another training.
@@ -180,7 +192,9 @@ def open_session(
     found = read_checkpoint(directory / CHECKPOINT)
     if found is None:
         with dropout_seed(device):
-            session = _start(probe, val, directory, device, identity, started_s)
+            session = _start(
+                probe, val, directory, device, identity, started_s=started_s, compute=compute
+            )
         session.save()
         return session
     state, tensors = found
@@ -190,8 +204,8 @@ def open_session(
             allowed="the same network, first weights, recipe and labels",
             hint="choose another directory",
         )
-    compute = Compute(device=device, memory_format=state.memory_format, dtype=state.dtype)
-    session = _session(probe, compute, state, directory, started_s)
+    resumed = Compute(device=device, memory_format=state.memory_format, dtype=state.dtype)
+    session = _session(probe, resumed, state, directory, started_s)
     session.restore(tensors)
     _complete_journal(session)
     return session
@@ -238,7 +252,9 @@ def _start(
     directory: Path,
     device: torch.device,
     identity: str,
+    *,
     started_s: float,
+    compute: Compute | None,
 ) -> Session:
     journal = Journal(directory / JOURNAL)
     architecture = probe.network.architecture
@@ -248,16 +264,19 @@ def _start(
          "train_images": len(probe.train), "val_images": len(val), "device": str(device),
          "torch": torch.__version__, "num_threads": torch.get_num_threads()}
     )  # fmt: skip
-    choice = choose_compute(probe, device=device)
-    form = {"memory_format": choice.compute.memory_format, "dtype": choice.compute.dtype}
-    journal.append({"event": "speed", **form, "images_per_s": choice.images_per_s})
-    plan = _make_plan(probe, val, choice.compute, started_s)
+    speeds: dict[str, float | None] = {}
+    if compute is None:
+        choice = choose_compute(probe, device=device)
+        compute, speeds = choice.compute, choice.images_per_s
+    form = {"memory_format": compute.memory_format, "dtype": compute.dtype}
+    journal.append({"event": "speed", **form, "images_per_s": speeds})
+    plan = _make_plan(probe, val, compute, started_s)
     journal.append({"event": "plan", "epochs": plan.epochs, **to_plain(plan)})
     state = CheckpointState.model_validate(
         {**form, "identity": identity, "plan": plan, "step": 0, "num_updates": 0,
          "elapsed_s": 0.0, "history": (), "best_epoch": 0, "stopped": None}
     )  # fmt: skip
-    return _session(probe, choice.compute, state, directory, started_s)
+    return _session(probe, compute, state, directory, started_s)
 
 
 def _make_plan(probe: Probe, val: TrainingImages, compute: Compute, started_s: float) -> Plan:

@@ -34,6 +34,7 @@ _PROBE_PIXELS = 4 * 224 * 224  # a batch that shows which variant wins without t
 _FEW = 8  # pictures
 _VARIANT_S = 0.5  # timing of one variant, after its first step ...
 _VARIANT_SHARE = 0.01  # ... and as a share of the recipe's time
+_SHORT_S = 120.0  # a shorter training has no time for several turns
 _EMULATED = 4.0  # times slower than float32: no arithmetic of its own
 _CLEARLY_FASTER = 0.97  # a later variant must beat the simpler one by more than the noise
 
@@ -190,5 +191,6 @@ def _fastest_steps_s(
 
     longest_s = max(turn())
     most_s = _VARIANT_S if time_s is None else min(_VARIANT_S, _VARIANT_SHARE * time_s)
-    turns = [turn() for _ in range(max(3, min(10, int(most_s / longest_s))))]
+    least = 3 if time_s is None or time_s >= _SHORT_S else 1
+    turns = [turn() for _ in range(max(least, min(10, int(most_s / longest_s))))]
     return {form: min(column) for form, column in zip(forms, zip(*turns, strict=True), strict=True)}

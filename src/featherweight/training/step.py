@@ -192,7 +192,7 @@ def create_learner(
     return Learner(
         network=student,
         average=WeightAverage(student, decay=recipe.ema_decay),
-        optimizer=create_optimizer(student, recipe),
+        optimizer=create_optimizer(student, recipe, dtype=compute.torch_dtype),
         recipe=recipe,
         preprocessing=preprocessing,
         compute=compute,
