@@ -13,7 +13,7 @@ from typing import Any
 from featherweight.errors import RecordError
 from featherweight.records import read_json, write_json
 
-__all__ = ["note_environment"]
+__all__ = ["int8_pairs_saturate", "note_environment"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +45,19 @@ def note_environment(path: Path) -> None:
         if earlier:
             now["before"] = earlier
     write_json(path, now)
+
+
+def int8_pairs_saturate(machine: str, cpu_flags: str) -> bool:
+    """Whether a CPU adds two int8 products in 16 bits that overflow (x86 without VNNI).
+
+    Args:
+        machine: architecture as the system names it, such as `x86_64` or `aarch64`.
+        cpu_flags: the CPU's abilities, as /proc/cpuinfo lists them; an x86 CPU whose abilities
+            are unknown counts as one without VNNI.
+    """
+    if machine.lower() not in ("x86_64", "amd64", "i686"):
+        return False
+    return not set(cpu_flags.split()) & {"avx512_vnni", "avx_vnni"}
 
 
 def _environment() -> dict[str, Any]:

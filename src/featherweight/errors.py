@@ -13,6 +13,7 @@
     +-- FailedError               exit 1: the work itself failed (disk full, broken file)
     |   +-- DivergedError         the loss of a training is not finite
     +-- DeviceError               exit 4: the device does not answer or refuses
+        +-- DeviceUnreachableError  there is no connection, or it broke
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ __all__ = [
     "ArchitectureError",
     "DataError",
     "DeviceError",
+    "DeviceUnreachableError",
     "DivergedError",
     "FailedError",
     "FeatherweightError",
@@ -103,3 +105,7 @@ class DeviceError(FeatherweightError):
     """A device does not answer, or a command on it failed."""
 
     exit_code = 4
+
+
+class DeviceUnreachableError(DeviceError):
+    """There is no connection to a device, or it broke: trying again may help."""

@@ -11,7 +11,7 @@ from featherweight.cli.app import run
 
 COMMANDS = (
     "fit", "train", "evaluate", "predict", "profile", "measure", "export", "verify",
-    "report", "models", "doctor", "data",
+    "report", "models", "doctor", "data", "device",
 )  # fmt: skip
 
 

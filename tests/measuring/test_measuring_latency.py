@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from featherweight.devices.device import DEVICES, CompletedRun, DeviceInfo
-from featherweight.errors import DeviceError, UsageError
+from featherweight.errors import DeviceError, DeviceUnreachableError, UsageError
 from featherweight.measuring import latency
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.platform import Platform
@@ -166,8 +167,9 @@ class ScriptedDevice:
     url = "scripted"
     python = "python"
 
-    def __init__(self, *results: CompletedRun) -> None:
+    def __init__(self, *results: CompletedRun | DeviceError) -> None:
         self.results = list(results)
+        self.removed: list[list[str]] = []
         self.jobs: list[dict[str, object]] = []
         self.environments: list[Mapping[str, str]] = []
 
@@ -176,6 +178,12 @@ class ScriptedDevice:
 
     def push(self, files: Sequence[str], directory: Path) -> str:
         return str(directory)
+
+    def remove(self, directories: Sequence[str]) -> None:
+        self.removed.append(list(directories))
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def run(
         self,
@@ -187,7 +195,10 @@ class ScriptedDevice:
     ) -> CompletedRun:
         self.jobs.append(json.loads(stdin))
         self.environments.append(environment or {})
-        return self.results.pop(0)
+        result = self.results.pop(0)
+        if isinstance(result, DeviceError):
+            raise result
+        return result
 
 
 def answer(*samples: list[float], share: float | None) -> CompletedRun:
@@ -205,7 +216,7 @@ def answer(*samples: list[float], share: float | None) -> CompletedRun:
 def measure_scripted(
     device: ScriptedDevice, artifacts: list[Artifact], monkeypatch: pytest.MonkeyPatch
 ) -> list[float]:
-    monkeypatch.setattr(latency, "DEVICES", {"local": device})
+    monkeypatch.setattr(latency, "find_device", lambda _: device)
     names = [f"net{index}" for index in range(len(artifacts))]
     return [one.median_ms for one in measure_artifacts(artifacts, platform=PLATFORM, names=names)]
 
@@ -249,4 +260,40 @@ def test_failures_of_the_process_are_device_errors(
     result: CompletedRun, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(DeviceError, match=said):
+        measure_scripted(ScriptedDevice(result), [network(tmp_path / "a")], monkeypatch)
+
+
+def test_a_cut_connection_is_tried_again_and_then_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "_WAIT_S", 0.0)
+    net = network(tmp_path / "a")
+    cut = DeviceUnreachableError("no connection")
+    device = ScriptedDevice(cut, answer([1.0], share=0.0))
+    assert measure_scripted(device, [net], monkeypatch) == [1.0]
+    assert len(device.removed) == 2, "files are taken away after every attempt"
+    device = ScriptedDevice(*[cut] * 9)
+    with pytest.raises(DeviceUnreachableError, match="no connection"):
+        measure_scripted(device, [net], monkeypatch)
+    assert len(device.jobs) == latency._ATTEMPTS
+    # What is not a cut is not tried again.
+    device = ScriptedDevice(DeviceError("ran past"), answer([1.0], share=0.0))
+    with pytest.raises(DeviceError, match="ran past"):
+        measure_scripted(device, [net], monkeypatch)
+
+
+@pytest.mark.parametrize(
+    ("result", "expected"),
+    [
+        (CompletedRun(127, "", "sh: 1: python3: not found\n"), "cannot start Python .*not found"),
+        (
+            CompletedRun(1, "", "ModuleNotFoundError: No module named 'onnxruntime'\n"),
+            "No module named 'onnxruntime'; on the device: python -m pip install onnxruntime",
+        ),
+    ],
+)
+def test_what_the_device_lacks_is_said(
+    result: CompletedRun, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DeviceError, match=expected):
         measure_scripted(ScriptedDevice(result), [network(tmp_path / "a")], monkeypatch)

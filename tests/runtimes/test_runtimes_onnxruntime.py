@@ -4,7 +4,7 @@ from artifact_networks import ARCHITECTURES, IMAGENET, labels_of
 
 from featherweight.errors import UsageError
 from featherweight.runtimes import onnxruntime as module
-from featherweight.runtimes.onnxruntime import OnnxRuntime, int8_pairs_saturate, open_session
+from featherweight.runtimes.onnxruntime import OnnxRuntime, limits_pairs, open_session
 
 SMALL = ARCHITECTURES[4]
 
@@ -25,7 +25,9 @@ def test_saturating_cpus_are_recognised(monkeypatch, tmp_path, machine, flags, s
         facts.write_text(flags)
     monkeypatch.setattr(module.platform, "machine", lambda: machine)
     monkeypatch.setattr(module, "_CPU_FACTS", facts)
-    assert int8_pairs_saturate() is saturates
+    assert limits_pairs(None) is saturates
+    assert limits_pairs(True) is True, "what is known of the device counts"
+    assert limits_pairs(False) is False
 
 
 def test_int8_artifact_records_what_runs(tmp_path) -> None:
@@ -35,7 +37,7 @@ def test_int8_artifact_records_what_runs(tmp_path) -> None:
     )  # fmt: skip
     assert artifact.int8_operators is not None
     assert artifact.int8_operators["Conv"] == "int8 2/2"
-    assert artifact.pairs_limited is int8_pairs_saturate()
+    assert artifact.pairs_limited is limits_pairs(None)
 
 
 def test_calibration_of_another_size_is_refused(tmp_path) -> None:

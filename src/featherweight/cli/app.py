@@ -15,6 +15,7 @@ import typer
 
 from featherweight.cli import output
 from featherweight.cli.data import data_app
+from featherweight.cli.device import device_app
 from featherweight.cli.doctor import doctor
 from featherweight.cli.export import export, verify
 from featherweight.cli.fit import fit
@@ -41,6 +42,7 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(data_app, name="data")
+app.add_typer(device_app, name="device")
 
 
 def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer's callback

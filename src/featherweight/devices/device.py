@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from featherweight.records import Record
 from featherweight.registry import Registry
 
-__all__ = ["DEVICES", "CompletedRun", "Device", "DeviceInfo"]
+__all__ = ["DEVICES", "DEVICE_SCHEMES", "CompletedRun", "Device", "DeviceInfo"]
 
 
 class DeviceInfo(Record):
@@ -23,6 +24,8 @@ class DeviceInfo(Record):
         arch: machine architecture, such as `x86_64` or `aarch64`.
         governor: frequency governor of the first CPU; `None` where there is none (virtual
             machines, systems other than Linux).
+        int8_pairs_saturate: whether the CPU adds two int8 products in 16 bits that overflow; the
+            files for it are then written with smaller weights. `None` = not known.
     """
 
     cpu: str
@@ -31,6 +34,7 @@ class DeviceInfo(Record):
     os: str
     arch: str
     governor: str | None = None
+    int8_pairs_saturate: bool | None = None
 
 
 class CompletedRun(NamedTuple):
@@ -75,6 +79,20 @@ class Device(Protocol):
             DeviceError: the device does not answer or has no room.
         """
 
+    def remove(self, directories: Sequence[str]) -> None:
+        """Delete what `push` made on the device; what lay there before stays.
+
+        Raises:
+            DeviceError: the device does not answer.
+        """
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Hold the device while it measures, against other processes that would disturb it.
+
+        Raises:
+            DeviceError: another process does not let go of it.
+        """
+
     def run(
         self,
         argv: Sequence[str],
@@ -101,4 +119,9 @@ class Device(Protocol):
 
 
 DEVICES: Registry[Device] = Registry("device", plugins="featherweight.devices")
-"""Devices by the name that a platform uses."""
+"""Devices that are always there, by the name that a platform uses."""
+
+DEVICE_SCHEMES: Registry[Callable[[str, str | None], Device]] = Registry(
+    "device scheme", plugins="featherweight.devices"
+)
+"""`scheme` of `scheme://...` -> (url, python on the device or None) -> Device."""

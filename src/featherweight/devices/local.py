@@ -7,9 +7,11 @@ import platform
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from featherweight.devices.device import DEVICES, CompletedRun, DeviceInfo
+from featherweight.environment import int8_pairs_saturate
 from featherweight.errors import DeviceError, UsageError
 
 __all__ = ["LocalDevice"]
@@ -33,6 +35,7 @@ class LocalDevice:
             os=f"{platform.system()} {platform.release()}",
             arch=platform.machine(),
             governor=_GOVERNOR.read_text().strip() if _GOVERNOR.exists() else None,
+            int8_pairs_saturate=int8_pairs_saturate(platform.machine(), _cpu_facts()),
         )
 
     def push(self, files: Sequence[str], directory: Path) -> str:
@@ -47,6 +50,13 @@ class LocalDevice:
                     f"the file {directory / name} does not exist", hint="export the network again"
                 )
         return str(directory.resolve())
+
+    def remove(self, directories: Sequence[str]) -> None:
+        """Delete nothing: `push` copied nothing."""
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Hold nothing: foreign load on this machine is seen and reported instead."""
+        return nullcontext()
 
     def run(
         self,
@@ -94,12 +104,15 @@ def _usable_cores() -> int:
 
 def _cpu_name() -> str:
     """Return the CPU's model name; ARM kernels name none in /proc/cpuinfo."""
-    if _CPUINFO.exists():
-        for line in _CPUINFO.read_text(errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() in ("model name", "Model") and value.strip():
-                return value.strip()
+    for line in _cpu_facts().splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("model name", "Model") and value.strip():
+            return value.strip()
     return platform.processor() or platform.machine()
+
+
+def _cpu_facts() -> str:
+    return _CPUINFO.read_text(errors="replace") if _CPUINFO.exists() else ""
 
 
 def _memory_bytes() -> int | None:

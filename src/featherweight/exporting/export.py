@@ -27,6 +27,7 @@ def export_network(
     calibration: np.ndarray | None = None,
     preprocessing: Preprocessing,
     labels: tuple[str, ...],
+    limit_pairs: bool | None = None,
 ) -> Artifact:
     """Export a network with its weights.
 
@@ -39,6 +40,7 @@ def export_network(
             them, 64 are enough.
         preprocessing: its normalisation becomes part of the file.
         labels: class names in the order of the logits.
+        limit_pairs: of int8, see `Runtime.export`; `None` = as this machine's CPU needs it.
 
     Raises:
         UsageError: an unknown runtime or precision, int8 without pictures, labels that do not
@@ -56,6 +58,7 @@ def export_network(
         calibration=calibration,
         preprocessing=preprocessing,
         labels=labels,
+        limit_pairs=limit_pairs,
     )
 
 

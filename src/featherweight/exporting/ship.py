@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from featherweight.data.cache import cached_pixels
 from featherweight.data.home import cache_directory
 from featherweight.data.images import ImageData, load_images
+from featherweight.devices.known import find_device
 from featherweight.errors import UsageError
 from featherweight.exporting.export import export_network
 from featherweight.exporting.verification import Verification
@@ -93,7 +94,7 @@ def export(
     images = None if data is None else _load(stored, data, seed=seed)
     shipped = []
     for text in on:
-        runtime, precision = _runtime_and_precision(text)
+        device, runtime, precision = _parts(text)
         calibration = None
         if precision == "int8":
             if images is None:
@@ -110,6 +111,7 @@ def export(
             calibration=calibration,
             preprocessing=stored.preprocessing,
             labels=stored.classes,
+            limit_pairs=find_device(device).info().int8_pairs_saturate,
         )
         verification = None if images is None else _verify(artifact, stored, images)
         shipped.append(Shipped(text, artifact, verification))
@@ -167,8 +169,9 @@ def _verify(artifact: Artifact, stored: StoredNetwork, images: ImageData) -> Ver
     )
 
 
-def _runtime_and_precision(text: str) -> tuple[str, str]:
-    """Read a platform's runtime and precision (measuring, which parses platforms, is above)."""
-    path, _, given = text.partition(":")
+def _parts(text: str) -> tuple[str, str, str]:
+    """Read device, runtime and precision (measuring, which parses platforms, is above)."""
+    device, _, rest = text.rpartition("/")
+    runtime, _, given = rest.partition(":")
     settings = dict(pair.partition("=")[::2] for pair in given.split(",") if pair)
-    return path.rpartition("/")[2], settings.get("precision", "fp32")
+    return device, runtime, settings.get("precision", "fp32")

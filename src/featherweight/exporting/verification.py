@@ -22,6 +22,8 @@ class Verification(Record):
         split: which pictures.
         n: how many.
         passed: within the limits `verify_artifact` documents.
+        device_difference: largest difference of a logit between the device and this machine, over
+            the largest logit, on one picture; `None` = it runs on this machine, or was not asked.
     """
 
     platform: str
@@ -35,3 +37,4 @@ class Verification(Record):
     split: str
     n: int
     passed: bool
+    device_difference: float | None = None

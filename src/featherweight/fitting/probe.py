@@ -154,6 +154,7 @@ def _file_features(
         calibration=trainer.calibration(resolution, preprocessing),
         preprocessing=preprocessing,
         labels=tuple(str(index) for index in range(network.architecture.num_classes)),
+        limit_pairs=trainer.platform.limits_pairs,
     )
     run = RUNTIMES[artifact.runtime].load(artifact, num_threads=2)
     features = [run(np.ascontiguousarray(train.pixels[row : row + 1]))[0] for row in rows]

@@ -18,6 +18,7 @@ from featherweight.fitting.halving import Ranked
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import SamplePlan
 from featherweight.fitting.sizing import Sizer
+from featherweight.measuring.agreement import MOST_DIFFERENCE, device_difference
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measurement import Measurement
 from featherweight.nn.network import Network, resized
@@ -171,6 +172,7 @@ def _export(entry: Entry, network: Network, *, trainer: Trainer) -> Artifact:
         calibration=calibration,
         preprocessing=preprocessing,
         labels=trainer.store.data.classes,
+        limit_pairs=trainer.platform.limits_pairs,
     )
 
 
@@ -209,6 +211,28 @@ def _measure(artifact: Artifact, entry: Entry, *, trainer: Trainer, samples: int
     return measurement
 
 
+def _difference_there(artifact: Artifact, *, trainer: Trainer) -> float | None:
+    """Compare the answer of another device with this machine's; `None` = it is this machine.
+
+    Raises:
+        FailedError: it computes something else, so that the accuracy found here is not its own.
+    """
+    if trainer.platform.device == "local":
+        return None
+    difference = device_difference(
+        artifact, platform=trainer.platform.with_precision(artifact.precision)
+    )
+    most = MOST_DIFFERENCE[artifact.precision]
+    if difference > most:
+        raise FailedError(
+            f"the device {trainer.platform.device!r} computes something else from the file than "
+            f"this machine: {difference:.2g} of the largest logit",
+            allowed=f"up to {most:g}",
+            hint=f"look at its runtime: featherweight device check {trainer.platform.device}",
+        )
+    return difference
+
+
 def _verify(shipped: _Try, *, trainer: Trainer, met: bool) -> Proof:
     artifact, network = shipped.artifact, shipped.network
     resolution, preprocessing = artifact.input_shape[0], artifact.preprocessing
@@ -217,6 +241,8 @@ def _verify(shipped: _Try, *, trainer: Trainer, met: bool) -> Proof:
         artifact, network, images=test.pixels, labels=test.labels, split="test", num_threads=2
     )
     _judge(verification)
+    difference = _difference_there(artifact, trainer=trainer)
+    verification = verification.model_copy(update={"device_difference": difference})
     val = trainer.store.held_out("val", resolution, preprocessing)
     on_test, on_val = (
         evaluate_network(network, images=split, preprocessing=preprocessing, device=trainer.device)

@@ -257,6 +257,7 @@ class Trainer:
             calibration=self.calibration(candidate.resolution, preprocessing),
             preprocessing=preprocessing,
             labels=self.store.data.classes,
+            limit_pairs=self.platform.limits_pairs,
         )
         run = RUNTIMES[artifact.runtime].load(artifact, num_threads=2)
         logits = np.concatenate([run(np.ascontiguousarray(val.pixels[k : k + 1])) for k in rows])

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import signal
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from featherweight.devices.device import DEVICES, CompletedRun
-from featherweight.errors import DeviceError, UsageError
+from featherweight.devices.device import CompletedRun, Device
+from featherweight.devices.known import find_device
+from featherweight.errors import DeviceError, DeviceUnreachableError, UsageError
 from featherweight.measuring.measurement import Measurement
 from featherweight.measuring.platform import Platform
 from featherweight.registry import unknown_name
-from featherweight.runtimes.artifact import Artifact, check_files
+from featherweight.runtimes.artifact import ARTIFACT_FILE, Artifact, check_files
 from featherweight.runtimes.runtime import RUNTIMES
 
-__all__ = ["measure_artifacts"]
+__all__ = ["answer_of_device", "measure_artifacts"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +34,12 @@ _THREAD_VARIABLES = (
 )
 _START_S = 120.0
 _LOAD_S_EACH = 20.0
+_CANNOT_START = (126, 127)
+"""What a shell ends with where a program is not there or may not be run."""
+_ABSENT = re.compile(r"No module named '([\w.]+)'")
+_ATTEMPTS = 3
+"""A wireless device may be gone for some seconds: what was cut is measured from the start."""
+_WAIT_S = 5.0
 
 
 def measure_artifacts(
@@ -129,35 +138,23 @@ def _measure_once(
     seed: int,
 ) -> list[Measurement]:
     """Measure all of them in one process and believe what it says."""
-    device = DEVICES[platform.device]
-    networks = [
-        {
-            "directory": device.push(artifact.files, Path(artifact.directory)),
-            "files": list(artifact.files),
-            "input_shape": list(artifact.input_shape),
-        }
-        for artifact in artifacts
-    ]
+    device = find_device(platform.device)
     job = {
         "runtime": platform.runtime,
         "num_threads": platform.num_threads,
-        "networks": networks,
         "samples": samples,
         "max_s_each": max_s_each,
         "seed": seed,
         "cpus": None,
     }
-    worker = Path(device.push([_WORKER.name], _WORKER.parent)) / _WORKER.name
     info = device.info()
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    # -P: Python would put the worker's directory first, where platform.py hides the standard one.
-    done = device.run(
-        [device.python, "-P", str(worker)],
+    answer = answer_of_device(
+        device,
+        artifacts,
+        job,
         timeout_s=_START_S + len(artifacts) * (_LOAD_S_EACH + 3 * max_s_each),
-        stdin=json.dumps(job),
-        environment=dict.fromkeys(_THREAD_VARIABLES, str(platform.num_threads)),
     )
-    answer = _answer(done, device=platform.device)
     shares = [share for share in answer["foreign_cpu_share"].values() if share is not None]
     return [
         Measurement(
@@ -177,23 +174,94 @@ def _measure_once(
     ]
 
 
-def _answer(done: CompletedRun, *, device: str) -> dict[str, Any]:
+def answer_of_device(
+    device: Device, artifacts: Sequence[Artifact], job: dict[str, Any], *, timeout_s: float
+) -> dict[str, Any]:
+    """Run the worker on a device, again where the connection was cut; return what it says.
+
+    Args:
+        device: where.
+        artifacts: what it loads.
+        job: for the worker, without `networks`.
+        timeout_s: for one attempt.
+
+    Raises:
+        DeviceError: the worker could not be started, crashed or did not end, or the connection
+            was cut again and again.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with device.exclusive():
+                return _run_worker(device, artifacts, job, timeout_s=timeout_s)
+        except DeviceUnreachableError as cut:
+            if attempt == _ATTEMPTS:
+                raise
+            logger.warning("%s: trying again in %.0f s", cut.message, _WAIT_S)
+            time.sleep(_WAIT_S)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _run_worker(
+    device: Device, artifacts: Sequence[Artifact], job: dict[str, Any], *, timeout_s: float
+) -> dict[str, Any]:
+    """Bring the files, run the worker, take the files away."""
+    pushed: list[str] = []
+    try:
+        for artifact in artifacts:
+            folder = Path(artifact.directory)
+            # Runtimes of a featherweight that is installed there read artifact.json.
+            described = [ARTIFACT_FILE] if (folder / ARTIFACT_FILE).is_file() else []
+            pushed.append(device.push([*artifact.files, *described], folder))
+        home = device.push([_WORKER.name], _WORKER.parent)
+        pushed.append(home)
+        networks = [
+            {
+                "directory": folder,
+                "files": list(artifact.files),
+                "input_shape": list(artifact.input_shape),
+            }
+            for folder, artifact in zip(pushed, artifacts, strict=False)
+        ]
+        # -P: Python would put the worker's directory first, where platform.py hides the standard
+        # one. On a device the worker is alone there, and Python may be older than 3.11.
+        flags = ["-P"] if Path(home) == _WORKER.parent else []
+        done = device.run(
+            [device.python, *flags, f"{home}/{_WORKER.name}"],
+            timeout_s=timeout_s,
+            stdin=json.dumps({**job, "networks": networks}),
+            environment=dict.fromkeys(_THREAD_VARIABLES, str(job["num_threads"])),
+        )
+    finally:
+        device.remove(pushed)
+    return _answer(done, device=device)
+
+
+def _answer(done: CompletedRun, *, device: Device) -> dict[str, Any]:
     """Return the worker's answer, or raise with the last thing it said."""
     said = [line for line in done.stderr.splitlines() if line.strip()]
+    reason = said[-1].strip() if said else f"exit code {done.returncode}"
+    failed = f"the measuring process on the device {device.url!r}"
     if done.returncode < 0:
         name = signal.Signals(-done.returncode).name
         raise DeviceError(
-            f"the measuring process on the device {device!r} was killed by {name}",
+            f"{failed} was killed by {name}",
             hint="it may have run out of memory: measure fewer networks at once",
         )
+    if done.returncode in _CANNOT_START:
+        raise DeviceError(
+            f"cannot start Python on the device {device.url!r}: {reason}",
+            hint="install Python 3.8 or newer there, or name it: device add NAME URL --python PATH",
+        )
     if done.returncode != 0:
-        reason = said[-1].strip() if said else f"exit code {done.returncode}"
-        raise DeviceError(f"the measuring process on the device {device!r} failed: {reason}")
+        absent = _ABSENT.search(reason)
+        raise DeviceError(
+            f"{failed} failed: {reason}",
+            hint=None
+            if absent is None
+            else f"on the device: {device.python} -m pip install {absent[1].partition('.')[0]}",
+        )
     try:
         answer: dict[str, Any] = json.loads(done.stdout)
     except ValueError as error:
-        raise DeviceError(
-            f"the measuring process on the device {device!r} gave no readable answer "
-            f"({done.stdout[:80]!r})"
-        ) from error
+        raise DeviceError(f"{failed} gave no readable answer ({done.stdout[:80]!r})") from error
     return answer

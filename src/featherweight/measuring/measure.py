@@ -28,6 +28,7 @@ def export_drawn(architecture: Architecture, *, platform: Platform, out: Path) -
         calibration=None,
         preprocessing=Preprocessing(),
         labels=tuple(str(k) for k in range(architecture.num_classes)),
+        limit_pairs=platform.limits_pairs,
     )
 
 

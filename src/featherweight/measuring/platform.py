@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from featherweight.devices.device import DEVICES
+from featherweight.devices.device import Device
+from featherweight.devices.known import find_device
 from featherweight.errors import UsageError
 from featherweight.records import Record
 from featherweight.registry import unknown_name
@@ -39,6 +40,15 @@ class Platform(Record):
         settings = f"threads={self.num_threads},precision={self.precision}"
         return f"{self.device}/{self.runtime}:{settings}"
 
+    @property
+    def limits_pairs(self) -> bool | None:
+        """Whether int8 files for the device need smaller weights, as `Runtime.export` takes it.
+
+        Raises:
+            DeviceError: the device does not answer.
+        """
+        return find_device(self.device).info().int8_pairs_saturate
+
     def with_precision(self, precision: str) -> Platform:
         """Return the same platform in another precision.
 
@@ -64,8 +74,7 @@ def parse_platform(text: str) -> Platform:
         known = runtime in RUNTIMES
         hint = f"did you mean {'local/' + rest!r}?" if known and not slash else None
         raise UsageError(f"cannot read the platform {text!r}", allowed=_FORM, hint=hint)
-    if device not in DEVICES:
-        raise unknown_name("device", device, DEVICES)
+    found = find_device(device)
     if runtime not in RUNTIMES:
         raise unknown_name("runtime", runtime, RUNTIMES)
     settings = _settings(settings_text, text=text)
@@ -74,7 +83,7 @@ def parse_platform(text: str) -> Platform:
     return Platform(
         device=device,
         runtime=runtime,
-        num_threads=_num_threads(settings.get("threads", "1"), device=device),
+        num_threads=_num_threads(settings.get("threads", "1"), device=found),
         precision=precision,
     )
 
@@ -96,12 +105,12 @@ def _settings(settings_text: str, *, text: str) -> dict[str, str]:
     return settings
 
 
-def _num_threads(text: str, *, device: str) -> int:
+def _num_threads(text: str, *, device: Device) -> int:
     """Return the number of threads, which the device must have cores for."""
-    cores = DEVICES[device].info().cores
+    cores = device.info().cores
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= cores):
         raise UsageError(
-            f"cannot use threads={text} on the device {device!r}", allowed=f"1 to {cores}"
+            f"cannot use threads={text} on the device {device.url!r}", allowed=f"1 to {cores}"
         )
     return int(text)
 

@@ -5,10 +5,12 @@ file imports only the standard library, numpy and the runtime asked for; a runti
 onnxruntime is loaded through the featherweight installed beside it.
 
 Job (JSON on stdin): `runtime`, `num_threads`, `networks` (list of `{directory, files,
-input_shape (H, W, C)}`), `samples`, `max_s_each`, `seed`, `cpus` (list, or null to choose).
+input_shape (H, W, C)}`), `samples`, `max_s_each`, `seed`, `cpus` (list, or null to choose),
+`answers` (optional: whether to return the logits for the seeded picture).
 Answer (one JSON line on stdout): `runtime_version`, `cpus`, `samples_ms` (per network),
 `warm_up_runs`, `runs_per_sample`, `wall_s`, `process_cpu_s`, `foreign_cpu_share` (`{machine,
-pinned}`), `involuntary_switches`. Whatever a runtime prints goes to stderr.
+pinned}`), `involuntary_switches`, `answers` (logits per network, or null).
+Whatever a runtime prints goes to stderr.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ __all__ = [
     "main",
     "measure",
     "read_cpu_ticks",
+    "seeded_picture",
     "turn_order",
 ]
 
@@ -191,7 +194,7 @@ def _open_onnxruntime(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
             sess_options=options,
             providers=["CPUExecutionProvider"],
         )
-        feed = {session.get_inputs()[0].name: _picture(network["input_shape"], job["seed"])}
+        feed = {session.get_inputs()[0].name: seeded_picture(network["input_shape"], job["seed"])}
         runs.append(functools.partial(session.run, None, feed))
     return onnxruntime.__version__, runs
 
@@ -208,15 +211,21 @@ def _open_installed(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
     for network in job["networks"]:
         artifact = read_artifact(Path(network["directory"]))
         predict = runtime.load(artifact, num_threads=job["num_threads"])
-        runs.append(functools.partial(predict, _picture(network["input_shape"], job["seed"])))
+        runs.append(functools.partial(predict, seeded_picture(network["input_shape"], job["seed"])))
     return runtime.version(), runs
 
 
-def _picture(shape: Sequence[int], seed: int) -> Any:
+def seeded_picture(shape: Sequence[int], seed: int) -> Any:
     """Return one seeded uint8 picture (1, H, W, C), allocated once for all runs."""
     import numpy as np
 
     return np.random.default_rng(seed).integers(0, 256, (1, *shape), dtype=np.uint8)
+
+
+def _logits(answer: Any) -> list[float]:
+    """Return the one row of logits that a runtime gave, (1, K) or a list of it."""
+    rows = answer[0] if isinstance(answer, (list, tuple)) else answer
+    return [float(value) for value in rows.reshape(-1)]
 
 
 def _time_s(run: Run, number: int) -> float:
@@ -333,6 +342,7 @@ def measure(job: Mapping[str, Any]) -> dict[str, Any]:
             "pinned": foreign_share(before, after, own_cpu_s=cpu_s, cpus=cpus or ()),
         },
         "involuntary_switches": _involuntary_switches() - switches,
+        "answers": [_logits(run()) for run in runs] if job.get("answers") else None,
     }
 
 

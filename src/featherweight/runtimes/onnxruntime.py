@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from featherweight.architecture import Architecture
+from featherweight.environment import int8_pairs_saturate
 from featherweight.errors import UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
@@ -21,7 +22,7 @@ from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check
 __all__ = [
     "OnnxRuntime",
     "count_int8_operators",
-    "int8_pairs_saturate",
+    "limits_pairs",
     "open_session",
     "quantised",
 ]
@@ -64,6 +65,7 @@ class OnnxRuntime:
         calibration: np.ndarray | None,
         preprocessing: Preprocessing,
         labels: tuple[str, ...],
+        limit_pairs: bool | None = None,
     ) -> Artifact:
         """Write `model.onnx` and artifact.json; see `Runtime.export`."""
         from featherweight.runtimes.onnx_writer import write_onnx
@@ -71,16 +73,16 @@ class OnnxRuntime:
         check_precision(self, precision)
         model = write_onnx(architecture, weights, preprocessing=preprocessing, labels=labels)
         operators: dict[str, str] | None = None
-        limit_pairs: bool | None = None
+        pairs_limited: bool | None = None
         if precision == "int8":
-            limit_pairs = int8_pairs_saturate()
-            model = quantised(model, architecture, calibration, limit_pairs=limit_pairs)
+            pairs_limited = limits_pairs(limit_pairs)
+            model = quantised(model, architecture, calibration, limit_pairs=pairs_limited)
             operators = count_int8_operators(model.SerializeToString())
         write_bytes(out / _MODEL, model.SerializeToString())
         return record_artifact(
             out, (_MODEL,), runtime=self.name, precision=precision, architecture=architecture,
             preprocessing=preprocessing, labels=labels, int8_operators=operators,
-            pairs_limited=limit_pairs,
+            pairs_limited=pairs_limited,
         )  # fmt: skip
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
@@ -130,15 +132,12 @@ def _session_options(num_threads: int) -> Any:
     return options
 
 
-def int8_pairs_saturate() -> bool:
-    """Whether this CPU adds two int8 products in 16 bits that overflow (x86 without VNNI).
-
-    An x86 CPU whose abilities cannot be read counts as one without VNNI.
-    """
-    if platform.machine().lower() not in ("x86_64", "amd64", "i686"):
-        return False
+def limits_pairs(asked: bool | None) -> bool:  # noqa: FBT001 - what `Runtime.export` was given
+    """Return `asked`, or what this machine's CPU needs where nobody knows the device's."""
+    if asked is not None:
+        return asked
     facts = _CPU_FACTS.read_text(encoding="utf-8") if _CPU_FACTS.is_file() else ""
-    return not set(facts.split()) & {"avx512_vnni", "avx_vnni"}
+    return int8_pairs_saturate(platform.machine(), facts)
 
 
 def count_int8_operators(model: bytes) -> dict[str, str]:

@@ -13,7 +13,7 @@ from featherweight.errors import MissingDependencyError, UnsupportedError, Usage
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, digest_files, record_artifact
-from featherweight.runtimes.onnxruntime import int8_pairs_saturate, quantised
+from featherweight.runtimes.onnxruntime import limits_pairs, quantised
 from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
 
 __all__ = ["OpenVino", "count_int8_operators"]
@@ -50,6 +50,7 @@ class OpenVino:
         calibration: np.ndarray | None,
         preprocessing: Preprocessing,
         labels: tuple[str, ...],
+        limit_pairs: bool | None = None,
     ) -> Artifact:
         """Write `model.onnx` and artifact.json; see `Runtime.export`."""
         from featherweight.runtimes.onnx_writer import write_onnx
@@ -57,10 +58,10 @@ class OpenVino:
         check_precision(self, precision)
         _openvino()  # absent: said before anything is written
         model = write_onnx(architecture, weights, preprocessing=preprocessing, labels=labels)
-        limit_pairs: bool | None = None
+        pairs_limited: bool | None = None
         if precision == "int8":
-            limit_pairs = int8_pairs_saturate()
-            model = quantised(model, architecture, calibration, limit_pairs=limit_pairs)
+            pairs_limited = limits_pairs(limit_pairs)
+            model = quantised(model, architecture, calibration, limit_pairs=pairs_limited)
         write_bytes(out / _MODEL, model.SerializeToString())
         operators: dict[str, str] | None = None
         if precision == "int8":
@@ -68,7 +69,7 @@ class OpenVino:
         return record_artifact(
             out, (_MODEL,), runtime=self.name, precision=precision, architecture=architecture,
             preprocessing=preprocessing, labels=labels, int8_operators=operators,
-            pairs_limited=limit_pairs,
+            pairs_limited=pairs_limited,
         )  # fmt: skip
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:

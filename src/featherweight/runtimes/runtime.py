@@ -45,6 +45,7 @@ class Runtime(Protocol):
         calibration: np.ndarray | None,
         preprocessing: Preprocessing,
         labels: tuple[str, ...],
+        limit_pairs: bool | None = None,
     ) -> Artifact:
         """Write the files that this runtime executes, and artifact.json, into `out`.
 
@@ -57,6 +58,8 @@ class Runtime(Protocol):
                 (for timing only).
             preprocessing: its normalisation becomes part of the file.
             labels: class names in the order of the logits.
+            limit_pairs: whether int8 weights must be scaled so that sums of two products fit 16
+                bits, as `DeviceInfo.int8_pairs_saturate` says; `None` = as this machine needs it.
 
         Raises:
             UnsupportedError: the runtime cannot hold this network or precision.

@@ -42,6 +42,7 @@ class TorchRuntime:
         calibration: np.ndarray | None,
         preprocessing: Preprocessing,
         labels: tuple[str, ...],
+        limit_pairs: bool | None = None,  # noqa: ARG002 - nothing is int8 here
     ) -> Artifact:
         """Write architecture.json, weights.safetensors and artifact.json; see `Runtime.export`."""
         from safetensors.numpy import save

@@ -1,0 +1,89 @@
+"""`featherweight device add|list|check`: other machines to measure on."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from featherweight.cli import output
+from featherweight.cli.options import As_json
+
+__all__ = ["device_app"]
+
+device_app = typer.Typer(
+    no_args_is_help=True, help="Other machines to measure on.", rich_markup_mode=None
+)
+
+
+@device_app.callback()
+def _group() -> None:
+    """Other machines to measure on."""
+
+
+@device_app.command("add")
+def add(
+    name: Annotated[str, typer.Argument(help="How platforms will call it, such as pi.")],
+    url: Annotated[str, typer.Argument(help="ssh://[USER@]HOST[:PORT].")],
+    python: Annotated[
+        str | None, typer.Option("--python", help="Interpreter on the device that has the runtime.")
+    ] = None,
+    json: As_json = False,
+) -> None:
+    """Give a device a name; it is then a platform such as pi/onnxruntime."""
+    from featherweight.devices.known import KnownDevice, add_device
+
+    known = KnownDevice(url=url, python=python)
+    path = add_device(name, known)
+    if json:
+        output.print_json({"name": name, **known.model_dump(mode="json"), "file": str(path)})
+        return
+    output.print_lines([f"{name} is {url} ({path})", f"next: featherweight device check {name}"])
+
+
+@device_app.command("list")
+def listed(json: As_json = False) -> None:
+    """List the devices that have names; none of them is asked anything."""
+    from featherweight.devices.device import DEVICE_SCHEMES, DEVICES
+    from featherweight.devices.known import known_devices
+
+    known = known_devices()
+    if json:
+        plain = [{"name": name, "url": name, "python": None} for name in DEVICES]
+        plain += [{"name": name, **one.model_dump(mode="json")} for name, one in known.items()]
+        output.print_json(plain)
+        return
+    rows = [[name, "this machine", "-"] for name in DEVICES]
+    rows += [[name, one.url, one.python or "-"] for name, one in known.items()]
+    output.print_table(["device", "url", "python"], rows)
+    schemes = ", ".join(f"{scheme}://..." for scheme in DEVICE_SCHEMES)
+    output.print_lines([f"a platform may also name {schemes} directly"])
+
+
+@device_app.command("check")
+def check(
+    device: Annotated[str, typer.Argument(help="Name or URL.")], json: As_json = False
+) -> int:
+    """See that a device can measure: connection, Python, runtime, timing, the same answers."""
+    output.show_log(quiet=False)
+    from featherweight.measuring.device_check import check_device
+
+    found = check_device(device)
+    if json:
+        output.print_json(found)
+        return 0 if found["ok"] else 1
+    info = found["info"]
+    packages = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
+    lines = [
+        f"{'ok' if found['ok'] else 'NOT OK'}: {found['device']}",
+        f"{info['cpu']}, {info['cores']} cores, {info['arch']}, {info['os']}",
+        f"python {found['python']}, {packages}; {found['free_bytes'] / 1e9:.1f} GB free",
+    ]
+    for one in found["measured"]:
+        low, high = one["interval_ms"]
+        lines.append(
+            f"{one['platform']}: {one['median_ms']:.3f} ms ({low:.3f}-{high:.3f}), "
+            f"differs from this machine by {one['difference']:.1e}"
+        )
+    output.print_lines([*lines, *found["problems"]])
+    return 0 if found["ok"] else 1

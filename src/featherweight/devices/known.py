@@ -1,0 +1,99 @@
+"""Devices by what a user writes: a fixed name, a URL, or a name given with `device add`."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from pathlib import Path
+
+from featherweight.devices.device import DEVICE_SCHEMES, DEVICES, Device
+from featherweight.errors import UsageError
+from featherweight.records import Record, parse_record, read_json, write_json
+from featherweight.registry import unknown_name
+
+__all__ = ["KnownDevice", "add_device", "find_device", "known_devices"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+class KnownDevice(Record):
+    """A device that was given a name. No secrets: those are ssh's business.
+
+    Attributes:
+        url: such as `ssh://pi@raspberrypi.local`.
+        python: interpreter on the device; `None` = the scheme's usual one.
+    """
+
+    url: str
+    python: str | None = None
+
+
+class _KnownDevices(Record):
+    devices: dict[str, KnownDevice]
+
+
+def find_device(text: str) -> Device:
+    """Return the device of a name or URL; the same object for the same text.
+
+    Raises:
+        UsageError: an unknown name or scheme, or a URL that cannot be read.
+    """
+    if text in DEVICES:
+        return DEVICES[text]
+    known = known_devices()
+    if text in known:
+        return _open(known[text].url, known[text].python)
+    if "://" in text:
+        return _open(text, None)
+    raise unknown_name("device", text, [*DEVICES, *known])
+
+
+def known_devices() -> dict[str, KnownDevice]:
+    """Return what `device add` wrote.
+
+    Raises:
+        RecordError: the file cannot be read as such.
+    """
+    path = _file()
+    if not path.exists():
+        return {}
+    return parse_record(_KnownDevices, read_json(path), source=str(path)).devices
+
+
+def add_device(name: str, device: KnownDevice) -> Path:
+    """Give a device a name; one that had it before is replaced.
+
+    Returns:
+        the file that keeps the names.
+
+    Raises:
+        UsageError: a name that cannot be one, or a URL that cannot be read.
+    """
+    if not _NAME.fullmatch(name) or name in DEVICES:
+        raise UsageError(
+            f"cannot call a device {name!r}",
+            allowed=f"letters, digits, - and _, but not {', '.join(DEVICES)}",
+        )
+    _open(device.url, device.python)
+    path = _file()
+    write_json(path, _KnownDevices(devices={**known_devices(), name: device}))
+    return path
+
+
+@functools.cache
+def _open(url: str, python: str | None) -> Device:
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme not in DEVICE_SCHEMES:
+        raise UsageError(
+            f"cannot read the device {url!r}",
+            allowed=", ".join(f"{name}://..." for name in DEVICE_SCHEMES),
+        )
+    return DEVICE_SCHEMES[scheme](url, python)
+
+
+def _file() -> Path:
+    """Return $FEATHERWEIGHT_HOME/devices.json or ~/.config/featherweight/devices.json."""
+    home = os.environ.get("FEATHERWEIGHT_HOME")
+    folder = Path(home) if home else Path.home() / ".config" / "featherweight"
+    return folder / "devices.json"

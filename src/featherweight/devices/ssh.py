@@ -1,0 +1,269 @@
+"""Another machine over the system's ssh: a Raspberry Pi, a Jetson, a server.
+
+Only the ssh program is used, so `~/.ssh/config`, agents, jump hosts and known hosts count as they
+do at the prompt. It never asks for anything (BatchMode): no password passes through featherweight.
+The device needs a POSIX shell, `tar`, and Python 3.8 or newer with numpy and the runtime.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import logging
+import os
+import re
+import shlex
+import subprocess
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from featherweight.devices.device import DEVICE_SCHEMES, CompletedRun, DeviceInfo
+from featherweight.environment import int8_pairs_saturate
+from featherweight.errors import DeviceError, DeviceUnreachableError, UsageError
+
+__all__ = ["SshDevice"]
+
+logger = logging.getLogger(__name__)
+
+_FORM = "ssh://[USER@]HOST[:PORT], such as ssh://pi@raspberrypi.local"
+_URL = re.compile(
+    r"ssh://((?P<user>[A-Za-z0-9_][\w.-]*)@)?"
+    r"(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
+)
+_OPTIONS = (
+    "BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=5", "ServerAliveCountMax=3",
+    "ControlMaster=auto", "ControlPersist=60",
+)  # fmt: skip
+_CUT = 255
+"""What the ssh program itself ends with, when there is no connection or it breaks."""
+_SHORT_S = 30.0
+"""For commands that only ask."""
+_COPY_S = 300.0
+_WAIT_S = 900.0
+"""For another process of this machine that measures on the device."""
+_FOLDER = ".cache/featherweight/work"
+"""On the device, in the home directory; empty while nothing is measured."""
+_FACTS = """
+echo "os=$(uname -s) $(uname -r)"
+echo "arch=$(uname -m)"
+echo "cores=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)"
+echo "memory=$(( $(getconf PAGE_SIZE) * $(getconf _PHYS_PAGES) ))"
+echo "board=$(tr -d '\\0' < /proc/device-tree/model 2>/dev/null)"
+echo "cpu=$(sed -n 's/^model name[^:]*: *//p' /proc/cpuinfo 2>/dev/null | head -n 1)"
+echo "flags=$(sed -n -e 's/^flags[^:]*: *//p' -e 's/^Features[^:]*: *//p' /proc/cpuinfo \
+2>/dev/null | head -n 1)"
+echo "governor=$(cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2>/dev/null)"
+"""
+
+
+class SshDevice:
+    """A machine reached with `ssh`.
+
+    Args:
+        url: `ssh://[USER@]HOST[:PORT]`; HOST may be an alias of `~/.ssh/config`.
+        python: interpreter on the device that has numpy and the runtime.
+
+    Raises:
+        UsageError: not such a URL.
+    """
+
+    def __init__(self, url: str, *, python: str = "python3") -> None:
+        found = _URL.fullmatch(url)
+        if found is None:
+            raise UsageError(f"cannot read the device {url!r}", allowed=_FORM)
+        self.url = url
+        self.python = python
+        user, host = found["user"], found["host"].strip("[]")
+        self._destination = host if user is None else f"{user}@{host}"
+        self._port = found["port"]
+
+    def info(self) -> DeviceInfo:
+        """Return facts about the device; asked once.
+
+        Raises:
+            DeviceError: it does not answer.
+        """
+        return self._info
+
+    @cached_property
+    def _info(self) -> DeviceInfo:
+        said = self._ask(_FACTS)
+        facts = dict(line.partition("=")[::2] for line in said.splitlines() if "=" in line)
+        try:
+            return DeviceInfo(
+                cpu=facts["board"] or facts["cpu"] or facts["arch"],
+                cores=int(facts["cores"]),
+                memory_bytes=int(facts["memory"]),
+                os=facts["os"],
+                arch=facts["arch"],
+                governor=facts["governor"] or None,
+                int8_pairs_saturate=int8_pairs_saturate(facts["arch"], facts["flags"]),
+            )
+        except (KeyError, ValueError) as error:
+            raise DeviceError(
+                f"the device {self.url!r} does not say what it is ({said[:80]!r})",
+                hint="its login shell must run sh -c and print nothing of its own",
+            ) from error
+
+    def push(self, files: Sequence[str], directory: Path) -> str:
+        """Copy files into a folder of their own; see `Device.push`.
+
+        Raises:
+            UsageError: a file is missing.
+            DeviceError: the device does not answer or has no room.
+        """
+        packed = _pack(files, directory)
+        folder = f"{_FOLDER}/{hashlib.sha256(packed).hexdigest()[:20]}"
+        script = f"umask 077; mkdir -p {folder} && tar xf - -C {folder} && cd {folder} && pwd"
+        done = self._ssh(script, stdin=packed, timeout_s=_COPY_S)
+        if done.returncode != 0:
+            self._ssh(f"rm -rf {folder}", timeout_s=_SHORT_S)
+            raise DeviceError(
+                f"cannot write {len(packed) / 1e6:.1f} MB to the device {self.url!r}: "
+                f"{_last_line(done.stderr)}",
+                hint="free space in its home directory, and see that it has tar",
+            )
+        return done.stdout.strip().splitlines()[-1]
+
+    def remove(self, directories: Sequence[str]) -> None:
+        """Delete what `push` made, and nothing else.
+
+        Raises:
+            DeviceError: the device does not answer.
+        """
+        made = [one for one in directories if f"/{_FOLDER}/" in one]
+        if made:
+            self._ssh(f"rm -rf {shlex.join(made)}", timeout_s=_SHORT_S)
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        stdin: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> CompletedRun:
+        """Run a command; see `Device.run`.
+
+        On the device it is ended by `timeout` a little later than here, where there is such a
+        program, so that nothing goes on measuring when this process is gone.
+
+        Raises:
+            DeviceError: the connection is not there or broke, or the command ran past `timeout_s`.
+        """
+        words = ["env", *(f"{key}={value}" for key, value in (environment or {}).items()), *argv]
+        command = shlex.join(words)
+        guard = f"timeout -k 5 {int(timeout_s) + 5}"
+        script = f"command -v timeout >/dev/null && exec {guard} {command}; exec {command}"
+        return self._ssh(script, stdin=stdin.encode(), timeout_s=timeout_s)
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the device against other processes of this machine that measure on it.
+
+        Raises:
+            DeviceError: one of them held it for a quarter of an hour.
+        """
+        with (_own_folder() / f"{self._key}.lock").open("w") as stream:
+            deadline = time.monotonic() + _WAIT_S
+            told = False
+            while not _locked(stream.fileno()):
+                if not told:
+                    logger.info("the device %s is measured on by another process", self.url)
+                    told = True
+                if time.monotonic() > deadline:
+                    raise DeviceError(
+                        f"another process has been using the device {self.url!r} for "
+                        f"{_WAIT_S / 60:.0f} minutes",
+                        hint="end it, or wait",
+                    )
+                time.sleep(0.2)
+            yield  # closing the file releases the lock
+
+    @property
+    def _key(self) -> str:
+        return hashlib.sha256(self.url.encode()).hexdigest()[:16]
+
+    def _ask(self, script: str) -> str:
+        done = self._ssh(script, timeout_s=_SHORT_S)
+        if done.returncode != 0:
+            raise DeviceError(f"the device {self.url!r} answers: {_last_line(done.stderr)}")
+        return done.stdout
+
+    def _ssh(self, script: str, *, timeout_s: float, stdin: bytes = b"") -> CompletedRun:
+        """Run a shell script on the device."""
+        options = [part for option in _OPTIONS for part in ("-o", option)]
+        control = ["-o", f"ControlPath={_own_folder()}/{self._key}"]
+        port = [] if self._port is None else ["-p", self._port]
+        line = f"sh -c {shlex.quote(script)}"
+        argv = ["ssh", "-T", *options, *control, *port, "--", self._destination, line]
+        try:
+            # Killed on a timeout and on Ctrl-C, as with the local device.
+            done = subprocess.run(
+                argv, input=stdin, capture_output=True, check=False, timeout=timeout_s
+            )
+        except subprocess.TimeoutExpired as error:
+            raise DeviceError(
+                f"a command on the device {self.url!r} ran past {timeout_s:.0f} s"
+            ) from error
+        except OSError as error:
+            raise DeviceError(
+                f"cannot start ssh: {error.strerror}", hint="install an OpenSSH client"
+            ) from error
+        stdout, stderr = (part.decode(errors="replace") for part in (done.stdout, done.stderr))
+        if done.returncode == _CUT:
+            raise DeviceUnreachableError(
+                f"no connection to the device {self.url!r}: {_last_line(stderr)}",
+                hint=f"`ssh {self._destination}` must work without a question",
+            )
+        return CompletedRun(done.returncode, stdout, stderr)
+
+
+def _pack(files: Sequence[str], directory: Path) -> bytes:
+    """Return a tar archive that holds only names, contents and nothing of this machine."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in files:
+            path = directory / name
+            if not path.is_file():
+                raise UsageError(f"the file {path} does not exist", hint="export the network again")
+            content = path.read_bytes()
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(content), 0o600
+            archive.addfile(member, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def _own_folder() -> Path:
+    """Return this user's folder of locks and sockets; short, for sockets have at most 100 bytes."""
+    folder = Path(tempfile.gettempdir()) / f"featherweight-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise DeviceError(
+            f"{folder} belongs to another user", hint="set TMPDIR to a folder of yours"
+        )
+    return folder
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _last_line(said: str) -> str:
+    """Return the last line that tells something: tar ends with one that does not."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith("tar: Exiting with")]
+    return (telling or lines or ["it says nothing"])[-1]
+
+
+DEVICE_SCHEMES.add("ssh", lambda url, python: SshDevice(url, python=python or "python3"))

@@ -1,0 +1,49 @@
+"""Whether a device computes what this machine computes from the same file."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from featherweight.devices.known import find_device
+from featherweight.measuring.latency import answer_of_device
+from featherweight.measuring.platform import Platform
+from featherweight.measuring.worker import seeded_picture
+from featherweight.runtimes.artifact import Artifact
+from featherweight.runtimes.runtime import RUNTIMES
+
+__all__ = ["MOST_DIFFERENCE", "device_difference"]
+
+MOST_DIFFERENCE = {"fp32": 1e-3, "int8": 0.25}
+"""Largest difference of a logit, over the largest logit, that rounding explains. Kernels for other
+processors add in another order; int8 rounds at every layer."""
+_TIMEOUT_S = 300.0
+_SEED = 0
+
+
+def device_difference(artifact: Artifact, *, platform: Platform) -> float:
+    """Run a file on a device and here, on one seeded picture.
+
+    Args:
+        artifact: exported for the runtime and precision of `platform`.
+        platform: where it runs; here it runs in the same runtime.
+
+    Returns:
+        the largest difference of a logit, divided by the largest logit.
+
+    Raises:
+        DeviceError: the device does not answer or cannot run the file.
+    """
+    job = {
+        "runtime": platform.runtime,
+        "num_threads": platform.num_threads,
+        "samples": 1,
+        "max_s_each": 0.1,
+        "seed": _SEED,
+        "cpus": None,
+        "answers": True,
+    }
+    answer = answer_of_device(find_device(platform.device), [artifact], job, timeout_s=_TIMEOUT_S)
+    there = np.asarray(answer["answers"][0], dtype=np.float64)
+    predict = RUNTIMES[platform.runtime].load(artifact, num_threads=1)
+    here = predict(seeded_picture(artifact.input_shape, _SEED)).reshape(-1).astype(np.float64)
+    return float(np.abs(there - here).max() / np.abs(here).max())
