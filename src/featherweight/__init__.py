@@ -14,6 +14,7 @@ _PUBLIC = {
     "BlockSpec": "featherweight.architecture:BlockSpec",
     "build_network": "featherweight.nn.network:build_network",
     "check_data": "featherweight.data.check:check_data",
+    "check_device": "featherweight.measuring.device_check:check_device",
     "create_architecture": "featherweight.networks.resolve:create_architecture",
     "create_features": "featherweight.networks.creation:create_features",
     "create_model": "featherweight.networks.creation:create_model",
@@ -43,6 +44,7 @@ _PUBLIC = {
     "train_classifier": "featherweight.training.classify:train_classifier",
     "verify": "featherweight.exporting.ship:verify",
     "verify_artifact": "featherweight.exporting.verify:verify_artifact",
+    "which_networks": "featherweight.measuring.which:which_networks",
     "write_bundle": "featherweight.exporting.bundle:write_bundle",
     "write_report": "featherweight.reporting.report:write_report",
 }

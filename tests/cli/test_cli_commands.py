@@ -93,6 +93,9 @@ def test_measure_json(capsys: pytest.CaptureFixture[str]) -> None:
     small, large = json.loads(capsys.readouterr().out)
     assert small["median_ms"] < large["median_ms"]
     assert small["platform"] == "local/onnxruntime:threads=1,precision=fp32"
+    assert small["ratio"] is None
+    ratio, low, high = large["ratio"]
+    assert 1.0 < low <= ratio <= high
     assert len(small["samples_ms"]) >= 5
 
 

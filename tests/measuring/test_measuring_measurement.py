@@ -9,7 +9,7 @@ import pytest
 
 from featherweight.devices.device import DeviceInfo
 from featherweight.errors import RecordError
-from featherweight.measuring.measurement import Measurement, median_interval
+from featherweight.measuring.measurement import Measurement, median_interval, ratio_interval
 from featherweight.records import parse_record, to_plain
 
 
@@ -109,3 +109,27 @@ def test_impossible_samples_are_refused(samples: list[float]) -> None:
 )
 def test_disturbed(samples: list[float], share: float | None, disturbed: bool) -> None:
     assert measurement(samples, share=share).disturbed is disturbed
+
+
+def test_a_ratio_is_known_better_than_the_times_when_both_were_slowed_together() -> None:
+    generator = np.random.default_rng(3)
+    drift = np.repeat(generator.uniform(1.0, 1.6, 10), 10)  # the machine's speed, in spells
+    first = tuple(drift * (1 + 0.01 * generator.standard_normal(100)))
+    second = tuple(1.2 * drift * (1 + 0.01 * generator.standard_normal(100)))
+    low, high = ratio_interval(second, over=first)
+    assert low < 1.2 < high
+    own_low, own_high = median_interval(second)
+    assert (high - low) / 1.2 < 0.4 * (own_high - own_low) / np.median(second)
+    # Networks with unequal numbers of samples can be compared too.
+    low, high = ratio_interval(second[:80], over=first)
+    assert low < 1.2 < high
+
+
+def test_the_ratio_interval_covers_the_true_ratio() -> None:
+    generator = np.random.default_rng(11)
+    covered = 0
+    for _ in range(60):
+        one, two = (series(generator, correlation=0.3) for _ in range(2))
+        low, high = ratio_interval(one, over=two)
+        covered += low <= 1.0 <= high
+    assert 50 <= covered <= 60

@@ -20,6 +20,7 @@ from featherweight.errors import (
 )
 from featherweight.journal import Journal
 from featherweight.nn.network import build_network
+from featherweight.training import averaging as averaging_module
 from featherweight.training import classify as classify_module
 from featherweight.training import session as session_module
 from featherweight.training import step as step_module
@@ -455,3 +456,27 @@ def test_weights_are_another_training(run, part, tmp_path):
         run(data=(weighed, val))
     with pytest.raises(DataError, match="weights for"):
         TrainingImages(train.pixels, train.labels, np.ones(3))
+
+
+def test_a_young_average_answers_with_norms_of_its_own(run, monkeypatch):
+    """Ten fast steps: averaged norm statistics belong to no network."""
+    recipe = BASE.model_copy(update={"learning_rate": 1.0, "epochs": 2})
+    settled = run(recipe, directory="settled").history
+    monkeypatch.setattr(averaging_module, "_YOUNG_UPDATES", 0)
+    averaged = run(recipe, directory="averaged").history
+    assert settled[0].train_loss == averaged[0].train_loss, "the same steps"
+    assert settled[0].val_loss < 0.8 * averaged[0].val_loss
+
+
+def test_an_old_average_is_left_alone(run, monkeypatch):
+    monkeypatch.setattr(averaging_module, "_YOUNG_UPDATES", 5)
+    asked = []
+    monkeypatch.setattr(
+        averaging_module.WeightAverage, "settle", lambda self, batches: asked.append(list(batches))
+    )
+    run(BASE.model_copy(update={"epochs": 3}))
+    assert asked == [], "the first epoch of five steps already is old enough"
+    monkeypatch.setattr(averaging_module, "_YOUNG_UPDATES", 6)
+    run(BASE.model_copy(update={"epochs": 3}), directory="young")
+    (batches,) = asked
+    assert [tuple(one.shape) for one in batches] == [(64, 1, 16, 16)] * 4

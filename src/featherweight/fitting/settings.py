@@ -8,7 +8,7 @@ from typing import Literal, cast, get_args
 from pydantic import Field
 
 from featherweight.errors import UsageError
-from featherweight.measuring.platform import Platform
+from featherweight.measuring.platform import Platform, offered_precisions
 from featherweight.records import Record
 from featherweight.runtimes.runtime import RUNTIMES
 
@@ -158,9 +158,7 @@ def allowed_precisions(
     """
     offered = RUNTIMES[platform.runtime].precisions
     if precisions is None:
-        if "precision=" in on:
-            return (platform.precision,)
-        return tuple(precision for precision in ("fp32", "int8") if precision in offered)
+        return offered_precisions(platform, on)
     for precision in precisions:
         if precision not in offered:
             raise UsageError(

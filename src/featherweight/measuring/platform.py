@@ -13,7 +13,7 @@ from featherweight.records import Record
 from featherweight.registry import unknown_name
 from featherweight.runtimes.runtime import RUNTIMES
 
-__all__ = ["DEFAULT_PLATFORM", "Platform", "parse_platform"]
+__all__ = ["DEFAULT_PLATFORM", "Platform", "offered_precisions", "parse_platform"]
 
 DEFAULT_PLATFORM = "local/onnxruntime:threads=1"
 _FORM = "DEVICE/RUNTIME[:threads=N,precision=fp32|int8|...], such as " + DEFAULT_PLATFORM
@@ -86,6 +86,19 @@ def parse_platform(text: str) -> Platform:
         num_threads=_num_threads(settings.get("threads", "1"), device=found),
         precision=precision,
     )
+
+
+def offered_precisions(platform: Platform, text: str) -> tuple[str, ...]:
+    """Return what may ship: the precision that `text` spells out, else fp32 and int8.
+
+    Args:
+        platform: what `text` was read as.
+        text: as the user wrote it.
+    """
+    if "precision=" in text:
+        return (platform.precision,)
+    offered = RUNTIMES[platform.runtime].precisions
+    return tuple(precision for precision in ("fp32", "int8") if precision in offered)
 
 
 def _settings(settings_text: str, *, text: str) -> dict[str, str]:

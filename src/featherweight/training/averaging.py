@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
+from featherweight.networks.slicing import recalibrate_norms
 from featherweight.nn.network import Network
 
 __all__ = ["WeightAverage"]
+
+_YOUNG_UPDATES = 300
+"""Norms follow the last ten batches: while the weights still move fast, the mean of what they saw
+belongs to no network, and the average answers nonsense (val losses above 1,000 were seen)."""
 
 
 class WeightAverage:
@@ -47,3 +53,16 @@ class WeightAverage:
                 tensor.copy_(source[name])
         torch._foreach_lerp_(averaged, followed, 1.0 - decay)
         self.num_updates += 1
+
+    @property
+    def is_young(self) -> bool:
+        """Whether the norm statistics cannot be averaged yet: `settle` before it is asked."""
+        return self.num_updates < _YOUNG_UPDATES
+
+    def settle(self, batches: Iterable[Tensor]) -> None:
+        """Replace the averaged norm statistics by those of the averaged weights on some pictures.
+
+        Args:
+            batches: normalised training pictures (N, C, H, W), some hundred in all.
+        """
+        recalibrate_norms(self.network, batches)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from featherweight.data.augmentation import Augmentation, augment_batch
 from featherweight.errors import DataError, DivergedError, UsageError
 from featherweight.measuring.worker import foreign_share, read_cpu_ticks
 from featherweight.networks.preprocessing import Preprocessing
@@ -31,7 +33,7 @@ from featherweight.training.session import (
     roll_back,
 )
 from featherweight.training.speed import Probe
-from featherweight.training.step import Teacher
+from featherweight.training.step import Learner, Teacher
 
 __all__ = [
     "EpochRecord",
@@ -45,6 +47,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 _TICK_S = 1.0
+_SETTLING_BATCHES = 4
 _CHECKED_STEPS = 20  # on an accelerator, reading the loss of every step would make it wait
 
 
@@ -128,6 +131,9 @@ def _run_epoch(
     ticks, cpu_s, start_s = read_cpu_ticks(), time.process_time(), time.perf_counter()
     step, place, loss = _train_epoch(session, train, epoch=epoch, report=report)
     trained_s = time.perf_counter() - start_s
+    if learner.average.is_young and not plan.frozen_at(place):
+        with dropout_seed(learner.compute.device):
+            learner.average.settle(_plain_batches(learner, train))
     answer = evaluate_placed(
         learner.average.network, val, preprocessing=learner.preprocessing, compute=learner.compute
     )
@@ -151,6 +157,25 @@ def _run_epoch(
         ),
     )
     return record, step
+
+
+def _plain_batches(learner: Learner, train: TrainingImages) -> Iterator[Tensor]:
+    """Yield evenly spaced training pictures without augmentation, as the network takes them."""
+    count = min(len(train), _SETTLING_BATCHES * learner.recipe.batch_size)
+    rows = np.linspace(0, len(train) - 1, count).astype(np.int64)
+    # At least two in each: norms have no statistics of one.
+    for chosen in np.array_split(rows, max(1, min(_SETTLING_BATCHES, count // 2))):
+        pixels, _ = train.batch(chosen)
+        yield learner.compute.arrange(
+            augment_batch(
+                pixels.to(learner.compute.device),
+                size=learner.network.architecture.resolution,
+                augmentation=Augmentation(),
+                generator=torch.Generator(),
+                mean=learner.preprocessing.mean,
+                std=learner.preprocessing.std,
+            )
+        )
 
 
 def _train_epoch(
