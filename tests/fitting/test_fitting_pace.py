@@ -149,6 +149,10 @@ def test_a_slow_one_steps_down_to_a_size_that_can_learn(
     assert shopper.visited == [("convnet", "int8", small.value)]
     assert small.candidate.latency_ms == 0.25
     assert "convnet:width=2.5 was too slow" in small.candidate.reason
+    told = {line["name"]: line for line in Journal(run.path / "candidates.jsonl").read()}
+    assert told["convnet:width=2.5"]["status"] == "rejected"
+    assert small.candidate.name in told["convnet:width=2.5"]["reason"]
+    assert told[small.candidate.name]["status"] == "kept"
     forms = [compute for _, compute in trainer.asked]
     assert forms[0] is None
     assert all(form is not None for form in forms[1:]), "the form of computing is found once"

@@ -62,13 +62,15 @@ def listed(json: As_json = False) -> None:
 
 @device_app.command("check")
 def check(
-    device: Annotated[str, typer.Argument(help="Name or URL.")], json: As_json = False
+    device: Annotated[str, typer.Argument(help="Name or URL.")],
+    runtime: Annotated[str, typer.Option("--runtime", help="What runs there.")] = "onnxruntime",
+    json: As_json = False,
 ) -> int:
     """See that a device can measure: connection, Python, runtime, timing, the same answers."""
     output.show_log(quiet=False)
     from featherweight.measuring.device_check import check_device
 
-    found = check_device(device)
+    found = check_device(device, runtime=runtime)
     if json:
         output.print_json(found)
         return 0 if found["ok"] else 1

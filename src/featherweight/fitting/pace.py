@@ -82,9 +82,10 @@ def pace_stage(
         )
         done = {"entries": _slowed(entries, paces, shopper=shopper)}
         ledger.note_candidates(
-            Candidate.model_validate(line["candidate"])
+            Candidate.model_validate(candidate)
             for line in done["entries"]
-            if line["changed"]
+            for candidate in (line["replaced"], line["candidate"])
+            if line["changed"] and candidate is not None
         )
         run.finish_stage("pace", inputs=inputs, outputs=done, seconds=time.monotonic() - started)
     device = choose_device(trainer.device)
@@ -168,14 +169,20 @@ def _slowed(
     lines = []
     for entry, pace in found:
         is_out = pace.seen_share < min(_HOPELESS, best)
-        candidate = entry.candidate
+        candidate, replaced = entry.candidate, None
+        reason = f"trains at {pace.images_per_s:.0f} pictures/s"
         if pace.value != entry.value:
             candidate = shopper.at(entry.family, candidate.precision, pace.value)
-        reason = f"trains at {pace.images_per_s:.0f} pictures/s"
+            reason += f"; {entry.candidate.name} was too slow for the time there is"
+            replaced = entry.candidate.model_copy(
+                update={
+                    "status": "rejected",
+                    "reason": f"too large to learn in the time there is: {candidate.name} races",
+                    "stage": "pace",
+                }
+            )
         if is_out:
             reason += f", would see {pace.seen_share:.0%} of the pictures it should"
-        elif pace.value != entry.value:
-            reason += f"; {entry.candidate.name} was too slow for the time there is"
         lines.append(
             {
                 "value": pace.value,
@@ -184,6 +191,7 @@ def _slowed(
                 "memory_format": pace.compute.memory_format,
                 "dtype": pace.compute.dtype,
                 "images_per_s": pace.images_per_s,
+                "replaced": None if replaced is None else replaced.model_dump(mode="json"),
                 "candidate": candidate.model_copy(
                     update={"status": "rejected" if is_out else "kept", "reason": reason}
                 ).model_dump(mode="json"),

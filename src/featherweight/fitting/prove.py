@@ -241,6 +241,13 @@ def _verify(shipped: _Try, *, trainer: Trainer, met: bool) -> Proof:
         artifact, network, images=test.pixels, labels=test.labels, split="test", num_threads=2
     )
     _judge(verification)
+    commonest = float(np.bincount(test.labels).max() / len(test.labels))
+    if verification.interval[0] <= commonest:
+        logger.warning(
+            "the network answers hardly better than always naming the commonest class (%.1f %% of "
+            "the pictures): give it more --time, or look at the data with data check",
+            100 * commonest,
+        )
     difference = _difference_there(artifact, trainer=trainer)
     verification = verification.model_copy(update={"device_difference": difference})
     val = trainer.store.held_out("val", resolution, preprocessing)

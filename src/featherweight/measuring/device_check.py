@@ -12,7 +12,7 @@ from featherweight.errors import DeviceError
 from featherweight.measuring.agreement import MOST_DIFFERENCE, device_difference
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measure import export_drawn
-from featherweight.measuring.platform import parse_platform
+from featherweight.measuring.platform import offered_precisions, parse_platform
 from featherweight.networks.resolve import resolve_architecture
 
 __all__ = ["check_device"]
@@ -22,7 +22,7 @@ _NETWORK = "mobilenet_v2:width=0.5,resolution=96,classes=10"
 _ASK = """
 import importlib, json, shutil, sys
 found = {}
-for name in ("numpy", "onnxruntime", "featherweight"):
+for name in ("numpy", "onnxruntime", "ncnn", "featherweight"):
     try:
         module = importlib.import_module(name)
         found[name] = str(getattr(module, "__version__", "?"))
@@ -59,8 +59,9 @@ def check_device(text: str, *, runtime: str = "onnxruntime") -> dict[str, Any]:
             hint="install Python 3.8 or newer there, or name it: device add NAME URL --python PATH",
         )
     measured, problems = [], []
-    for precision in ("fp32", "int8"):
-        platform = parse_platform(f"{text}/{runtime}:precision={precision}")
+    plain = parse_platform(f"{text}/{runtime}")
+    for precision in offered_precisions(plain, str(plain.runtime)):
+        platform = plain.with_precision(precision)
         with tempfile.TemporaryDirectory(prefix="featherweight-") as folder:
             artifact = export_drawn(
                 resolve_architecture(_NETWORK), platform=platform, out=Path(folder)

@@ -2,7 +2,7 @@
 
 Run by path in a fresh process (`python -P worker.py < job.json`), here or on a device, so this
 file imports only the standard library, numpy and the runtime asked for; a runtime other than
-onnxruntime is loaded through the featherweight installed beside it.
+onnxruntime and ncnn is loaded through the featherweight installed beside it.
 
 Job (JSON on stdin): `runtime`, `num_threads`, `networks` (list of `{directory, files,
 input_shape (H, W, C)}`), `samples`, `max_s_each`, `seed`, `cpus` (list, or null to choose),
@@ -199,6 +199,37 @@ def _open_onnxruntime(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
     return onnxruntime.__version__, runs
 
 
+def _open_ncnn(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
+    """Return the runtime's version and one call per network: float32, as it was exported."""
+    import ncnn
+    import numpy as np
+
+    runs: list[Run] = []
+    for network in job["networks"]:
+        net = ncnn.Net()
+        net.opt.num_threads = job["num_threads"]
+        for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
+            setattr(net.opt, f"use_{name}", False)
+        param, weights = (os.path.join(network["directory"], f) for f in network["files"])  # noqa: PTH118
+        if net.load_param(param) != 0 or net.load_model(weights) != 0:
+            raise RuntimeError(f"ncnn {ncnn.__version__} cannot read {param}")
+        picture = seeded_picture(network["input_shape"], job["seed"])[0]
+        runs.append(functools.partial(_run_ncnn, ncnn, net, np.ascontiguousarray(picture)))
+    return str(ncnn.__version__), runs
+
+
+def _run_ncnn(ncnn: Any, net: Any, picture: Any) -> Any:
+    """Answer one picture; the cast to float32 is part of the time."""
+    import numpy as np
+
+    height, width, _ = picture.shape
+    pixels = ncnn.Mat.from_pixels(picture, ncnn.Mat.PixelType.PIXEL_RGB, width, height)
+    extractor = net.create_extractor()
+    extractor.input("image", pixels)
+    _, answer = extractor.extract("logits")
+    return np.array(answer, dtype=np.float32)
+
+
 def _open_installed(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
     """Return version and calls of a runtime that the featherweight on this machine knows."""
     from pathlib import Path
@@ -213,6 +244,13 @@ def _open_installed(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
         predict = runtime.load(artifact, num_threads=job["num_threads"])
         runs.append(functools.partial(predict, seeded_picture(network["input_shape"], job["seed"])))
     return runtime.version(), runs
+
+
+_ALONE: dict[str, Callable[[Mapping[str, Any]], tuple[str, list[Run]]]] = {
+    "onnxruntime": _open_onnxruntime,
+    "ncnn": _open_ncnn,
+}
+"""Runtimes that need no featherweight beside this file."""
 
 
 def seeded_picture(shape: Sequence[int], seed: int) -> Any:
@@ -319,8 +357,7 @@ def measure(job: Mapping[str, Any]) -> dict[str, Any]:
     if hasattr(os, "sched_setaffinity"):
         cpus = job["cpus"] or choose_cpus(job["num_threads"])
         os.sched_setaffinity(0, cpus)
-    opened = _open_onnxruntime if job["runtime"] == "onnxruntime" else _open_installed
-    version, runs = opened(job)
+    version, runs = _ALONE.get(job["runtime"], _open_installed)(job)
     with _no_garbage_collection():
         start_s, start_cpu_s = time.perf_counter(), time.process_time()
         before, switches = read_cpu_ticks(), _involuntary_switches()

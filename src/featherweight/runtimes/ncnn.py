@@ -1,0 +1,116 @@
+"""ncnn on the CPU in float32: small, without dependencies, at home on phones and boards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featherweight.architecture import Architecture
+from featherweight.errors import MissingDependencyError, UsageError
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.records import write_bytes
+from featherweight.runtimes.artifact import Artifact, digest_files, record_artifact
+from featherweight.runtimes.ncnn_writer import IMAGE, LOGITS, write_ncnn
+from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
+
+__all__ = ["Ncnn"]
+
+_PARAM, _BIN = "model.ncnn.param", "model.ncnn.bin"
+
+
+class Ncnn:
+    """ncnn's Python package; the files are those that its C++ library reads.
+
+    The cast of the uint8 picture is done by ncnn outside the file, and timed with it.
+    """
+
+    name = "ncnn"
+    precisions: tuple[str, ...] = ("fp32",)
+
+    def version(self) -> str:
+        """Return the version of ncnn."""
+        return str(_ncnn().__version__)
+
+    def export(
+        self,
+        architecture: Architecture,
+        weights: Mapping[str, np.ndarray] | None,
+        *,
+        out: Path,
+        precision: str,
+        calibration: np.ndarray | None,
+        preprocessing: Preprocessing,
+        labels: tuple[str, ...],
+        limit_pairs: bool | None = None,  # noqa: ARG002 - nothing is int8 here
+    ) -> Artifact:
+        """Write `model.ncnn.param`, `model.ncnn.bin` and artifact.json; see `Runtime.export`."""
+        del calibration  # nothing is int8 here
+        check_precision(self, precision)
+        text, content = write_ncnn(
+            architecture, weights, preprocessing=preprocessing, labels=labels
+        )
+        write_bytes(out / _PARAM, text.encode())
+        write_bytes(out / _BIN, content)
+        return record_artifact(
+            out, (_PARAM, _BIN), runtime=self.name, precision=precision,
+            architecture=architecture, preprocessing=preprocessing, labels=labels,
+        )  # fmt: skip
+
+    def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
+        """Read the two files; see `Runtime.load`."""
+        if artifact.runtime != self.name:
+            raise UsageError(
+                f"{artifact.directory} is an artifact of {artifact.runtime!r}", allowed=self.name
+            )
+        digest_files(Path(artifact.directory), artifact.files)
+        ncnn, net = _ncnn(), _open(artifact, num_threads=num_threads)
+        input_shape = artifact.input_shape
+        height, width, _ = input_shape
+
+        def predict(image: np.ndarray) -> np.ndarray:
+            check_image(image, input_shape)
+            pixels = ncnn.Mat.from_pixels(
+                np.ascontiguousarray(image[0]), ncnn.Mat.PixelType.PIXEL_RGB, width, height
+            )
+            extractor = net.create_extractor()
+            extractor.input(IMAGE, pixels)
+            _, answer = extractor.extract(LOGITS)
+            return np.array(answer, dtype=np.float32).reshape(1, -1)
+
+        return predict
+
+
+def _open(artifact: Artifact, *, num_threads: int) -> Any:
+    """Load the files with every setting that matters for time and precision given.
+
+    By default ncnn stores and computes in 16 bits where the processor can.
+
+    Raises:
+        UsageError: fewer than one thread, or files that ncnn cannot read.
+    """
+    if num_threads < 1:
+        raise UsageError(f"{num_threads} threads", allowed="1 or more")
+    net = _ncnn().Net()
+    net.opt.num_threads = num_threads
+    for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
+        setattr(net.opt, f"use_{name}", False)
+    param, weights = artifact.paths
+    if net.load_param(str(param)) != 0 or net.load_model(str(weights)) != 0:
+        raise UsageError(f"ncnn cannot read {param}", hint="export the network again")
+    return net
+
+
+def _ncnn() -> Any:
+    try:
+        import ncnn
+    except ImportError as error:
+        raise MissingDependencyError(
+            "ncnn is not installed", hint='pip install "featherweight[ncnn]"'
+        ) from error
+    return ncnn
+
+
+RUNTIMES.add(Ncnn.name, Ncnn())

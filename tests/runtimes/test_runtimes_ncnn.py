@@ -1,0 +1,60 @@
+"""ncnn's files, written from the layers: every network of the zoo answers as torch does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from artifact_networks import ARCHITECTURES, IMAGENET, labels_of, pictures, trained_like, weights_of
+
+from featherweight.errors import UnsupportedError, UsageError
+from featherweight.exporting.verify import network_logits
+from featherweight.networks.resolve import create_architecture
+from featherweight.runtimes.ncnn import Ncnn
+from featherweight.runtimes.ncnn_writer import write_ncnn
+from featherweight.zoo.model import MODELS
+
+SAME = create_architecture("mobilenet_v2", width=0.35, resolution=45, classes=5, padding="same")
+NETWORKS = [
+    *[pytest.param(one, id=f"{index}-{one.name}") for index, one in enumerate(ARCHITECTURES)],
+    *[
+        pytest.param(create_architecture(name, resolution=45, classes=5), id=name)
+        for name in MODELS
+    ],
+    pytest.param(SAME, id="same-padding"),
+]
+
+
+@pytest.mark.parametrize("architecture", NETWORKS)
+def test_every_network_answers_as_torch(architecture, tmp_path: Path) -> None:
+    if architecture.num_classes == 0:
+        pytest.skip("a file needs a classifier")
+    network = trained_like(architecture)
+    images = pictures(architecture, 2, seed=3)
+    artifact = Ncnn().export(
+        architecture, weights_of(network), out=tmp_path, precision="fp32", calibration=None,
+        preprocessing=IMAGENET, labels=labels_of(architecture),
+    )  # fmt: skip
+    predict = Ncnn().load(artifact, num_threads=1)
+    found = np.concatenate([predict(image[None]) for image in images])
+    expected = network_logits(network, images, preprocessing=IMAGENET)
+    assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-4
+
+
+def test_activations_are_part_of_what_they_follow() -> None:
+    text, _ = write_ncnn(SAME, None, preprocessing=IMAGENET, labels=labels_of(SAME))
+    kinds = [line.split()[0] for line in text.splitlines()[2:]]
+    assert "Clip" not in kinds, "ReLU6 is fused"
+    assert kinds.count("Split") == kinds.count("BinaryOp") > 0, "one for every skip"
+    first = next(line for line in text.splitlines() if line.startswith("Convolution "))
+    assert "9=3 -23310=2,0.0,6.0" in first
+    assert "4=0 14=0 15=1 16=1" in first, "SAME: the odd pixel comes after"
+
+
+def test_no_classifier_and_wrong_labels_are_refused() -> None:
+    features = create_architecture("mobilenet_v2", width=0.35, resolution=32, classes=0)
+    with pytest.raises(UnsupportedError, match="no classifier"):
+        write_ncnn(features, None, preprocessing=IMAGENET, labels=())
+    with pytest.raises(UsageError, match="1 labels for 5 classes"):
+        write_ncnn(SAME, None, preprocessing=IMAGENET, labels=("a",))
