@@ -215,6 +215,8 @@ def small_form(architecture: Architecture, *, smallest_map: int = 4) -> Architec
 
 def _last_map(side: int, blocks: list[BlockSpec]) -> int:
     for block in blocks:
+        if block.op == "max_pool" and block.stride == 1:
+            continue  # it will be dropped
         even = block.kernel_size % 2 == 0  # such a window does not reach over the last pixel
         side = (side - 2) // block.stride + 1 if even else math.ceil(side / block.stride)
     return side

