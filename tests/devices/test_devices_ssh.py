@@ -77,6 +77,24 @@ def test_files_go_there_and_away_again(device: SshDevice, tmp_path: Path) -> Non
 
 
 @needs_ssh
+def test_what_a_killed_process_left_goes_after_a_day(device: SshDevice, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(b"a")
+    there = Path(device.push(["a.bin"], tmp_path))
+    left, young = there.parent / "left-behind", there.parent / "in-use"
+    for folder, age_s in ((left, 2.5 * 86_400), (young, 60.0)):
+        folder.mkdir()
+        then = time.time() - age_s
+        os.utime(folder, (then, then))
+    try:
+        device.push(["a.bin"], tmp_path)
+        assert not left.exists()
+        assert young.exists()
+    finally:
+        young.rmdir()
+        device.remove([str(there)])
+
+
+@needs_ssh
 def test_run_passes_input_and_environment_and_returns_failures(device: SshDevice) -> None:
     code = (
         "import os, sys; print(sys.stdin.read() + os.environ['COLOUR'] + sys.argv[1]);"
@@ -89,7 +107,9 @@ def test_run_passes_input_and_environment_and_returns_failures(device: SshDevice
     )  # fmt: skip
     assert (done.returncode, done.stdout) == (3, f"inred$X{awkward}\n")
     assert done.stderr.splitlines()[-1] == "oops"
-    assert device.run(["no-such-program"], timeout_s=5).returncode == 127
+    assert device.run(["no-such-program"], timeout_s=5).returncode in (126, 127)
+    killed = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    assert device.run(killed, timeout_s=30).returncode == -9, "as out of memory does"
 
 
 @needs_ssh

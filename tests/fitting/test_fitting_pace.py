@@ -36,7 +36,7 @@ SMALL = Look(
 
 @dataclass(frozen=True)
 class FakeTrainer:
-    """Trains `macs_per_s` multiply-adds a second, whatever the network is."""
+    """Trains `macs_per_s` multiply-adds a second, a fifth of that with depthwise networks."""
 
     macs_per_s: float
     device: str = "cpu"
@@ -56,7 +56,8 @@ class FakeTrainer:
     ) -> tuple[Compute, float]:
         self.asked.append((entry.family.label(entry.value), compute))
         found = compute or Compute(torch.device("cpu"), "channels_last", "fp32")
-        return found, self.macs_per_s / (profile(entry.family.build(entry.value)).macs or 1)
+        share = 0.2 if entry.family.name.startswith("mobilenet") else 1.0
+        return found, share * self.macs_per_s / (profile(entry.family.build(entry.value)).macs or 1)
 
 
 class FakeShopper:
@@ -162,7 +163,7 @@ def test_one_that_never_would_is_left_out_but_not_the_last(
     run: RunDirectory, shopper: FakeShopper, tmp_path: Path
 ) -> None:
     plain, slow = entry("convnet", 0.125), entry("mobilenet_v2", 0.125)
-    assert macs(slow) > 4 * macs(plain)
+    assert macs(slow) > macs(plain)
     speed = 1.01 * NEEDED * macs(plain) / 100.0
     kept, _ = stage([plain, slow], FakeTrainer(speed), run)
     assert kept == [plain]

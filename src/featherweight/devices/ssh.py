@@ -42,6 +42,8 @@ _OPTIONS = (
 )  # fmt: skip
 _CUT = 255
 """What the ssh program itself ends with, when there is no connection or it breaks."""
+_SIGNALLED = 128
+"""A shell adds the number of the signal that ended its command."""
 _SHORT_S = 30.0
 """For commands that only ask."""
 _COPY_S = 300.0
@@ -49,6 +51,8 @@ _WAIT_S = 900.0
 """For another process of this machine that measures on the device."""
 _FOLDER = ".cache/featherweight/work"
 """On the device, in the home directory; empty while nothing is measured."""
+_STALE = "-mindepth 1 -maxdepth 1 -mtime +0 -exec rm -rf {} +"
+"""What a process that was killed left there more than a day ago goes with the next files."""
 _FACTS = """
 echo "os=$(uname -s) $(uname -r)"
 echo "arch=$(uname -m)"
@@ -82,6 +86,7 @@ class SshDevice:
         user, host = found["user"], found["host"].strip("[]")
         self._destination = host if user is None else f"{user}@{host}"
         self._port = found["port"]
+        self._token = os.urandom(4).hex()
 
     def info(self) -> DeviceInfo:
         """Return facts about the device; asked once.
@@ -119,8 +124,12 @@ class SshDevice:
             DeviceError: the device does not answer or has no room.
         """
         packed = _pack(files, directory)
-        folder = f"{_FOLDER}/{hashlib.sha256(packed).hexdigest()[:20]}"
-        script = f"umask 077; mkdir -p {folder} && tar xf - -C {folder} && cd {folder} && pwd"
+        # The token keeps the files of two machines that use one device apart.
+        folder = f"{_FOLDER}/{hashlib.sha256(packed).hexdigest()[:16]}-{self._token}"
+        script = (
+            f"umask 077; find {_FOLDER} {_STALE} 2>/dev/null; "
+            f"mkdir -p {folder} && tar xf - -C {folder} && cd {folder} && pwd"
+        )
         done = self._ssh(script, stdin=packed, timeout_s=_COPY_S)
         if done.returncode != 0:
             self._ssh(f"rm -rf {folder}", timeout_s=_SHORT_S)
@@ -160,8 +169,14 @@ class SshDevice:
         words = ["env", *(f"{key}={value}" for key, value in (environment or {}).items()), *argv]
         command = shlex.join(words)
         guard = f"timeout -k 5 {int(timeout_s) + 5}"
-        script = f"command -v timeout >/dev/null && exec {guard} {command}; exec {command}"
-        return self._ssh(script, stdin=stdin.encode(), timeout_s=timeout_s)
+        # Not exec: ssh reports a shell that died of a signal like a connection that broke.
+        script = (
+            f"if command -v timeout >/dev/null; then {guard} {command}; else {command}; fi; exit $?"
+        )
+        done = self._ssh(script, stdin=stdin.encode(), timeout_s=timeout_s)
+        if _SIGNALLED < done.returncode < _CUT:
+            return done._replace(returncode=_SIGNALLED - done.returncode)
+        return done
 
     @contextlib.contextmanager
     def exclusive(self) -> Iterator[None]:

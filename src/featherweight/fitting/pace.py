@@ -94,17 +94,18 @@ def pace_stage(
         forms[entry.family.name] = Compute(
             device=device, memory_format=line["memory_format"], dtype=line["dtype"]
         )
-        if line["out"]:
-            continue
-        if line["changed"]:
-            entry = Entry(  # noqa: PLW2901
-                Candidate.model_validate(line["candidate"]),
-                entry.family,
-                float(line["value"]),
-                ceiling=float(line["value"]),
-            )
-        kept.append(entry)
+        if not line["out"]:
+            kept.append(_paced(entry, line))
     return list({entry.key: entry for entry in kept}.values()), replace(trainer, forms=forms)
+
+
+def _paced(entry: Entry, line: Mapping[str, Any]) -> Entry:
+    """Return a candidate at the size that its line of the stage names."""
+    if not line["changed"]:
+        return entry
+    value = float(line["value"])
+    candidate = Candidate.model_validate(line["candidate"])
+    return replace(entry, candidate=candidate, value=value, ceiling=value)
 
 
 def needed_images(*, images: int, batch_size: int, pretrained: bool) -> int:

@@ -59,7 +59,7 @@ class Fitting(Record):
         params, macs: counted.
         predicted_ms: from other sizes of its family; `None` = nothing was predicted.
         median_ms, interval_ms: measured; `None` = not measured.
-        fits: whether the upper end of the interval (or the prediction) is within the budget.
+        fits: whether it was measured and the upper end of the interval is within the budget.
         best: whether nothing that was measured is both as accurate and faster.
     """
 
