@@ -99,6 +99,17 @@ def test_measure_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(small["samples_ms"]) >= 5
 
 
+def test_measure_sustained(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["measure", "convnet:width=0.25", "--sustained", "3s", "--json"]) == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert len(one["samples_ms"]) > 110, "as many as three seconds hold"
+    ratio, low, high = one["drift"]
+    assert low <= ratio <= high
+    assert 0.3 < ratio < 3.0
+    assert run(["measure", "convnet:width=0.25", "--sustained", "soon"]) == 2
+    assert "soon" in capsys.readouterr().err
+
+
 def test_infeasible_budget_is_exit_3(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["fit", "demo", "--latency", "0.001ms", "--json"]) == 3
     summary = json.loads(capsys.readouterr().out)

@@ -20,19 +20,30 @@ def measure(
     on: Annotated[
         list[str] | None, typer.Option("--on", help="Platform; repeat for several.")
     ] = None,
+    sustained: Annotated[
+        str | None,
+        typer.Option("--sustained", help="Run each network this long, such as 60s: does it slow?"),
+    ] = None,
     seed: Seed = 0,
     json: As_json = False,
 ) -> None:
     """Time networks in a fresh process, interleaved; raw samples with --json."""
     output.show_log(quiet=False)
+    from featherweight.budget import parse_duration_s
     from featherweight.measuring.measure import measure as measure_networks
 
-    measured = measure_networks(networks, on=on or [DEFAULT_PLATFORM], seed=seed)
+    sustained_s = None if sustained is None else parse_duration_s(sustained)
+    measured = measure_networks(
+        networks, on=on or [DEFAULT_PLATFORM], sustained_s=sustained_s, seed=seed
+    )
     ratios = [_ratio(one, measured) for one in measured]
+    drifts = [None if sustained is None else _drift(one) for one in measured]
     if json:
-        plain = [one.model_dump(mode="json") for one in measured]
         output.print_json(
-            [{**one, "ratio": ratio} for one, ratio in zip(plain, ratios, strict=True)]
+            [
+                {**one.model_dump(mode="json"), "ratio": ratio, "drift": drift}
+                for one, ratio, drift in zip(measured, ratios, drifts, strict=True)
+            ]
         )
         return
     rows = [
@@ -40,14 +51,14 @@ def measure(
             m.network, m.platform, f"{m.median_ms:.3f}",
             f"{m.interval_ms[0]:.3f}-{m.interval_ms[1]:.3f}", f"{m.p90_ms:.3f}",
             f"{m.relative_iqr:.1%}", "yes" if m.disturbed else "no",
-            "-" if ratio is None else f"{ratio[0]:.2f} ({ratio[1]:.2f}-{ratio[2]:.2f})",
+            _show(ratio), *([] if sustained is None else [_show(drift)]),
         ]
-        for m, ratio in zip(measured, ratios, strict=True)
+        for m, ratio, drift in zip(measured, ratios, drifts, strict=True)
     ]  # fmt: skip
     output.print_table(
         [
             "network", "platform", "median ms", "95 % interval", "p90 ms", "IQR", "disturbed",
-            "of the first",
+            "of the first", *([] if sustained is None else ["last third of first"]),
         ],
         rows,
     )  # fmt: skip
@@ -62,3 +73,19 @@ def _ratio(one: Measurement, measured: list[Measurement]) -> tuple[float, float,
         return None
     low, high = ratio_interval(one.samples_ms, over=first.samples_ms)
     return one.median_ms / first.median_ms, low, high
+
+
+def _drift(one: Measurement) -> tuple[float, float, float]:
+    """Return the time in the last third over that in the first third, with its 95 % interval."""
+    from statistics import median
+
+    from featherweight.measuring.measurement import ratio_interval
+
+    third = max(1, len(one.samples_ms) // 3)
+    first, last = one.samples_ms[:third], one.samples_ms[-third:]
+    low, high = ratio_interval(last, over=first)
+    return median(last) / median(first), low, high
+
+
+def _show(ratio: tuple[float, float, float] | None) -> str:
+    return "-" if ratio is None else f"{ratio[0]:.2f} ({ratio[1]:.2f}-{ratio[2]:.2f})"

@@ -32,14 +32,25 @@ def export_drawn(architecture: Architecture, *, platform: Platform, out: Path) -
     )
 
 
+_SAMPLES, _MOST_S_EACH = 100, 5.0
+_MOST_SAMPLES = 1_000_000
+"""More than any time allows: the time is the limit."""
+
+
 def measure(
-    networks: Sequence[str], *, on: Sequence[str] = (DEFAULT_PLATFORM,), seed: int = 0
+    networks: Sequence[str],
+    *,
+    on: Sequence[str] = (DEFAULT_PLATFORM,),
+    sustained_s: float | None = None,
+    seed: int = 0,
 ) -> list[Measurement]:
     """Time networks on platforms; those of one platform are interleaved in one fresh process.
 
     Args:
         networks: zoo names with settings, run directories or architecture.json files.
         on: platforms in text form.
+        sustained_s: seconds for which each network runs, instead of 100 samples: a device that
+            becomes hot becomes slow (`Measurement.samples_ms` in the order they were taken).
         seed: of the order of the runs.
 
     Raises:
@@ -59,5 +70,13 @@ def measure(
                 )
                 for k, architecture in enumerate(architectures)
             ]
-            measured += measure_artifacts(artifacts, platform=platform, names=networks, seed=seed)
+            measured += measure_artifacts(
+                artifacts,
+                platform=platform,
+                names=networks,
+                samples=_SAMPLES if sustained_s is None else _MOST_SAMPLES,
+                max_s_each=sustained_s or _MOST_S_EACH,
+                seed=seed,
+                repeat_disturbed=sustained_s is None,
+            )
     return measured
