@@ -1,0 +1,145 @@
+"""What comparisons on photographs share: a part of the data, a training to its file, pairs."""
+
+from __future__ import annotations
+
+import hashlib
+import platform as host
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
+
+from featherweight.architecture import Architecture
+from featherweight.data.images import ImageData, ImageSplit
+from featherweight.exporting.export import export_network
+from featherweight.exporting.verify import verify_artifact
+from featherweight.measuring.latency import measure_artifacts
+from featherweight.measuring.measure import export_drawn
+from featherweight.measuring.platform import parse_platform
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.nn.network import Network
+from featherweight.training.classify import train_classifier
+from featherweight.training.pixels import PixelStore
+from featherweight.training.recipe import Recipe
+
+__all__ = ["Trained", "about", "fine_tune", "largest", "paired_difference", "part_of"]
+
+
+def part_of(images: ImageData, *, share: float, seed: int) -> ImageData:
+    """Return the data with a stratified part of its train split."""
+    train = images.splits["train"]
+    generator = np.random.default_rng([seed, 4])
+    kept: list[int] = []
+    for label in range(len(images.classes)):
+        rows = generator.permutation(np.flatnonzero(train.labels == label))
+        kept += rows[: max(2, round(share * len(rows)))].tolist()
+    kept.sort()
+    part = ImageSplit(
+        paths_or_bytes=[train.paths_or_bytes[k] for k in kept],
+        labels=train.labels[kept],
+        names=tuple(train.names[k] for k in kept),
+        inspections=tuple(train.inspections[k] for k in kept),
+    )
+    digest = hashlib.sha256(f"{images.fingerprint} {kept}".encode()).hexdigest()
+    return replace(images, splits={**images.splits, "train": part}, fingerprint=digest)
+
+
+def largest(
+    draw: Callable[[float], Architecture], values: Sequence[float], *, budget_ms: float, on: str
+) -> tuple[float, dict[float, float]]:
+    """Return the largest value whose median is within the budget, and all medians in ms."""
+    platform = parse_platform(on)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [
+            export_drawn(draw(value), platform=platform, out=Path(folder) / str(value))
+            for value in values
+        ]
+        measured = measure_artifacts(
+            files, platform=platform, names=[str(value) for value in values], samples=100,
+            max_s_each=3.0, repeat_disturbed=False,
+        )  # fmt: skip
+    medians = {value: one.median_ms for value, one in zip(values, measured, strict=True)}
+    return max(value for value in values if medians[value] <= budget_ms), medians
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with what its training and its file came to."""
+
+    network: Network
+    found: dict[str, Any]
+
+
+def fine_tune(
+    start: Network,
+    *,
+    store: PixelStore,
+    recipe: Recipe,
+    preprocessing: Preprocessing,
+    on: str,
+    teacher: Network | None = None,
+) -> Trained:
+    """Train a network, export it for a platform and check the file on the test split."""
+    platform, classes = parse_platform(on), store.data.classes
+    resolution = start.architecture.resolution
+    with tempfile.TemporaryDirectory() as folder:
+        result = train_classifier(
+            start,
+            train=store.train(resolution, preprocessing, teacher=teacher),
+            val=store.held_out("val", resolution, preprocessing),
+            recipe=recipe, preprocessing=preprocessing, directory=Path(folder) / "training",
+            teacher=teacher,
+        )  # fmt: skip
+        artifact = export_network(
+            result.network, runtime=platform.runtime, precision=platform.precision,
+            out=Path(folder) / "artifact", preprocessing=preprocessing, labels=classes,
+            calibration=store.calibration(resolution, preprocessing, seed=recipe.seed),
+        )  # fmt: skip
+        test = store.held_out("test", resolution, preprocessing)
+        checked = verify_artifact(
+            artifact, result.network, images=test.pixels, labels=test.labels, split="test"
+        )
+    found = {
+        "seed": recipe.seed,
+        "learning_rate": recipe.learning_rate,
+        "images_seen": result.history[-1].images_seen,
+        "seconds": result.seconds,
+        "val_loss": result.best.val_loss,
+        "val_accuracy": result.best.val_accuracy,
+        "test_accuracy_of_the_file": checked.accuracy,
+        "n": checked.n,
+    }
+    return Trained(result.network, found)
+
+
+def paired_difference(
+    ours: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return ours minus the others' accuracy, paired by seed, with Student's 95 % interval."""
+    values = [
+        one["test_accuracy_of_the_file"] - other["test_accuracy_of_the_file"]
+        for one, other in zip(ours, others, strict=True)
+    ]
+    mean, count = float(np.mean(values)), len(values)
+    if count < 2:
+        return {"mean": mean, "interval": None, "seeds": count}
+    half = float(student.ppf(0.975, count - 1) * np.std(values, ddof=1) / count**0.5)
+    return {"mean": mean, "interval": (mean - half, mean + half), "seeds": count}
+
+
+def about(on: str) -> dict[str, Any]:
+    """Return when, on what and with which versions something was found."""
+    return {
+        "collected": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": host.platform(),
+        "versions": {
+            name: version(name) for name in ("featherweight", "torch", "onnxruntime", "numpy")
+        },
+        "on": on,
+    }
