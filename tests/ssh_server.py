@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,7 +41,8 @@ class Server:
     def cut(self) -> None:
         """End all connections at once, as a pulled cable would; the server goes on."""
         for pid in self.connections():
-            os.kill(pid, 9)
+            with suppress(ProcessLookupError):  # it ended by itself meanwhile
+                os.kill(pid, 9)
 
     def stop(self) -> None:
         self.cut()

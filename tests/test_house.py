@@ -23,7 +23,7 @@ PRINTS = {"cli/output.py"} | PROGRAMS
 # A heavy library has one home, so that the rest works, and imports quickly, without it.
 HOMES = {
     "jinja2": ("reporting/",),
-    "ncnn": ("runtimes/",),
+    "ncnn": ("runtimes/", *PROGRAMS),
     "onnx": ("runtimes/", "exporting/"),
     "onnxruntime": ("runtimes/", *PROGRAMS),
     "openvino": ("runtimes/",),

@@ -199,7 +199,7 @@ def test_a_size_that_is_over_the_budget_in_slow_moments_is_not_chosen(tmp_path: 
                 for one in super().__call__(wanted, folder, samples)
             ]
 
-    device = Moody(fixed_ms=0.1, fp32_gmacs=30.0, int8_gmacs=60.0)
+    device = Moody(fixed_ms=0.1, fp32_gmacs=135.0, int8_gmacs=270.0)
     value, _ = sizer(device, budget_ms=1.0, tmp_path=tmp_path).size(family, "int8", 1.0)
     fitting = [v for v in family.values if 1.25 * device.latency_ms(family.build(v), "int8") <= 1.0]
     assert value == fitting[-1]

@@ -78,7 +78,7 @@ def test_the_worker_needs_only_python_numpy_and_the_runtime() -> None:
         )
     }
     foreign = names - set(sys.stdlib_module_names)
-    assert foreign == {"numpy", "onnxruntime", "featherweight"}
+    assert foreign == {"numpy", "onnxruntime", "ncnn", "featherweight"}
     # At import time: the standard library alone.
     top = {
         (node.names[0].name if isinstance(node, ast.Import) else node.module or "").split(".")[0]

@@ -295,7 +295,8 @@ def test_a_student_follows_its_teacher_and_not_the_labels(
         data=(shrunk, held),
         teacher=teacher,
     )
-    assert result.best.val_accuracy > 0.8
+    # Whoever followed the labels would have none right.
+    assert result.best.val_accuracy > 0.6
 
 
 def test_pictures_are_cut_at_the_size_of_a_larger_teacher(
@@ -458,14 +459,17 @@ def test_weights_are_another_training(run, part, tmp_path):
         TrainingImages(train.pixels, train.labels, np.ones(3))
 
 
-def test_a_young_average_answers_with_norms_of_its_own(run, monkeypatch):
-    """Ten fast steps: averaged norm statistics belong to no network."""
-    recipe = BASE.model_copy(update={"learning_rate": 1.0, "epochs": 2})
-    settled = run(recipe, directory="settled").history
+def test_a_young_average_answers_with_norms_of_its_own(run, digits, monkeypatch):
+    """After forty fast steps the averaged norm statistics belong to no network."""
+    recipe = BASE.model_copy(update={"epochs": 5, "batch_size": 32, "learning_rate": 0.2})
+    settled = run(recipe, directory="settled", data=digits).history
     monkeypatch.setattr(averaging_module, "_YOUNG_UPDATES", 0)
-    averaged = run(recipe, directory="averaged").history
+    averaged = run(recipe, directory="averaged", data=digits).history
     assert settled[0].train_loss == averaged[0].train_loss, "the same steps"
-    assert settled[0].val_loss < 0.8 * averaged[0].val_loss
+    assert settled[0].val_loss < 0.7 * averaged[0].val_loss
+    assert settled[0].val_accuracy > averaged[0].val_accuracy + 0.2
+    # At the end, with a rate near zero, both are the same network.
+    assert settled[-1].val_accuracy == pytest.approx(averaged[-1].val_accuracy, abs=0.03)
 
 
 def test_an_old_average_is_left_alone(run, monkeypatch):

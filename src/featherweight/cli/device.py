@@ -9,7 +9,7 @@ import typer
 from featherweight.cli import output
 from featherweight.cli.options import As_json
 
-__all__ = ["device_app"]
+__all__ = ["add", "check", "device_app", "listed"]
 
 device_app = typer.Typer(
     no_args_is_help=True, help="Other machines to measure on.", rich_markup_mode=None

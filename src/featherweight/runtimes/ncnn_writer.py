@@ -109,6 +109,7 @@ def write_ncnn(
     names = {INPUT: _write_input(files, architecture, preprocessing)}
     plan = layers(architecture)
     fused = _fused_activations(plan)
+    flat: set[str] = set()  # ncnn's global pooling drops the axes of height and width
     for layer in plan:
         if layer.name in fused.values():
             names[layer.name] = names[layer.inputs[0]]
@@ -117,7 +118,11 @@ def write_ncnn(
         output = LOGITS if last else layer.name
         inputs = [names[name] for name in layer.inputs]
         function = next((a.function for a in plan if a.name == fused.get(layer.name)), "")
-        _LAYERS[layer.op](files, layer, inputs, output, _FUSED.get(function, ""))
+        is_dense = layer.op == "conv" and layer.groups == 1 and inputs[0] in flat
+        write = _linear if is_dense else _LAYERS[layer.op]
+        write(files, layer, inputs, output, _FUSED.get(function, ""))
+        if write in (_linear, _global_pool) or (layer.op == "activation" and inputs[0] in flat):
+            flat.add(output)
         if layer.op in ("conv", "linear"):
             folded = folded_weights(layer, weights)
             files.store(folded.weight, flagged=True)
