@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from artifact_networks import ARCHITECTURES, IMAGENET, labels_of, pictures, trained_like, weights_of
 
+from featherweight.architecture import Architecture
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.exporting.verify import network_logits
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import create_architecture
-from featherweight.nn.network import build_network
+from featherweight.nn.network import Network, build_network
 from featherweight.runtimes.ncnn import Ncnn
 from featherweight.runtimes.ncnn_writer import write_ncnn
 from featherweight.zoo.model import MODELS
@@ -21,8 +23,9 @@ SAME = create_architecture(
     "mobilenet_v2", width=0.35, resolution=44, classes=5, padding="same", form="standard"
 )
 DEEP = {"efficientnet_lite4", "shufflenet_v2_164_se"}
-"""With norms drawn at random these enlarge rounding at every layer: onnxruntime differs from torch
-by 0.3 of the largest logit, too. They are compared with norms that do nothing."""
+"""With norms drawn at random, or with none, their values grow to thousands and more, where gates
+turn rounding into other answers: onnxruntime differs from torch by half of the largest logit, too.
+They are compared with norms that halve."""
 NETWORKS = [
     *[pytest.param(one, id=f"{index}-{one.name}") for index, one in enumerate(ARCHITECTURES)],
     *[
@@ -33,6 +36,14 @@ NETWORKS = [
 ]
 
 
+def damped(architecture: Architecture) -> Network:
+    network = build_network(architecture, seed=0)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            torch.nn.init.constant_(module.weight, 0.5)
+    return network.eval()
+
+
 @pytest.mark.parametrize("architecture", NETWORKS)
 def test_every_network_answers_as_torch(architecture, tmp_path: Path) -> None:
     if architecture.num_classes == 0:
@@ -40,7 +51,7 @@ def test_every_network_answers_as_torch(architecture, tmp_path: Path) -> None:
     grey = Preprocessing(mean=(0.5,), std=(0.25,))
     preprocessing = IMAGENET if architecture.input_shape[0] == 3 else grey
     is_deep = architecture.name in DEEP
-    network = build_network(architecture, seed=0) if is_deep else trained_like(architecture)
+    network = damped(architecture) if is_deep else trained_like(architecture)
     images = pictures(architecture, 2, seed=3)
     artifact = Ncnn().export(
         architecture, weights_of(network), out=tmp_path, precision="fp32", calibration=None,
