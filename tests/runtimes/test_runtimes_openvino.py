@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from featherweight.errors import UnsupportedError
 from featherweight.measuring.measure import export_drawn
 from featherweight.measuring.platform import parse_platform
 from featherweight.networks.resolve import create_architecture
@@ -29,3 +30,11 @@ def test_precision_and_threads_are_what_was_asked_for(threads, tmp_path) -> None
     assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
     assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
     assert compiled.get_property("NUM_STREAMS") == 1
+
+
+def test_int8_average_pools_are_refused_for_they_end_the_process(tmp_path) -> None:
+    architecture = create_architecture("shufflenet_v1_g3", width=0.5, classes=5)
+    int8 = parse_platform("local/openvino:precision=int8")
+    with pytest.raises(UnsupportedError, match="OpenVINO crashes on int8 average pools"):
+        export_drawn(architecture, platform=int8, out=tmp_path)
+    assert not list(tmp_path.iterdir())

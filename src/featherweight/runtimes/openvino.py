@@ -10,6 +10,7 @@ import numpy as np
 
 from featherweight.architecture import Architecture
 from featherweight.errors import MissingDependencyError, UnsupportedError, UsageError
+from featherweight.layers import layers
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, digest_files, record_artifact
@@ -60,6 +61,7 @@ class OpenVino:
         model = write_onnx(architecture, weights, preprocessing=preprocessing, labels=labels)
         pairs_limited: bool | None = None
         if precision == "int8":
+            _refuse_average_pools(architecture)
             pairs_limited = limits_pairs(limit_pairs)
             model = quantised(model, architecture, calibration, limit_pairs=pairs_limited)
         write_bytes(out / _MODEL, model.SerializeToString())
@@ -89,6 +91,22 @@ class OpenVino:
             return logits
 
         return predict
+
+
+def _refuse_average_pools(architecture: Architecture) -> None:
+    """Refuse what OpenVINO ends the process on (segmentation fault while it compiles).
+
+    Seen with ShuffleNetV1, whatever its groups; its shortcuts are what no other network has.
+
+    Raises:
+        UnsupportedError: an average pool over windows, in int8.
+    """
+    for layer in layers(architecture):
+        if layer.op == "pool" and layer.function == "average":
+            raise UnsupportedError(
+                f"{architecture.name}: OpenVINO crashes on int8 average pools ({layer.name})",
+                allowed="fp32, or the runtime onnxruntime",
+            )
 
 
 def count_int8_operators(compiled: Any) -> dict[str, str]:
