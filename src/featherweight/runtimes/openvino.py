@@ -61,7 +61,7 @@ class OpenVino:
         model = write_onnx(architecture, weights, preprocessing=preprocessing, labels=labels)
         pairs_limited: bool | None = None
         if precision == "int8":
-            _refuse_average_pools(architecture)
+            _refuse_pooled_shortcuts(architecture)
             pairs_limited = limits_pairs(limit_pairs)
             model = quantised(model, architecture, calibration, limit_pairs=pairs_limited)
         write_bytes(out / _MODEL, model.SerializeToString())
@@ -93,18 +93,21 @@ class OpenVino:
         return predict
 
 
-def _refuse_average_pools(architecture: Architecture) -> None:
+def _refuse_pooled_shortcuts(architecture: Architecture) -> None:
     """Refuse what OpenVINO ends the process on (segmentation fault while it compiles).
 
-    Seen with ShuffleNetV1, whatever its groups; its shortcuts are what no other network has.
+    Seen with every ShuffleNetV1, whatever its groups, and with no other network.
 
     Raises:
-        UnsupportedError: an average pool over windows, in int8.
+        UnsupportedError: an average pool whose output is concatenated, in int8.
     """
-    for layer in layers(architecture):
-        if layer.op == "pool" and layer.function == "average":
+    plan = layers(architecture)
+    pooled = {one.name for one in plan if one.op == "pool" and one.function == "average"}
+    for layer in plan:
+        if layer.op == "concat" and pooled & set(layer.inputs):
             raise UnsupportedError(
-                f"{architecture.name}: OpenVINO crashes on int8 average pools ({layer.name})",
+                f"{architecture.name}: OpenVINO crashes on int8 average pools that are "
+                f"concatenated ({layer.name})",
                 allowed="fp32, or the runtime onnxruntime",
             )
 
