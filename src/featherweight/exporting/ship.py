@@ -95,8 +95,9 @@ def export(
     shipped = []
     for text in on:
         device, runtime, precision = _parts(text)
-        calibration = None
+        calibration = limit_pairs = None
         if precision == "int8":
+            limit_pairs = find_device(device).info().int8_pairs_saturate
             if images is None:
                 raise UsageError(
                     "int8 needs pictures to calibrate on",
@@ -111,7 +112,7 @@ def export(
             calibration=calibration,
             preprocessing=stored.preprocessing,
             labels=stored.classes,
-            limit_pairs=find_device(device).info().int8_pairs_saturate,
+            limit_pairs=limit_pairs,
         )
         verification = None if images is None else _verify(artifact, stored, images)
         shipped.append(Shipped(text, artifact, verification))
