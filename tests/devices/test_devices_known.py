@@ -49,6 +49,10 @@ def test_unknown_names_and_schemes_are_one_line() -> None:
     add_device("raspberry", KnownDevice(url="ssh://host"))
     with pytest.raises(UsageError, match=r"no device named 'rasberry'.*did you mean 'raspberry'"):
         parse_platform("rasberry/onnxruntime")
+    with pytest.raises(
+        UsageError, match=r"named 'bench'; allowed: local.*ssh://.*device add bench"
+    ):
+        parse_platform("bench/onnxruntime")
     with pytest.raises(UsageError, match="cannot read the device 'telnet://x'; allowed: ssh://"):
         parse_platform("telnet://x/onnxruntime")
     with pytest.raises(UsageError, match="cannot read the device"):

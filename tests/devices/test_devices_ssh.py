@@ -140,6 +140,8 @@ def test_no_server_no_key_no_host(device: SshDevice, server: Server) -> None:
         device.info()
     with pytest.raises(DeviceUnreachableError, match="no connection"):
         SshDevice("ssh://no-such-host.invalid").info()
+    with pytest.raises(DeviceUnreachableError, match=r"`ssh -p 1 me@127\.0\.0\.1` must work"):
+        SshDevice("ssh://me@127.0.0.1:1").info()
 
 
 @needs_ssh

@@ -46,7 +46,12 @@ def find_device(text: str) -> Device:
         return _open(known[text].url, known[text].python)
     if "://" in text:
         return _open(text, None)
-    raise unknown_name("device", text, [*DEVICES, *known])
+    unknown = unknown_name("device", text, [*DEVICES, *known])
+    raise UsageError(
+        unknown.message,
+        allowed=", ".join([unknown.allowed or "", *(f"{name}://..." for name in DEVICE_SCHEMES)]),
+        hint=unknown.hint or f"give it a name: featherweight device add {text} URL",
+    )
 
 
 def known_devices() -> dict[str, KnownDevice]:

@@ -233,9 +233,10 @@ class SshDevice:
             ) from error
         stdout, stderr = (part.decode(errors="replace") for part in (done.stdout, done.stderr))
         if done.returncode == _CUT:
+            by_hand = " ".join(["ssh", *port, self._destination])
             raise DeviceUnreachableError(
                 f"no connection to the device {self.url!r}: {_last_line(stderr)}",
-                hint=f"`ssh {self._destination}` must work without a question",
+                hint=f"`{by_hand}` must work without a question",
             )
         return CompletedRun(done.returncode, stdout, stderr)
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from featherweight.devices.known import find_device
-from featherweight.errors import DeviceError
 from featherweight.measuring.agreement import MOST_DIFFERENCE, device_difference
-from featherweight.measuring.latency import measure_artifacts
+from featherweight.measuring.latency import measure_artifacts, no_python
 from featherweight.measuring.measure import export_drawn
 from featherweight.measuring.platform import offered_precisions, parse_platform
 from featherweight.networks.resolve import resolve_architecture
@@ -54,10 +53,7 @@ def check_device(text: str, *, runtime: str = "onnxruntime") -> dict[str, Any]:
     asked = device.run([device.python, "-c", _ASK], timeout_s=_ASK_S)
     if asked.returncode != 0:
         lines = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
-        raise DeviceError(
-            f"cannot start Python on the device {device.url!r}: {lines[-1]}",
-            hint="install Python 3.8 or newer there, or name it: device add NAME URL --python PATH",
-        )
+        raise no_python(device, lines[-1])
     measured, problems = [], []
     plain = parse_platform(f"{text}/{runtime}")
     for precision in offered_precisions(plain, str(plain.runtime)):

@@ -21,7 +21,7 @@ from featherweight.registry import unknown_name
 from featherweight.runtimes.artifact import ARTIFACT_FILE, Artifact, check_files
 from featherweight.runtimes.runtime import RUNTIMES
 
-__all__ = ["answer_of_device", "measure_artifacts"]
+__all__ = ["answer_of_device", "measure_artifacts", "no_python"]
 
 logger = logging.getLogger(__name__)
 
@@ -236,6 +236,14 @@ def _run_worker(
     return _answer(done, device=device)
 
 
+def no_python(device: Device, reason: str) -> DeviceError:
+    """Return the error for a device whose Python cannot be started; `reason` is what it said."""
+    return DeviceError(
+        f"cannot start Python on the device {device.url!r}: {reason}",
+        hint="install Python 3.8 or newer there, or name it: device add NAME URL --python PATH",
+    )
+
+
 def _answer(done: CompletedRun, *, device: Device) -> dict[str, Any]:
     """Return the worker's answer, or raise with the last thing it said."""
     said = [line for line in done.stderr.splitlines() if line.strip()]
@@ -248,10 +256,7 @@ def _answer(done: CompletedRun, *, device: Device) -> dict[str, Any]:
             hint="it may have run out of memory: measure fewer networks at once",
         )
     if done.returncode in _CANNOT_START:
-        raise DeviceError(
-            f"cannot start Python on the device {device.url!r}: {reason}",
-            hint="install Python 3.8 or newer there, or name it: device add NAME URL --python PATH",
-        )
+        raise no_python(device, reason)
     if done.returncode != 0:
         absent = _ABSENT.search(reason)
         raise DeviceError(
