@@ -20,8 +20,8 @@ __all__ = ["Earlier", "TrainedNetwork", "read_earlier"]
 
 logger = logging.getLogger(__name__)
 
-_PHASES = ("race-1", "race-2", "fill", "teacher", "train")
-"""Of trainings, the longest last."""
+_PHASES = ("race-1", "race-2", "fill", "teacher", "train", "finish")
+"""Of trainings, the longest last; the last one counts only if it made the file better."""
 _STAGE = re.compile(rf"({'|'.join(_PHASES)}):(([0-9a-f]{{16}})-(\w+))")
 
 
@@ -148,9 +148,9 @@ def read_earlier(path: Path) -> Earlier:
     for line in Journal(path / "stages.jsonl").read():
         record = parse_record(StageRecord, line, source=str(path / "stages.jsonl"))
         if _STAGE.fullmatch(record.stage):
-            phase, _, digest, _ = _parts(record.stage)
+            digest = _parts(record.stage)[2]
             before = longest.get(digest)
-            if before is None or _PHASES.index(phase) > _PHASES.index(_parts(before.stage)[0]):
+            if before is None or _is_further(record, before):
                 longest[digest] = record
     if not longest:
         raise UsageError(
@@ -163,6 +163,13 @@ def read_earlier(path: Path) -> Earlier:
         fingerprint=str(identity["fingerprint"]),
         trainings=tuple(longest.values()),
     )
+
+
+def _is_further(record: StageRecord, before: StageRecord) -> bool:
+    phase, phase_before = _parts(record.stage)[0], _parts(before.stage)[0]
+    if phase == "finish" and record.outputs["val_loss"] >= before.outputs["val_loss"]:
+        return False
+    return _PHASES.index(phase) > _PHASES.index(phase_before)
 
 
 def _parts(stage: str) -> tuple[str, str, str, str]:

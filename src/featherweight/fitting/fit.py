@@ -14,6 +14,7 @@ from featherweight.fitting.curve import fit_from
 from featherweight.fitting.ending import end_again, end_infeasible, prove_stage
 from featherweight.fitting.families import families
 from featherweight.fitting.fill import fill_stage
+from featherweight.fitting.finish import finish_stage
 from featherweight.fitting.halving import run_race
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import look
@@ -28,6 +29,7 @@ from featherweight.fitting.stages import (
     probe_stage,
     shop_stage,
     size_stage,
+    training_times,
 )
 from featherweight.measuring.platform import DEFAULT_PLATFORM, parse_platform
 from featherweight.reporting.run import FitSummary
@@ -154,6 +156,8 @@ def _work(
     winner, filled = fill_stage(run, ledger, winner, trainer=trainer, settings=settings, plan=plan)
     raced = [*raced, *filled]
     trained = last_training(run, winner, raced, trainer=trainer, plan=plan, settings=settings)
+    finish_s = training_times(run, winner, plan=plan).finish_s
+    trained = finish_stage(run, trained, trainer=trainer, time_s=finish_s, epochs=settings.epochs)
     return prove_stage(
         run,
         ledger,

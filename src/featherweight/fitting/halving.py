@@ -20,6 +20,7 @@ from featherweight.fitting.race import (
 )
 from featherweight.fitting.settings import TimePlan
 from featherweight.run_directory import RunDirectory
+from featherweight.training.recipe import int8_recipe
 
 __all__ = ["MOST_RACERS", "Ranked", "cheapest_of_equals", "run_race", "train_stage"]
 
@@ -44,7 +45,7 @@ class Ranked:
 
     Attributes:
         entry: which candidate.
-        phase: `race-1`, `race-2`, `teacher` or `train`; names its folders.
+        phase: `race-1`, `race-2`, `fill`, `teacher`, `train` or `finish`; names its folders.
         losses: loss of the file on each ranked val picture.
         val_accuracy: of the network on val.
         images_seen, seconds: of this training.
@@ -140,12 +141,26 @@ def train_stage(
     run: RunDirectory,
     time_s: float | None,
     epochs: int | None,
-    teacher: Entry | None = None,
-    teacher_phase: str = "",
+    teacher: tuple[Entry, str] | None = None,
+    before: Ranked | None = None,
 ) -> Ranked:
-    """Train one candidate in one phase, or return what an earlier attempt trained."""
+    """Train one candidate in one phase, or return what an earlier attempt trained.
+
+    Args:
+        entry: the candidate.
+        phase: of the fit; names the stage and its folders.
+        trainer: trains and ranks.
+        run: the run directory.
+        time_s: wall clock of the training; `None` = it goes by epochs.
+        epochs: its length otherwise.
+        teacher: the candidate to learn from and the phase it was trained in.
+        before: go on from that network, in int8, and keep to its answers.
+    """
     stage = f"{phase}:{entry.key}"
     inputs = {"phase": phase, "candidate": entry.key, "epochs": epochs}
+    if before is not None:
+        inputs["before"] = before.phase
+        teacher = before.entry, before.phase
     folder = trainer.network_folder(entry, phase)
     done = run.stage_done(stage, inputs=inputs)
     if done is None:
@@ -153,8 +168,14 @@ def train_stage(
         recipe = trainer.recipe(
             entry, time_s=time_s, epochs=epochs, distillation=teacher is not None
         )
-        guide = None if teacher is None else trainer.load(teacher, teacher_phase)
-        result = trainer.train(entry, phase=phase, recipe=recipe, teacher=guide, beat=run.beat)
+        guide = None if teacher is None else trainer.load(*teacher)
+        start = None
+        if before is not None:
+            assert guide is not None
+            recipe, start = int8_recipe(recipe, time_s=time_s, epochs=epochs), guide.network
+        result = trainer.train(
+            entry, phase=phase, recipe=recipe, teacher=guide, before=start, beat=run.beat
+        )
         losses = trainer.rank(entry, result.network, phase=phase)
         last = result.history[-1]
         done = {

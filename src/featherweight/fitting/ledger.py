@@ -141,7 +141,7 @@ class Ledger:
             precision=proof.artifact.precision,
             pretrained=_start(trained.entry.family),
             images_seen=trained.images_seen,
-            images_per_s=trained.images_seen / busy_s if busy_s else None,
+            images_per_s=epochs[-1]["images_seen"] / busy_s if busy_s else None,
             foreign_cpu_share=sum(loads) / len(loads) if loads else None,
             seconds=seconds,
             nearest_feasible_ms=nearest_feasible_ms,

@@ -29,8 +29,15 @@ from featherweight.nn.network import Network, build_network, resized
 from featherweight.records import to_plain
 from featherweight.reporting.run import Candidate
 from featherweight.runtimes.runtime import RUNTIMES
-from featherweight.training.classify import TrainingResult, evaluate_network, train_classifier
+from featherweight.training.classify import (
+    EvaluationResult,
+    TrainingImages,
+    TrainingResult,
+    evaluate_network,
+    train_classifier,
+)
 from featherweight.training.compute import Compute, choose_device
+from featherweight.training.fake_quantisation import Int8Levels, observe_levels
 from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.progress import ProgressLog
 from featherweight.training.recipe import Recipe, default_recipe
@@ -150,8 +157,19 @@ class Trainer:
         recipe: Recipe,
         beat: Callable[[], None],
         teacher: StoredNetwork | None = None,
+        before: Network | None = None,
     ) -> TrainingResult:
-        """Train a candidate from its start and save the network; `beat` is called every epoch."""
+        """Train a candidate and save the network.
+
+        Args:
+            entry: what is trained.
+            phase: names its folders.
+            recipe: hyperparameters and length.
+            beat: called every epoch.
+            teacher: whose answers are imitated.
+            before: go on from this network, which learns to be rounded as its int8 file is;
+                `None` = from the candidate's start.
+        """
         preprocessing = entry.family.preprocessing
         resolution = entry.candidate.resolution
         guide = None if teacher is None else teacher.network
@@ -177,7 +195,7 @@ class Trainer:
             beat()
 
         result = train_classifier(
-            self.start(entry, phase),
+            self.start(entry, phase) if before is None else before,
             train=self.store.train(resolution, preprocessing, teacher=guide),
             val=self.store.held_out("val", resolution, preprocessing),
             recipe=recipe,
@@ -187,6 +205,7 @@ class Trainer:
             teacher_preprocessing=None if teacher is None else teacher.preprocessing,
             device=self.device,
             compute=self.forms.get(entry.family.name),
+            levels=None if before is None else self._levels(entry, before),
             progress=end_epoch,
             tick=told.tick,
         )
@@ -239,16 +258,41 @@ class Trainer:
 
     def rank(self, entry: Entry, network: Network, *, phase: str) -> NDArray[np.float64]:
         """Return the weighted loss on each val picture, of the file if the precision changes it."""
-        candidate, preprocessing = entry.candidate, entry.family.preprocessing
-        val = self.store.held_out("val", candidate.resolution, preprocessing)
-        # Evenly spaced: folders list one class after the other.
-        count = len(val.labels)
-        rows = np.linspace(0, count - 1, min(count, _VAL_PICTURES)).astype(np.int64)
-        if candidate.precision == "fp32":
-            result = evaluate_network(
-                network, images=val, preprocessing=preprocessing, device=self.device
-            )
+        val, rows = self._ranked_pictures(entry)
+        if entry.candidate.precision == "fp32":
+            result = self._evaluate(entry, network, val)
             return np.asarray(result.losses, dtype=np.float64)[rows]
+        logits = self._file_logits(entry, network, phase=phase)
+        losses = file_losses(logits, val.labels[rows])
+        return losses if val.weights is None else losses * val.weights[rows]
+
+    def right_answers(
+        self, entry: Entry, network: Network, *, phase: str
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return for each ranked val picture whether network and file are right, weighted."""
+        val, rows = self._ranked_pictures(entry)
+        weights = np.ones(len(rows)) if val.weights is None else val.weights[rows]
+        own = self._evaluate(entry, network, val).predictions[rows]
+        file = self._file_logits(entry, network, phase=phase).argmax(axis=1)
+        truth = val.labels[rows]
+        return (own == truth) * weights, (file == truth) * weights
+
+    def _evaluate(self, entry: Entry, network: Network, val: TrainingImages) -> EvaluationResult:
+        preprocessing = entry.family.preprocessing
+        return evaluate_network(
+            network, images=val, preprocessing=preprocessing, device=self.device
+        )
+
+    def _ranked_pictures(self, entry: Entry) -> tuple[TrainingImages, NDArray[np.int64]]:
+        """Return val and which of its pictures rank: evenly spaced, as folders list by class."""
+        val = self.store.held_out("val", entry.candidate.resolution, entry.family.preprocessing)
+        count = len(val.labels)
+        return val, np.linspace(0, count - 1, min(count, _VAL_PICTURES)).astype(np.int64)
+
+    def _file_logits(self, entry: Entry, network: Network, *, phase: str) -> NDArray[np.float32]:
+        """Return what the exported file answers to the ranked val pictures, (n, classes)."""
+        candidate, preprocessing = entry.candidate, entry.family.preprocessing
+        val, rows = self._ranked_pictures(entry)
         artifact = export_network(
             network,
             runtime=self.platform.runtime,
@@ -260,9 +304,16 @@ class Trainer:
             limit_pairs=self.platform.limits_pairs,
         )
         run = RUNTIMES[artifact.runtime].load(artifact, num_threads=2)
-        logits = np.concatenate([run(np.ascontiguousarray(val.pixels[k : k + 1])) for k in rows])
-        losses = file_losses(logits, val.labels[rows])
-        return losses if val.weights is None else losses * val.weights[rows]
+        return np.concatenate([run(np.ascontiguousarray(val.pixels[k : k + 1])) for k in rows])
+
+    def _levels(self, entry: Entry, network: Network) -> Int8Levels:
+        preprocessing = entry.family.preprocessing
+        return observe_levels(
+            network,
+            self.calibration(entry.candidate.resolution, preprocessing),
+            preprocessing=preprocessing,
+            limit_pairs=self.platform.limits_pairs,
+        )
 
     def calibration(self, resolution: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:
         """Return the training pictures that int8 ranges are taken from."""

@@ -7,10 +7,12 @@ import time as clock
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from featherweight.architecture import Architecture
 from featherweight.errors import DivergedError
 from featherweight.fitting.families import Family
+from featherweight.fitting.finish import FINISH_SHARE, LEAST_FINISH_S
 from featherweight.fitting.halving import Ranked, train_stage
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.probe import probe, survivors
@@ -25,6 +27,7 @@ from featherweight.reporting.run import Candidate
 from featherweight.run_directory import RunDirectory
 
 __all__ = [
+    "TrainingTimes",
     "create_sizer",
     "kept_entries",
     "last_training",
@@ -33,6 +36,7 @@ __all__ = [
     "shop_stage",
     "size_stage",
     "teacher_of",
+    "training_times",
 ]
 
 logger = logging.getLogger(__name__)
@@ -190,7 +194,7 @@ def last_training(
 ) -> Ranked:
     """Train the winner with the time that is left, taught by itself at a larger size if it may."""
     senior = teacher_of(winner, plan=plan)
-    teacher_s, time_s = _training_times_s(run, winner, plan=plan, teacher=senior is not None)
+    teacher_s, time_s, _ = training_times(run, winner, plan=plan)
     if senior is not None:
         _tell("teacher", senior, teacher_s, settings)
         if not _learned(
@@ -205,8 +209,7 @@ def last_training(
         run=run,
         time_s=time_s,
         epochs=settings.epochs,
-        teacher=senior,
-        teacher_phase="" if senior is None else "teacher",
+        teacher=None if senior is None else (senior, "teacher"),
     )
     # A last training cut short by a slow machine can end below what the race already had.
     same = [
@@ -278,17 +281,35 @@ def teacher_of(winner: Entry, *, plan: TimePlan) -> Entry | None:
     return Entry(candidate, family, value)
 
 
-def _training_times_s(
-    run: RunDirectory, winner: Entry, *, plan: TimePlan, teacher: bool
-) -> tuple[float | None, float | None]:
-    """Fix the seconds of teacher and winner once: a resumed attempt must plan the same steps."""
+class TrainingTimes(NamedTuple):
+    """Seconds of what comes after the race; `None` = it goes by epochs."""
+
+    teacher_s: float | None
+    training_s: float | None
+    finish_s: float | None
+
+
+def training_times(run: RunDirectory, winner: Entry, *, plan: TimePlan) -> TrainingTimes:
+    """Fix the seconds of what comes once: a resumed attempt must plan the same steps."""
     if plan.total_s is None:
-        return None, None
-    inputs = {"winner": winner.key, "total_s": plan.asked_s, "teacher": teacher}
+        return TrainingTimes(None, None, None)
+    teacher = teacher_of(winner, plan=plan) is not None
+    inputs = {
+        "winner": winner.key, "total_s": plan.asked_s, "teacher": teacher, "finish": FINISH_SHARE
+    }  # fmt: skip
     done = run.stage_done("plan", inputs=inputs)
     if done is None:
         left_s = max(plan.total_s - run.elapsed_s - plan.prove_s, 0.1 * plan.total_s)
-        teacher_s = _TEACHER_SHARE * left_s if teacher else 0.0
-        done = {"teacher_s": teacher_s, "training_s": left_s - teacher_s}
+        finish_s = FINISH_SHARE * left_s if winner.candidate.precision == "int8" else 0.0
+        if finish_s < LEAST_FINISH_S:
+            finish_s = 0.0
+        teacher_s = _TEACHER_SHARE * (left_s - finish_s) if teacher else 0.0
+        done = {
+            "teacher_s": teacher_s,
+            "training_s": left_s - finish_s - teacher_s,
+            "finish_s": finish_s,
+        }
         run.finish_stage("plan", inputs=inputs, outputs=done, seconds=0.0)
-    return float(done["teacher_s"]), float(done["training_s"])
+    return TrainingTimes(
+        float(done["teacher_s"]), float(done["training_s"]), float(done["finish_s"])
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,10 @@ from torch.nn import functional
 from featherweight.architecture import Architecture
 from featherweight.layers import INPUT, Layer, layers
 
-__all__ = ["Network", "build_network", "resized"]
+__all__ = ["Apply", "Conv", "Linear", "Network", "build_network", "resized"]
+
+Apply = Callable[[str, nn.Module, Sequence[Tensor]], Tensor]
+"""(name of a layer, its module, its inputs) -> its output."""
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -65,12 +68,23 @@ class Network(nn.Module):
         self._run(images, 1 + max(places.index(name) for name in names), kept)
         return [kept[name] for name in names]
 
-    def _run(self, images: Tensor, steps: int, kept: dict[str, Tensor] | None = None) -> Tensor:
+    def forward_by(self, images: Tensor, apply: Apply) -> Tensor:
+        """Return logits (N, classes) with every layer computed by `apply`."""
+        return torch.flatten(self._run(images, len(self._plan), apply=apply), 1)
+
+    def _run(
+        self,
+        images: Tensor,
+        steps: int,
+        kept: dict[str, Tensor] | None = None,
+        *,
+        apply: Apply = lambda _, module, inputs: module(*inputs),
+    ) -> Tensor:
         """Run the first layers; put the outputs of the layers named in `kept` there."""
         values = {INPUT: images}
         output = images
         for step, (name, module, inputs) in enumerate(self._plan[:steps]):
-            output = module(*[values[source] for source in inputs])
+            output = apply(name, module, [values[source] for source in inputs])
             values[name] = output
             if kept is not None and name in kept:
                 kept[name] = output
@@ -101,7 +115,7 @@ def build_network(architecture: Architecture, *, seed: int) -> Network:
     return network
 
 
-class _Conv(nn.Module):
+class Conv(nn.Module):
     """Convolution with its norm; SAME padding follows the actual input size."""
 
     def __init__(self, layer: Layer, same: bool) -> None:  # noqa: FBT001 - row of a table
@@ -122,12 +136,33 @@ class _Conv(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.same:
-            x = _pad_same(x, self.conv.kernel_size[0], self.conv.stride[0], 0.0)
-        elif self.uneven is not None:
-            x = functional.pad(x, self.uneven)
-        y: Tensor = self.norm(self.conv(x))
+        """Return (N, O, H', W')."""
+        y: Tensor = self.norm(self.conv(self._padded(x)))
         return y
+
+    def folded(self) -> tuple[Tensor, Tensor]:
+        """Return weight (O, I / groups, K, K) and bias (O,) with the norm's running statistics."""
+        weight = self.conv.weight
+        bias = torch.zeros_like(weight[:, 0, 0, 0]) if self.conv.bias is None else self.conv.bias
+        if not isinstance(self.norm, nn.BatchNorm2d):
+            return weight, bias
+        mean, variance = self.norm.running_mean, self.norm.running_var
+        assert mean is not None
+        assert variance is not None
+        scale = self.norm.weight * torch.rsqrt(variance + self.norm.eps)
+        return weight * scale[:, None, None, None], (bias - mean) * scale + self.norm.bias
+
+    def forward_with(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        """Convolve with another weight and bias, without the norm."""
+        conv = self.conv
+        return functional.conv2d(
+            self._padded(x), weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups
+        )
+
+    def _padded(self, x: Tensor) -> Tensor:
+        if self.same:
+            return _pad_same(x, self.conv.kernel_size[0], self.conv.stride[0], 0.0)
+        return x if self.uneven is None else functional.pad(x, self.uneven)
 
 
 class _Pool(nn.Module):
@@ -159,14 +194,17 @@ class _GlobalPool(nn.Module):
         return x.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
 
 
-class _Linear(nn.Linear):
+class Linear(nn.Linear):
+    """Matrix product on the flattened input, with dropout before it."""
+
     def __init__(self, layer: Layer) -> None:
         super().__init__(math.prod(layer.input_shape), layer.output_shape[0])
         self.dropout = layer.dropout
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return (N, F)."""
         flat = functional.dropout(torch.flatten(x, 1), self.dropout, self.training)
-        return super().forward(flat)  # (N, F)
+        return super().forward(flat)
 
 
 class _Add(nn.Module):
@@ -212,11 +250,11 @@ class _Shuffle(nn.Module):
 
 
 _MODULES: dict[str, Any] = {
-    "conv": _Conv,
+    "conv": Conv,
     "activation": lambda layer, _: _ACTIVATIONS[layer.function](),
     "pool": _Pool,
     "global_pool": lambda _layer, _same: _GlobalPool(),
-    "linear": lambda layer, _: _Linear(layer),
+    "linear": lambda layer, _: Linear(layer),
     "add": lambda _layer, _same: _Add(),
     "multiply": lambda _layer, _same: _Multiply(),
     "pad": lambda layer, _: _PadChannels(layer),

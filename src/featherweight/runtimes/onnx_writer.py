@@ -20,14 +20,20 @@ from featherweight.runtimes.weights import (
     folded_weights,
     input_levels,
     random_weights,
+    spread_channels,
 )
 
-__all__ = ["IMAGE", "LOGITS", "Graph", "finish_model", "write_onnx"]
+__all__ = ["CENTRED", "IMAGE", "LOGITS", "NORMALISED", "Graph", "finish_model", "write_onnx"]
 
 IMAGE = "image"
 """Name of the input: uint8 (1, H, W, 3)."""
 LOGITS = "logits"
 """Name of the output: float32 (1, classes)."""
+
+CENTRED = "input.centred"
+"""Name of the picture less its mean, which a first convolution reads: it divides, too."""
+NORMALISED = "input.normalised"
+"""Name of the normalised picture, where something else than one convolution reads it."""
 
 _OPSET = 17
 _IR_VERSION = 8
@@ -176,7 +182,7 @@ def _write_input(
     if architecture.input_shape[0] == 1:
         x = graph.node("ReduceMean", [x], "input.grey", {"axes": [1], "keepdims": 1})
     mean_name = graph.constant("input.mean", _channels(mean))
-    x = graph.node("Sub", [x, mean_name], "input.centred")
+    x = graph.node("Sub", [x, mean_name], CENTRED)
     readers = [layer for layer in plan if INPUT in layer.inputs]
     first = readers[0]
     if len(readers) == 1 and first.op == "conv":
@@ -185,7 +191,7 @@ def _write_input(
         folded[first.name] = FoldedLayer((weight * inverse).astype(np.float32), bias)
         return x
     scale = graph.constant("input.scale", _channels(1.0 / deviation))
-    return graph.node("Mul", [x, scale], "input.normalised")
+    return graph.node("Mul", [x, scale], NORMALISED)
 
 
 def _channels(values: np.ndarray) -> np.ndarray:
@@ -195,9 +201,10 @@ def _channels(values: np.ndarray) -> np.ndarray:
 def _rows(values: np.ndarray, layer: Layer) -> np.ndarray:
     """Spread values of input channels over the rows of a grouped convolution, (O, I/g, 1, 1)."""
     per_group = layer.input_shape[0] // layer.groups
-    outputs_per_group = layer.output_shape[0] // layer.groups
-    grouped = values.astype(np.float32).reshape(layer.groups, per_group)
-    return np.repeat(grouped, outputs_per_group, axis=0)[:, :, None, None]
+    rows = spread_channels(
+        values.astype(np.float32), rows=layer.output_shape[0], per_group=per_group
+    )
+    return rows[:, :, None, None]
 
 
 def _conv(

@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,10 +19,14 @@ from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, digest_files, record_artifact
 from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
 
+if TYPE_CHECKING:
+    from featherweight.runtimes.quantisation import Observations
+
 __all__ = [
     "OnnxRuntime",
     "count_int8_operators",
     "limits_pairs",
+    "observations",
     "open_session",
     "quantised",
 ]
@@ -177,7 +181,21 @@ def quantised(
     Raises:
         UsageError: the pictures do not fit the network.
     """
-    from featherweight.runtimes.quantisation import observe, quantise_model, with_observers
+    from featherweight.runtimes.quantisation import quantise_model
+
+    seen = observations(model, architecture, calibration)
+    return quantise_model(model, seen, limit_pairs=limit_pairs)
+
+
+def observations(
+    model: Any, architecture: Architecture, calibration: np.ndarray | None
+) -> Observations:
+    """Return what the tensors of a float model hold when it sees pictures; see `quantised`.
+
+    Raises:
+        UsageError: the pictures do not fit the network.
+    """
+    from featherweight.runtimes.quantisation import observe, with_observers
 
     expected = (*architecture.input_shape[1:], 3)
     if calibration is None:
@@ -189,10 +207,7 @@ def quantised(
             allowed=f"uint8 (N, {', '.join(map(str, expected))}) with N of 1 or more",
         )
     session = open_session(with_observers(model).SerializeToString(), num_threads=1)
-    observations = observe(
-        model, calibration, run=lambda image: session.run(None, {"image": image})
-    )
-    return quantise_model(model, observations, limit_pairs=limit_pairs)
+    return observe(model, calibration, run=lambda image: session.run(None, {"image": image}))
 
 
 RUNTIMES.add(OnnxRuntime.name, OnnxRuntime())

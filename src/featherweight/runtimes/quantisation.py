@@ -27,7 +27,19 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["Observations", "Range", "observe", "quantise_model", "with_observers"]
+from featherweight.runtimes.weights import spread_channels
+
+__all__ = [
+    "Levels",
+    "Observations",
+    "Range",
+    "levels_of",
+    "mean_error",
+    "observe",
+    "quantise_model",
+    "weight_steps",
+    "with_observers",
+]
 
 _SCALED = frozenset({"Conv", "Gemm"})
 _SAME_SCALE = frozenset({"MaxPool", "Pad", "Flatten", "Slice", "Gather"})
@@ -57,20 +69,20 @@ class Observations(NamedTuple):
     means: dict[str, np.ndarray]
 
 
-class _Levels(NamedTuple):
+class Levels(NamedTuple):
     """value = scale * (level - zero_point), level in 0..255."""
 
     scale: float
     zero_point: int
 
 
-def _levels(span: Range) -> _Levels:
-    """Zero must be a level: padding and skips rely on it."""
+def levels_of(span: Range) -> Levels:
+    """Return scale and zero point. Zero must be a level: padding and skips rely on it."""
     low, high = min(span.low, 0.0), max(span.high, 0.0)
     if high - low <= 0.0:
-        return _Levels(1.0, 0)
+        return Levels(1.0, 0)
     scale = float(np.float32((high - low) / 255.0))
-    return _Levels(scale, int(np.clip(round(-low / scale), 0, 255)))
+    return Levels(scale, int(np.clip(round(-low / scale), 0, 255)))
 
 
 def _absorbed(graph: onnx.GraphProto) -> dict[str, str]:
@@ -194,7 +206,7 @@ class _Quantiser:
             constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer
         }
         self._absorbed = _absorbed(model.graph)
-        self._levels: dict[str, _Levels] = {}
+        self._levels: dict[str, Levels] = {}
         self._values: dict[str, str] = {}  # float tensor -> its dequantised form
         self._nodes: list[onnx.NodeProto] = []
         self._initialisers: dict[str, np.ndarray] = {}
@@ -236,7 +248,7 @@ class _Quantiser:
         mean = self._constants["input.mean"].reshape(-1).astype(np.float64)
         self._image_mean = np.resize(mean, 3)
         self._nodes.append(nodes[0])
-        self._levels[centred] = _Levels(1.0, int(np.clip(round(float(mean.mean())), 0, 255)))
+        self._levels[centred] = Levels(1.0, int(np.clip(round(float(mean.mean())), 0, 255)))
         self._dequantise(nodes[0].output[0], centred)
         return start
 
@@ -254,7 +266,7 @@ class _Quantiser:
         if node.op_type in _SAME_SCALE and node.input[0] in self._levels:
             self._levels[output] = self._levels[node.input[0]]
         elif output in self._ranges:
-            self._levels[output] = _levels(self._ranges[output])
+            self._levels[output] = levels_of(self._ranges[output])
         else:
             return
         self._nodes.append(
@@ -288,12 +300,12 @@ class _Quantiser:
         input_scale = self._levels[source].scale
         means = self._means[source]
         depthwise = weight.shape[1] == 1 and 1 < len(weight) == len(means)
-        scale = _weight_steps(weight, limit_pairs=self._limit_pairs and not depthwise)
+        scale = weight_steps(weight, limit_pairs=self._limit_pairs and not depthwise)
         scale = np.maximum(scale, np.abs(bias) / (input_scale * _BIAS_LIMIT)).astype(np.float32)
         scale = scale.astype(np.float64)
         rows = scale.reshape(-1, *[1] * (weight.ndim - 1))
         levels = np.clip(np.round(weight / rows), -127, 127).astype(np.int8)
-        bias += _mean_error(weight - levels * rows, means)
+        bias += mean_error(weight - levels * rows, means)
         bias_scale = scale * input_scale
         parts = (
             (weight_name, levels, scale, np.int8),
@@ -319,10 +331,10 @@ class _Quantiser:
         groups = next(item.i for item in node.attribute if item.name == "group")
         if groups == 1 and weight.shape[1] == 1:  # greyscale: the mean over RGB
             weight = np.repeat(weight, 3, axis=1) / 3.0
-        return weight, bias + _mean_error(weight, offset)
+        return weight, bias + mean_error(weight, offset)
 
 
-def _mean_error(error: np.ndarray, means: np.ndarray) -> np.ndarray:
+def mean_error(error: np.ndarray, means: np.ndarray) -> np.ndarray:
     """Return what an error of the weights adds to each output on average, (O,).
 
     Source: Nagel et al., Data-Free Quantization, arXiv 1906.04721, section 4.2 (the expectation
@@ -332,15 +344,13 @@ def _mean_error(error: np.ndarray, means: np.ndarray) -> np.ndarray:
         error: (O, I / groups, K, K) or (O, I).
         means: of the input channels, (I,).
     """
-    per_group = error.shape[1]
-    groups = len(means) // per_group
-    seen = np.repeat(means.reshape(groups, per_group), len(error) // groups, axis=0)
+    seen = spread_channels(means, rows=len(error), per_group=error.shape[1])
     taps = error.reshape(*error.shape[:2], -1).sum(axis=2)
     expected: np.ndarray = (taps * seen).sum(axis=1)
     return expected
 
 
-def _weight_steps(weight: np.ndarray, *, limit_pairs: bool) -> np.ndarray:
+def weight_steps(weight: np.ndarray, *, limit_pairs: bool) -> np.ndarray:
     """Return the value of one int8 level for each output channel, (O,)."""
     largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
     if limit_pairs:

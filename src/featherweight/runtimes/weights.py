@@ -19,6 +19,7 @@ __all__ = [
     "folded_weights",
     "input_levels",
     "random_weights",
+    "spread_channels",
     "weight_shapes",
 ]
 
@@ -115,6 +116,12 @@ def folded_weights(layer: Layer, weights: Mapping[str, np.ndarray]) -> FoldedLay
         weight = weight * scale[:, None, None, None]
         bias = (bias - norm["running_mean"]) * scale + norm["bias"]
     return FoldedLayer(weight.astype(np.float32), bias.astype(np.float32))
+
+
+def spread_channels(values: np.ndarray, *, rows: int, per_group: int) -> np.ndarray:
+    """Return values of input channels (I,) as the rows of a weight meet them, (O, I / groups)."""
+    groups = len(values) // per_group
+    return np.repeat(values.reshape(groups, per_group), rows // groups, axis=0)
 
 
 def input_levels(

@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from featherweight.training.evaluate import (
     evaluate_network,
     evaluate_placed,
 )
+from featherweight.training.fake_quantisation import Int8Levels
 from featherweight.training.recipe import Recipe
 from featherweight.training.results import EpochRecord, TrainingResult, TrainingTick
 from featherweight.training.session import (
@@ -63,6 +65,7 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
     teacher_preprocessing: Preprocessing | None = None,
     device: str = "auto",
     compute: Compute | None = None,
+    levels: Int8Levels | None = None,
     progress: Callable[[EpochRecord], None] | None = None,
     tick: Callable[[TrainingTick], None] | None = None,
 ) -> TrainingResult:
@@ -86,6 +89,8 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
         device: `auto`, `cpu`, `cuda` or `mps`.
         compute: device, memory format and arithmetic, where they are known; `None` = on `device`,
             in the form that a short timing finds the fastest.
+        levels: of the int8 file: the network learns, and is judged on val, as that file computes.
+            Norms keep their statistics, and everything is computed in float32.
         progress: called after every epoch.
         tick: called about once a second.
 
@@ -98,10 +103,11 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
     """
     _check(network, train, val, recipe, teacher)
     guide = None if teacher is None else Teacher(teacher, teacher_preprocessing or preprocessing)
-    probe = Probe(network, train, recipe, preprocessing, guide)
-    session = open_session(
-        probe, val=val, directory=directory, device=choose_device(device), compute=compute
-    )
+    probe = Probe(network, train, recipe, preprocessing, guide, levels)
+    place = choose_device(device)
+    if levels is not None:  # bfloat16 rounds as coarsely as the levels
+        compute = replace(compute or Compute(place, "channels_last"), dtype="fp32")
+    session = open_session(probe, val=val, directory=directory, device=place, compute=compute)
     report = _Reporter(session, tick)
 
     while session.state.stopped is None:
@@ -131,11 +137,11 @@ def _run_epoch(
     ticks, cpu_s, start_s = read_cpu_ticks(), time.process_time(), time.perf_counter()
     step, place, loss = _train_epoch(session, train, epoch=epoch, report=report)
     trained_s = time.perf_counter() - start_s
-    if learner.average.is_young and not plan.frozen_at(place):
+    if learner.average.is_young and learner.levels is None and not plan.frozen_at(place):
         with dropout_seed(learner.compute.device):
             learner.average.settle(_plain_batches(learner, train))
     answer = evaluate_placed(
-        learner.average.network, val, preprocessing=learner.preprocessing, compute=learner.compute
+        learner.judged, val, preprocessing=learner.preprocessing, compute=learner.compute
     )
     rate = _learning_rate(session, place)
     _check_finite(answer.loss, "validation loss", epoch=epoch, step=step, learning_rate=rate)

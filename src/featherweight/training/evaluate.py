@@ -14,6 +14,7 @@ from featherweight.errors import DataError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
 from featherweight.training.compute import Compute, choose_device
+from featherweight.training.fake_quantisation import FakeQuantised
 
 __all__ = ["EvaluationResult", "TrainingImages", "evaluate_network", "evaluate_placed"]
 
@@ -77,7 +78,7 @@ class TrainingImages:
         )
         return weights
 
-    def check(self, network: Network) -> None:
+    def check(self, network: Network | FakeQuantised) -> None:
         """Raise DataError unless the network can read the pictures and answer the labels."""
         architecture = network.architecture
         if self.pixels.shape[3] != architecture.input_shape[0]:
@@ -150,7 +151,7 @@ def evaluate_network(
 
 
 def evaluate_placed(
-    network: Network,
+    network: Network | FakeQuantised,
     images: TrainingImages,
     *,
     preprocessing: Preprocessing,

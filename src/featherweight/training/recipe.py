@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from featherweight.data.augmentation import Augmentation
 from featherweight.records import Record
 
-__all__ = ["SMALL_RESOLUTION", "Recipe", "default_recipe"]
+__all__ = ["SMALL_RESOLUTION", "Recipe", "default_recipe", "int8_recipe"]
 
 SMALL_RESOLUTION = 64
 """Largest resolution that counts as a small picture (CIFAR, digits), not a photograph."""
@@ -147,6 +147,31 @@ def default_recipe(
         "mixup": 0.3 if distillation else recipe.mixup,
         "seed": seed,
     }
+    return Recipe.model_validate({**recipe.model_dump(), **changes})
+
+
+def int8_recipe(
+    recipe: Recipe, *, epochs: int | None = None, time_s: float | None = None
+) -> Recipe:
+    """Return the recipe for the end of a training that learns from being rounded to int8.
+
+    Weights move by little, at the full size, towards the answers of the network before. Measured:
+    docs/adr/0010-int8-finish.md.
+
+    Args:
+        recipe: of the training before.
+        epochs: the length in passes over the pictures.
+        time_s: the length in seconds; one of both.
+    """
+    changes = {
+        "epochs": epochs, "time_s": time_s, "batch_size": max(8, recipe.batch_size // 4),
+        "optimizer": "adamw", "learning_rate": 2e-5,
+        "peak_steps": None, "decay": "cosine", "backbone_learning_rate_scale": 1.0,
+        "norm_bias_learning_rate_scale": 1.0, "weight_decay": 0.0, "ema_decay": 0.99,
+        "freeze_epochs": 0, "low_resolution": None, "low_resolution_share": 0.0, "mixup": 0.0,
+        "cutmix": 0.0, "full_strength_epochs": 1, "distillation_weight": 1.0,
+        "distillation_temperature": 1.0,
+    }  # fmt: skip
     return Recipe.model_validate({**recipe.model_dump(), **changes})
 
 

@@ -16,6 +16,7 @@ from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
 from featherweight.training.compute import Compute
 from featherweight.training.evaluate import TrainingImages, evaluate_placed
+from featherweight.training.fake_quantisation import Int8Levels
 from featherweight.training.recipe import Recipe
 from featherweight.training.step import Learner, Teacher, create_learner
 
@@ -56,6 +57,7 @@ class Probe:
     recipe: Recipe
     preprocessing: Preprocessing
     teacher: Teacher | None
+    levels: Int8Levels | None = None
 
     def learner(self, compute: Compute) -> Learner:
         """Copy the network into a form of computing."""
@@ -63,6 +65,7 @@ class Probe:
             self.network, recipe=self.recipe, preprocessing=self.preprocessing,
             compute=compute, teacher=self.teacher,
             class_weights=self.train.class_weights(self.network.architecture.num_classes),
+            levels=self.levels,
         )  # fmt: skip
 
     def step_s(self, learner: Learner, *, batch_size: int, size: int, frozen: bool) -> float:
@@ -98,9 +101,7 @@ class Probe:
         seconds = []
         for _ in range(2):
             start = time.perf_counter()
-            evaluate_placed(
-                learner.average.network, part, preprocessing=self.preprocessing, compute=compute
-            )
+            evaluate_placed(learner.judged, part, preprocessing=self.preprocessing, compute=compute)
             seconds.append(time.perf_counter() - start)
         return seconds[-1] * len(val) / few
 

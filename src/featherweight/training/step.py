@@ -15,6 +15,7 @@ from featherweight.nn.network import Network
 from featherweight.training.averaging import WeightAverage
 from featherweight.training.blending import Blend, draw_blend
 from featherweight.training.compute import Compute
+from featherweight.training.fake_quantisation import FakeQuantised, Int8Levels
 from featherweight.training.optimizer import create_optimizer, set_learning_rate
 from featherweight.training.recipe import Recipe
 
@@ -56,6 +57,13 @@ class Learner:
     compute: Compute
     teacher: Teacher | None
     class_weights: Tensor | None = None
+    levels: Int8Levels | None = None
+
+    @property
+    def judged(self) -> Network | FakeQuantised:
+        """What is asked on val: the averaged network, as its int8 file would if that is learnt."""
+        averaged = self.average.network
+        return averaged if self.levels is None else FakeQuantised(averaged, self.levels).eval()
 
     def step(
         self,
@@ -125,6 +133,9 @@ class Learner:
         return self.compute.arrange(smaller)
 
     def _classify(self, inputs: Tensor) -> Tensor:
+        if self.levels is not None:  # norms keep their statistics, and nothing is dropped
+            answer: Tensor = FakeQuantised(self.network.eval(), self.levels)(inputs)
+            return answer
         self.network.train()
         logits: Tensor = self.network(inputs)
         return logits
@@ -183,6 +194,7 @@ def create_learner(
     compute: Compute,
     teacher: Teacher | None,
     class_weights: Tensor | None = None,
+    levels: Int8Levels | None = None,
 ) -> Learner:
     """Copy a network (and its teacher) to where `compute` says, with a fresh optimizer."""
     student = compute.place(copy.deepcopy(network)).requires_grad_(True)  # noqa: FBT003
@@ -198,6 +210,7 @@ def create_learner(
         compute=compute,
         teacher=teacher,
         class_weights=None if class_weights is None else class_weights.to(compute.device),
+        levels=levels,
     )
 
 
