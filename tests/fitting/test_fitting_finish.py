@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -9,14 +10,16 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from featherweight.cli.app import run as cli
 from featherweight.errors import DivergedError
 from featherweight.fitting import finish
-from featherweight.fitting.earlier import _is_further
+from featherweight.fitting.earlier import _is_further, read_earlier
 from featherweight.fitting.finish import finish_stage
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings, TimePlan
 from featherweight.fitting.stages import training_times
+from featherweight.journal import Journal
 from featherweight.networks.storage import StoredNetwork
 from featherweight.reporting.run import Candidate
 from featherweight.run_directory import RunDirectory, StageRecord, open_run
@@ -133,3 +136,25 @@ def test_an_earlier_run_offers_it_only_if_it_helped(loss: float, counts: bool) -
 
     assert _is_further(stage("finish", loss), stage("train", 0.5)) == counts
     assert _is_further(stage("train", 0.9), stage("race-2", 0.5)), "later trainings are longer"
+
+
+def test_a_whole_fit_ends_in_int8(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On the bundled digits int8 costs nothing: here the end is wanted whatever it costs."""
+    monkeypatch.setattr(finish, "_MOST_COST", -1.0)
+    path = tmp_path / "run"
+    network = "convnet:width=0.25,resolution=16"
+    flags = ["--latency", "2ms", "--epochs", "8", "--model", network, "--precision", "int8"]
+    assert cli(["fit", "demo", *flags, "--output", str(path), "--json"]) == 0
+    summary = json.loads(capsys.readouterr().out)
+    lines = {line["stage"].split(":")[0]: line for line in Journal(path / "stages.jsonl").read()}
+    names = list(lines)
+    assert names.index("train") < names.index("int8-cost") < names.index("finish")
+    better = lines["finish"]["outputs"]["val_loss"] < lines["train"]["outputs"]["val_loss"]
+    phases = [line["phase"] for line in Journal(path / "train.jsonl").read()]
+    assert phases.count("finish") == 1
+    seen = [lines[name]["outputs"]["images_seen"] for name in ("train", "finish")]
+    assert summary["images_seen"] == (sum(seen) if better else seen[0])
+    (kept,) = read_earlier(path).trainings
+    assert kept.stage.split(":")[0] == ("finish" if better else "train")

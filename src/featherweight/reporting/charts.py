@@ -177,7 +177,8 @@ def training_chart(
     traces: list[Figure] = []
     for (network, phase), lines in series.items():
         label = f"{network} ({phase})"
-        style = {"color": colours[network], "width": 3 if phase.startswith(("train", "finish")) else 1.5}
+        final = phase.startswith(("train", "finish"))
+        style = {"color": colours[network], "width": 3 if final else 1.5}
         if quantity == "accuracy":
             values = [line.val_accuracy for line in lines]
             traces.append(_line(lines, values, label=label, style=style, t=t, percent=True))
