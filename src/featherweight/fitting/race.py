@@ -38,6 +38,7 @@ from featherweight.training.classify import (
 )
 from featherweight.training.compute import Compute, choose_device
 from featherweight.training.fake_quantisation import Int8Levels, observe_levels
+from featherweight.training.memory import memory_kept
 from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.progress import ProgressLog
 from featherweight.training.recipe import Recipe, default_recipe
@@ -237,11 +238,12 @@ class Trainer:
             entry.family.preprocessing,
             None,
         )
-        if compute is None:
-            compute = choose_compute(probe, device=choose_device(self.device)).compute
-        step_s = probe.mean_step_s(
-            compute, size=architecture.resolution, frozen=False, steps=5, most_s=2.0
-        )
+        with memory_kept():
+            if compute is None:
+                compute = choose_compute(probe, device=choose_device(self.device)).compute
+            step_s = probe.mean_step_s(
+                compute, size=architecture.resolution, frozen=False, steps=5, most_s=2.0
+            )
         return compute, recipe.batch_size / step_s
 
     def checkpoint_folder(self, entry: Entry, phase: str) -> Path:

@@ -26,6 +26,7 @@ from featherweight.training.evaluate import (
     evaluate_placed,
 )
 from featherweight.training.fake_quantisation import Int8Levels
+from featherweight.training.memory import memory_kept
 from featherweight.training.recipe import Recipe
 from featherweight.training.results import EpochRecord, TrainingResult, TrainingTick
 from featherweight.training.session import (
@@ -107,25 +108,28 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
     place = choose_device(device)
     if levels is not None:  # bfloat16 rounds as coarsely as the levels
         compute = replace(compute or Compute(place, "channels_last"), dtype="fp32")
-    session = open_session(probe, val=val, directory=directory, device=place, compute=compute)
-    report = _Reporter(session, tick)
+    with memory_kept():
+        session = open_session(probe, val=val, directory=directory, device=place, compute=compute)
+        report = _Reporter(session, tick)
 
-    while session.state.stopped is None:
-        try:
-            record, step = _run_epoch(session, train, val, report=report)
-        except DivergedError as failure:
-            if session.state.rolled_back:
-                raise
-            logger.warning(
-                "%s: back to step %d, at a third of the learning rate", failure, session.state.step
-            )
-            session = roll_back(session, probe, reason=str(failure))
-            report = _Reporter(session, tick)
-            continue
-        session.end_epoch(record, step=step)
-        if progress is not None:
-            progress(record)
-    return session.result(network)
+        while session.state.stopped is None:
+            try:
+                record, step = _run_epoch(session, train, val, report=report)
+            except DivergedError as failure:
+                if session.state.rolled_back:
+                    raise
+                logger.warning(
+                    "%s: back to step %d, at a third of the learning rate",
+                    failure,
+                    session.state.step,
+                )
+                session = roll_back(session, probe, reason=str(failure))
+                report = _Reporter(session, tick)
+                continue
+            session.end_epoch(record, step=step)
+            if progress is not None:
+                progress(record)
+        return session.result(network)
 
 
 def _run_epoch(

@@ -15,6 +15,7 @@ from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
 from featherweight.training.compute import Compute, choose_device
 from featherweight.training.fake_quantisation import FakeQuantised
+from featherweight.training.memory import memory_kept
 
 __all__ = ["EvaluationResult", "TrainingImages", "evaluate_network", "evaluate_placed"]
 
@@ -143,9 +144,11 @@ def evaluate_network(
     before = next(network.parameters()).device
     try:
         network.to(compute.device)
-        return evaluate_placed(
-            network, images, preprocessing=preprocessing, compute=compute, batch_size=batch_size
-        )
+        with memory_kept():
+            return evaluate_placed(
+                network, images, preprocessing=preprocessing, compute=compute,
+                batch_size=batch_size,
+            )  # fmt: skip
     finally:
         network.to(before)
 
