@@ -6,8 +6,9 @@ Both ship the same network: EfficientNet-Lite0 as int8 at the largest resolution
 within the budget. The expert fine-tunes it the standard way: SGD with Nesterov momentum 0.9,
 cosine, random resized crops and flips, label smoothing, the centre crop of the ImageNet protocol;
 of three learning rates the one with the lowest val loss on the first seed. Ours is
-`default_recipe`. Each seed draws another part of the train split; accuracy is that of the exported
-file on the whole test split. Writes results/expert.json.
+`default_recipe`, whose last epoch is the int8 end of a fit; both see equally many pictures. Each
+seed draws another part of the train split; accuracy is that of the exported file on the whole test
+split. Writes results/expert.json.
 """
 
 from __future__ import annotations
@@ -61,13 +62,14 @@ def main() -> None:
         store = open_store(part_of(images, share=options.share, seed=seed))
         ours = default_recipe(
             pretrained=True, resolution=resolution, images=len(store.data.splits["train"]),
-            epochs=options.epochs, seed=seed,
+            epochs=options.epochs - 1, seed=seed,
         )  # fmt: skip
         tried = [
             fine_tune(
                 load_pretrained(architecture, source="auto", seed=seed), store=store,
                 recipe=Recipe.model_validate(
-                    {**ours.model_dump(), **STANDARD, "learning_rate": rate}
+                    {**ours.model_dump(), **STANDARD, "learning_rate": rate,
+                     "epochs": options.epochs}
                 ),
                 preprocessing=cropped, on=options.on,
             ).found
@@ -79,7 +81,7 @@ def main() -> None:
         runs["ours"].append(
             fine_tune(
                 load_pretrained(architecture, source="auto", seed=seed), store=store, recipe=ours,
-                preprocessing=whole, on=options.on,
+                preprocessing=whole, on=options.on, finish_epochs=1,
             ).found
         )  # fmt: skip
         print(json.dumps({name: given[-1] for name, given in runs.items()}), flush=True)

@@ -19,14 +19,18 @@ from featherweight.architecture import Architecture
 from featherweight.data.images import ImageData, ImageSplit
 from featherweight.exporting.export import export_network
 from featherweight.exporting.verify import verify_artifact
+from featherweight.fitting.race import file_losses
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measure import export_drawn
 from featherweight.measuring.platform import parse_platform
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
-from featherweight.training.classify import train_classifier
+from featherweight.runtimes.artifact import Artifact
+from featherweight.runtimes.runtime import RUNTIMES
+from featherweight.training.classify import TrainingImages, train_classifier
+from featherweight.training.fake_quantisation import observe_levels
 from featherweight.training.pixels import PixelStore
-from featherweight.training.recipe import Recipe
+from featherweight.training.recipe import Recipe, int8_recipe
 
 __all__ = ["Trained", "about", "fine_tune", "largest", "paired_difference", "part_of"]
 
@@ -84,38 +88,67 @@ def fine_tune(
     preprocessing: Preprocessing,
     on: str,
     teacher: Network | None = None,
+    finish_epochs: int = 0,
 ) -> Trained:
-    """Train a network, export it for a platform and check the file on the test split."""
+    """Train a network, export it for a platform and check the file on the test split.
+
+    With `finish_epochs` it goes on in int8 as a fit does (`fitting.finish`), and what has the lower
+    loss of its file on val is kept.
+    """
     platform, classes = parse_platform(on), store.data.classes
     resolution = start.architecture.resolution
+    calibration = store.calibration(resolution, preprocessing, seed=recipe.seed)
+    pictures = store.train(resolution, preprocessing, teacher=teacher)
+    val = store.held_out("val", resolution, preprocessing)
     with tempfile.TemporaryDirectory() as folder:
+
+        def export(network: Network, name: str) -> Artifact:
+            return export_network(
+                network, runtime=platform.runtime, precision=platform.precision,
+                out=Path(folder) / name, preprocessing=preprocessing, labels=classes,
+                calibration=calibration,
+            )  # fmt: skip
+
         result = train_classifier(
-            start,
-            train=store.train(resolution, preprocessing, teacher=teacher),
-            val=store.held_out("val", resolution, preprocessing),
-            recipe=recipe, preprocessing=preprocessing, directory=Path(folder) / "training",
-            teacher=teacher,
+            start, train=pictures, val=val, recipe=recipe, preprocessing=preprocessing,
+            directory=Path(folder) / "training", teacher=teacher,
         )  # fmt: skip
-        artifact = export_network(
-            result.network, runtime=platform.runtime, precision=platform.precision,
-            out=Path(folder) / "artifact", preprocessing=preprocessing, labels=classes,
-            calibration=store.calibration(resolution, preprocessing, seed=recipe.seed),
-        )  # fmt: skip
+        network, artifact = result.network, export(result.network, "trained")
+        found: dict[str, Any] = {
+            "seed": recipe.seed,
+            "learning_rate": recipe.learning_rate,
+            "images_seen": result.history[-1].images_seen,
+            "seconds": result.seconds,
+            "val_loss": result.best.val_loss,
+            "val_accuracy": result.best.val_accuracy,
+        }
+        if finish_epochs:
+            levels = observe_levels(network, calibration, preprocessing=preprocessing)
+            more = train_classifier(
+                network, train=pictures, val=val, preprocessing=preprocessing,
+                recipe=int8_recipe(recipe, epochs=finish_epochs), teacher=network,
+                directory=Path(folder) / "finish", levels=levels,
+            )  # fmt: skip
+            finished = export(more.network, "finished")
+            losses = [file_loss(one, val) for one in (artifact, finished)]
+            found["images_seen"] += more.history[-1].images_seen
+            found["seconds"] += more.seconds
+            found["val_loss_of_the_file"] = losses
+            if losses[1] < losses[0]:
+                network, artifact = more.network, finished
         test = store.held_out("test", resolution, preprocessing)
         checked = verify_artifact(
-            artifact, result.network, images=test.pixels, labels=test.labels, split="test"
+            artifact, network, images=test.pixels, labels=test.labels, split="test"
         )
-    found = {
-        "seed": recipe.seed,
-        "learning_rate": recipe.learning_rate,
-        "images_seen": result.history[-1].images_seen,
-        "seconds": result.seconds,
-        "val_loss": result.best.val_loss,
-        "val_accuracy": result.best.val_accuracy,
-        "test_accuracy_of_the_file": checked.accuracy,
-        "n": checked.n,
-    }
-    return Trained(result.network, found)
+    found |= {"test_accuracy_of_the_file": checked.accuracy, "n": checked.n}
+    return Trained(network, found)
+
+
+def file_loss(artifact: Artifact, images: TrainingImages) -> float:
+    """Return the mean cross entropy of a file's answers."""
+    run = RUNTIMES[artifact.runtime].load(artifact, num_threads=2)
+    logits = [run(np.ascontiguousarray(images.pixels[k : k + 1])) for k in range(len(images))]
+    return float(file_losses(np.concatenate(logits), images.labels).mean())
 
 
 def paired_difference(

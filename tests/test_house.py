@@ -30,7 +30,7 @@ HOMES = {
     "plotly": ("reporting/",),
     "pyarrow": ("data/",),
     "rich": ("cli/",),
-    "sklearn": ("data/", "fitting/"),
+    "sklearn": ("data/", "fitting/", "measuring/prediction.py"),
     "keras": (),
     "timm": ("networks/",),
     "typer": ("cli/",),

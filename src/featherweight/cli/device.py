@@ -1,24 +1,25 @@
-"""`featherweight device add|list|check`: other machines to measure on."""
+"""`featherweight device add|list|check|calibrate`: machines to measure on."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from featherweight.cli import output
-from featherweight.cli.options import As_json
+from featherweight.cli.options import As_json, Seed
 
-__all__ = ["add", "check", "device_app", "listed"]
+__all__ = ["add", "calibrate", "check", "device_app", "listed"]
 
 device_app = typer.Typer(
-    no_args_is_help=True, help="Other machines to measure on.", rich_markup_mode=None
+    no_args_is_help=True, help="Machines to measure on.", rich_markup_mode=None
 )
 
 
 @device_app.callback()
 def _group() -> None:
-    """Other machines to measure on."""
+    """Machines to measure on."""
 
 
 @device_app.command("add")
@@ -89,3 +90,49 @@ def check(
         )
     output.print_lines([*lines, *found["problems"]])
     return 0 if found["ok"] else 1
+
+
+@device_app.command("calibrate")
+def calibrate(
+    platform: Annotated[
+        str, typer.Argument(help="Such as local/onnxruntime; without a precision fp32 and int8.")
+    ],
+    time: Annotated[str, typer.Option("--time", help="At most this long, such as 10m.")] = "10m",
+    share: Annotated[
+        Path | None, typer.Option("--share", help="Folder for copies that others can load.")
+    ] = None,
+    seed: Seed = 0,
+    json: As_json = False,
+) -> None:
+    """Time some hundred networks once, to predict others: measure --predicted."""
+    output.show_log(quiet=False)
+    from featherweight.budget import parse_duration_s
+    from featherweight.measuring.calibrate import calibrate as learn
+
+    tables = learn(platform, time_s=parse_duration_s(time), seed=seed, share=share)
+    plain = [
+        {
+            "platform": table.platform,
+            "entries": len(table.entries),
+            "seconds": table.seconds,
+            "held_out": table.held_out.model_dump(mode="json"),
+        }
+        for table in tables
+    ]
+    if json:
+        output.print_json(plain)
+        return
+    rows = [
+        [
+            table.platform, str(len(table.entries)), f"{table.seconds:.0f}",
+            str(table.held_out.networks), f"{table.held_out.within_10_percent:.0%}",
+            f"{table.held_out.mape:.1%}", f"{table.held_out.spearman:.3f}",
+            f"{table.held_out.coverage:.0%}",
+        ]
+        for table in tables
+    ]  # fmt: skip
+    output.print_table(
+        ["platform", "timed", "s", "held out", "within 10 %", "mean error", "rank correlation",
+         "in the 90 % interval"],
+        rows,
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,11 +25,20 @@ def measure(
         str | None,
         typer.Option("--sustained", help="Run each network this long, such as 60s: does it slow?"),
     ] = None,
+    predicted: Annotated[
+        bool, typer.Option("--predicted", help="Predict from device calibrate, measure nothing.")
+    ] = False,
+    table: Annotated[
+        Path | None, typer.Option("--table", help="A table that device calibrate --share wrote.")
+    ] = None,
     seed: Seed = 0,
     json: As_json = False,
 ) -> None:
     """Time networks in a fresh process, interleaved; raw samples with --json."""
     output.show_log(quiet=False)
+    if predicted or table is not None:
+        _predict(networks, on or [DEFAULT_PLATFORM], table=table, json=json)
+        return
     from featherweight.budget import parse_duration_s
     from featherweight.measuring.measure import measure as measure_networks
 
@@ -61,6 +71,24 @@ def measure(
             "of the first", *([] if sustained is None else ["last third of first"]),
         ],
         rows,
+    )  # fmt: skip
+
+
+def _predict(networks: list[str], on: list[str], *, table: Path | None, json: bool) -> None:
+    """Print what networks should take on platforms that were calibrated."""
+    from featherweight.measuring.predict import predict_latencies
+
+    found = predict_latencies(networks, on=on, table=table)
+    if json:
+        output.print_json([one.model_dump(mode="json") for one in found])
+        return
+    output.print_table(
+        ["network", "platform", "predicted ms", "90 % interval"],
+        [
+            [one.network, one.platform, f"{one.median_ms:.3f}",
+             f"{one.interval_ms[0]:.3f}-{one.interval_ms[1]:.3f}"]
+            for one in found
+        ],
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from featherweight.errors import UsageError
 from featherweight.records import Record, parse_record, read_json, write_json
 from featherweight.registry import unknown_name
 
-__all__ = ["KnownDevice", "add_device", "find_device", "known_devices"]
+__all__ = ["KnownDevice", "add_device", "find_device", "known_devices", "settings_folder"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -97,8 +97,14 @@ def _open(url: str, python: str | None) -> Device:
     return DEVICE_SCHEMES[scheme](url, python)
 
 
-def _file() -> Path:
-    """Return $FEATHERWEIGHT_HOME/devices.json or ~/.config/featherweight/devices.json."""
+def settings_folder() -> Path:
+    """Return the folder of what is known about devices.
+
+    It is $FEATHERWEIGHT_HOME or ~/.config/featherweight.
+    """
     home = os.environ.get("FEATHERWEIGHT_HOME")
-    folder = Path(home) if home else Path.home() / ".config" / "featherweight"
-    return folder / "devices.json"
+    return Path(home) if home else Path.home() / ".config" / "featherweight"
+
+
+def _file() -> Path:
+    return settings_folder() / "devices.json"

@@ -9,6 +9,7 @@ kernel; with the memory kept 1.9 and 1.8 s (benchmarks/training_memory.py).
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import threading
 from collections.abc import Iterator
@@ -32,10 +33,11 @@ _users = 0
 def memory_kept() -> Iterator[None]:
     """Let this process keep what it frees until the outermost `with` ends.
 
-    Does nothing where the C library is not glibc. More memory than before is held meanwhile:
-    about the peak, all the time.
+    Does nothing where the C library is not glibc, or where the user has told it what to do
+    (MALLOC_... in the environment). More memory than before is held meanwhile: about the peak,
+    all the time.
     """
-    if platform.libc_ver()[0] != "glibc":
+    if platform.libc_ver()[0] != "glibc" or any(name.startswith("MALLOC_") for name in os.environ):
         yield
         return
     _enter()

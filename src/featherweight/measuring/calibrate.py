@@ -1,0 +1,169 @@
+"""Learn a platform: the verb `device calibrate`. Drawn networks are timed, a predictor checked."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from featherweight.architecture import Architecture
+from featherweight.errors import DeviceError, UnsupportedError
+from featherweight.measuring.drawing import draw_networks
+from featherweight.measuring.latency import measure_artifacts
+from featherweight.measuring.measure import export_drawn
+from featherweight.measuring.measurement import Measurement
+from featherweight.measuring.platform import Platform, offered_precisions, parse_platform
+from featherweight.measuring.prediction import Predicted, fit_predictor
+from featherweight.measuring.table import (
+    Entry,
+    HeldOut,
+    LatencyTable,
+    fingerprint_of,
+    keep_table,
+)
+
+__all__ = ["calibrate", "judge"]
+
+logger = logging.getLogger(__name__)
+
+Drawn = Sequence[tuple[str, Architecture]]
+
+_NETWORKS = 240
+_ROUND = 8
+"""Networks measured together: their files and the runtime's copies are in memory at once."""
+_SAMPLES = 40
+_MOST_S_EACH = 0.5
+_FEWEST = 60
+"""Networks without which nothing is predicted."""
+_HELD = 5
+"""Every so many networks one is held out for the error that is reported."""
+
+
+def calibrate(
+    on: str,
+    *,
+    time_s: float = 600.0,
+    seed: int = 0,
+    share: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[LatencyTable]:
+    """Time drawn networks on a platform and keep what predicts others; one table per precision.
+
+    Args:
+        on: platform in text form; without a precision fp32 and int8 are both learnt.
+        time_s: no further network is timed after this time, which the precisions share.
+        seed: of the draw.
+        share: folder that gets a copy of each table, for others to load.
+        progress: called with (networks timed, networks wanted).
+
+    Raises:
+        UsageError: an unknown platform.
+        DeviceError: the device could not measure, or was too slow to time 60 networks.
+    """
+    plain = parse_platform(on)
+    platforms = [plain.with_precision(one) for one in offered_precisions(plain, on)]
+    deadline = time.monotonic() + time_s
+    tables = []
+    for position, platform in enumerate(platforms):
+        share_s = (deadline - time.monotonic()) / (len(platforms) - position)
+        table = _calibrate(platform, time_s=share_s, seed=seed, progress=progress)
+        path = keep_table(table)
+        logger.info("%s: %d networks, %s", platform, len(table.entries), path)
+        tables.append(table)
+        if share is not None:
+            from featherweight.records import write_json
+
+            write_json(share / path.name, table)
+    return tables
+
+
+def _calibrate(
+    platform: Platform,
+    *,
+    time_s: float,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> LatencyTable:
+    started, begun = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    drawn = draw_networks(_NETWORKS, seed=seed)
+    # The order of the draw goes through the families: a cut end leaves all of them.
+    measured: list[Measurement] = []
+    for first in range(0, len(drawn), _ROUND):
+        if time.monotonic() - started > time_s:
+            break
+        measured += time_drawn(drawn[first : first + _ROUND], platform=platform, seed=seed)
+        if progress is not None:
+            progress(min(first + _ROUND, len(drawn)), len(drawn))
+    if len(measured) < _FEWEST:
+        raise DeviceError(
+            f"{platform} timed {len(measured)} networks in {time_s:.0f} s",
+            hint=f"{_FEWEST} are needed: give it more --time",
+        )
+    architectures = dict(drawn)
+    networks = [architectures[one.network] for one in measured]
+    medians = [one.median_ms for one in measured]
+    return LatencyTable(
+        platform=str(platform),
+        fingerprint=fingerprint_of(platform, runtime_version=measured[0].runtime_version),
+        started=begun,
+        seconds=time.monotonic() - started,
+        seed=seed,
+        entries=tuple(
+            Entry(
+                network=one.network, median_ms=one.median_ms, interval_ms=one.interval_ms,
+                disturbed=one.disturbed,
+            )
+            for one in measured
+        ),
+        held_out=_hold_out(networks, medians),
+    )  # fmt: skip
+
+
+def time_drawn(drawn: Drawn, *, platform: Platform, seed: int = 0) -> list[Measurement]:
+    """Time networks with drawn weights in one process; what the runtime cannot hold is left out."""
+    with tempfile.TemporaryDirectory(prefix="featherweight-") as folder:
+        artifacts, names = [], []
+        for index, (name, architecture) in enumerate(drawn):
+            try:
+                out = Path(folder) / str(index)
+                artifacts.append(export_drawn(architecture, platform=platform, out=out))
+            except UnsupportedError as refusal:
+                logger.info("%s on %s: %s", name, platform, refusal)
+                continue
+            names.append(name)
+        return measure_artifacts(
+            artifacts, platform=platform, names=names, samples=_SAMPLES,
+            max_s_each=_MOST_S_EACH, seed=seed,
+        )  # fmt: skip
+
+
+def _hold_out(networks: Sequence[Architecture], medians_ms: Sequence[float]) -> HeldOut:
+    """Predict every fifth network from the others."""
+    held = [k for k in range(len(networks)) if k % _HELD == _HELD - 1]
+    kept = [k for k in range(len(networks)) if k % _HELD != _HELD - 1]
+    predictor = fit_predictor([networks[k] for k in kept], [medians_ms[k] for k in kept])
+    return judge(predictor.predict([networks[k] for k in held]), [medians_ms[k] for k in held])
+
+
+def judge(predicted: Sequence[Predicted], medians_ms: Sequence[float]) -> HeldOut:
+    """Compare predictions with what was measured."""
+    found = np.array([one.median_ms for one in predicted])
+    truth = np.asarray(medians_ms, dtype=np.float64)
+    errors = np.abs(found / truth - 1.0)
+    inside = [one.low_ms <= ms <= one.high_ms for one, ms in zip(predicted, truth, strict=True)]
+    return HeldOut(
+        networks=len(truth),
+        within_10_percent=float((errors <= 0.1).mean()),
+        mape=float(errors.mean()),
+        spearman=float(np.corrcoef(_ranks(found), _ranks(truth))[0, 1]),
+        coverage=float(np.mean(inside)),
+    )
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    return values.argsort().argsort()
