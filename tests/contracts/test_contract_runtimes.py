@@ -22,11 +22,21 @@ ARCHITECTURE = ARCHITECTURES[1]
 CASES = [(name, precision) for name in RUNTIMES for precision in RUNTIMES[name].precisions]
 
 
+LIMITS = {"fp32": 1e-5, "fp16": 1e-2, "bf16": 0.05, "int8": 0.1}
+EVERYWHERE = ("fp32", "int8")
+"""Other precisions may need a processor that has them."""
+
+
 def export(name, precision, out, weights=None, calibration=None):
-    return RUNTIMES[name].export(
-        ARCHITECTURE, weights, out=out, precision=precision, calibration=calibration,
-        preprocessing=IMAGENET, labels=labels_of(ARCHITECTURE),
-    )  # fmt: skip
+    try:
+        return RUNTIMES[name].export(
+            ARCHITECTURE, weights, out=out, precision=precision, calibration=calibration,
+            preprocessing=IMAGENET, labels=labels_of(ARCHITECTURE),
+        )  # fmt: skip
+    except UnsupportedError as refusal:
+        if precision in RUNTIMES[name].precisions and precision not in EVERYWHERE:
+            pytest.skip(str(refusal))
+        raise
 
 
 def test_there_are_runtimes() -> None:
@@ -53,8 +63,9 @@ def test_round_trip_agrees_with_the_network(name, precision, tmp_path) -> None:
     expected = network_logits(network, images, preprocessing=IMAGENET)
     assert found.dtype == np.float32
     assert found.shape == (12, 7)
-    limit = 1e-5 if precision == "fp32" else 0.1
-    assert np.abs(found - expected).max() / np.abs(expected).max() < limit
+    error = np.abs(found - expected).max() / np.abs(expected).max()
+    assert error < LIMITS[precision]
+    assert precision == "fp32" or error > 1e-6, "nothing was rounded"
 
 
 @pytest.mark.parametrize(("name", "precision"), CASES)

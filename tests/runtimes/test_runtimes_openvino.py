@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from featherweight.errors import UnsupportedError
@@ -9,6 +11,12 @@ from featherweight.measuring.measure import export_drawn
 from featherweight.measuring.platform import parse_platform
 from featherweight.networks.resolve import create_architecture
 from featherweight.runtimes import openvino
+
+
+def computes_in_bf16() -> bool:
+    """What the processor says itself, not OpenVINO."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    return "avx512_bf16" in flags or "amx_bf16" in flags
 
 
 def test_convolutions_are_really_int8(tmp_path) -> None:
@@ -21,13 +29,19 @@ def test_convolutions_are_really_int8(tmp_path) -> None:
     assert done >= 0.9 * total
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_precision_and_threads_are_what_was_asked_for(threads, tmp_path) -> None:
+@pytest.mark.parametrize(("threads", "precision"), [(1, "fp32"), (2, "fp32"), (1, "bf16")])
+def test_precision_and_threads_are_what_was_asked_for(threads, precision, tmp_path) -> None:
     architecture = create_architecture("convnet", width=0.5, resolution=32, classes=10)
-    platform = parse_platform("local/openvino")
+    platform = parse_platform(f"local/openvino:precision={precision}")
+    if precision == "bf16" and not computes_in_bf16():
+        with pytest.raises(UnsupportedError, match="does not compute in bf16 on this processor"):
+            export_drawn(architecture, platform=platform, out=tmp_path)
+        assert not list(tmp_path.iterdir())
+        return
     artifact = export_drawn(architecture, platform=platform, out=tmp_path)
-    compiled = openvino._compile(artifact.paths[0], num_threads=threads)
-    assert compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
+    compiled = openvino._compile(artifact.paths[0], num_threads=threads, precision=precision)
+    used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+    assert used == {"fp32": "f32", "bf16": "bf16"}[precision]
     assert compiled.get_property("INFERENCE_NUM_THREADS") == threads
     assert compiled.get_property("NUM_STREAMS") == 1
 

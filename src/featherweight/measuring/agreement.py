@@ -13,9 +13,9 @@ from featherweight.runtimes.runtime import RUNTIMES
 
 __all__ = ["MOST_DIFFERENCE", "device_difference"]
 
-MOST_DIFFERENCE = {"fp32": 1e-3, "int8": 0.25}
+MOST_DIFFERENCE = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.1, "int8": 0.25}
 """Largest difference of a logit, over the largest logit, that rounding explains. Kernels for other
-processors add in another order; int8 rounds at every layer."""
+processors add in another order; the other precisions round at every layer."""
 _TIMEOUT_S = 300.0
 _SEED = 0
 
@@ -35,6 +35,7 @@ def device_difference(artifact: Artifact, *, platform: Platform) -> float:
     """
     job = {
         "runtime": platform.runtime,
+        "precision": platform.precision,
         "num_threads": platform.num_threads,
         "samples": 1,
         "max_s_each": 0.1,

@@ -27,7 +27,7 @@ from featherweight.measuring.table import (
     keep_table,
 )
 
-__all__ = ["calibrate", "judge"]
+__all__ = ["calibrate", "judge", "time_drawn"]
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from featherweight.architecture import Architecture
 from featherweight.layers import Layer, layers
 
-__all__ = ["TERMS", "kind_of", "terms_of"]
+__all__ = ["TERMS", "kind_of", "terms_matrix", "terms_of"]
 
 _CONVOLUTIONS = ("dense", "pointwise", "depthwise", "grouped", "squeeze", "linear")
 _OTHERS = (

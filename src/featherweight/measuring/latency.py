@@ -141,6 +141,7 @@ def _measure_once(
     device = find_device(platform.device)
     job = {
         "runtime": platform.runtime,
+        "precision": platform.precision,
         "num_threads": platform.num_threads,
         "samples": samples,
         "max_s_each": max_s_each,

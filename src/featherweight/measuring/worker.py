@@ -4,7 +4,7 @@ Run by path in a fresh process (`python -P worker.py < job.json`), here or on a 
 file imports only the standard library, numpy and the runtime asked for; a runtime other than
 onnxruntime and ncnn is loaded through the featherweight installed beside it.
 
-Job (JSON on stdin): `runtime`, `num_threads`, `networks` (list of `{directory, files,
+Job (JSON on stdin): `runtime`, `precision`, `num_threads`, `networks` (list of `{directory, files,
 input_shape (H, W, C)}`), `samples`, `max_s_each`, `seed`, `cpus` (list, or null to choose),
 `answers` (optional: whether to return the logits for the seeded picture).
 Answer (one JSON line on stdout): `runtime_version`, `cpus`, `samples_ms` (per network),
@@ -200,7 +200,7 @@ def _open_onnxruntime(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
 
 
 def _open_ncnn(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
-    """Return the runtime's version and one call per network: float32, as it was exported."""
+    """Return the runtime's version and one call per network."""
     import ncnn
     import numpy as np
 
@@ -208,8 +208,9 @@ def _open_ncnn(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
     for network in job["networks"]:
         net = ncnn.Net()
         net.opt.num_threads = job["num_threads"]
-        for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
-            setattr(net.opt, f"use_{name}", False)
+        for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic"):
+            setattr(net.opt, f"use_{name}", job["precision"] == "fp16")
+        net.opt.use_bf16_storage = False
         param, weights = (os.path.join(network["directory"], f) for f in network["files"])  # noqa: PTH118
         if net.load_param(param) != 0 or net.load_model(weights) != 0:
             raise RuntimeError(f"ncnn {ncnn.__version__} cannot read {param}")

@@ -1,4 +1,4 @@
-"""ncnn on the CPU in float32: small, without dependencies, at home on phones and boards."""
+"""ncnn on the CPU: small, without dependencies, at home on phones and boards."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ _PARAM, _BIN = "model.ncnn.param", "model.ncnn.bin"
 class Ncnn:
     """ncnn's Python package; the files are those that its C++ library reads.
 
-    The cast of the uint8 picture is done by ncnn outside the file, and timed with it.
+    The cast of the uint8 picture is done by ncnn outside the file, and timed with it. The files of
+    fp16 are those of fp32: ncnn rounds when it loads, stores maps and weights in 16 bits and, on
+    processors that can (ARMv8.2), computes in them.
     """
 
     name = "ncnn"
-    precisions: tuple[str, ...] = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32", "fp16")
 
     def version(self) -> str:
         """Return the version of ncnn."""
@@ -95,8 +97,9 @@ def _open(artifact: Artifact, *, num_threads: int) -> Any:
         raise UsageError(f"{num_threads} threads", allowed="1 or more")
     net = _ncnn().Net()
     net.opt.num_threads = num_threads
-    for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
-        setattr(net.opt, f"use_{name}", False)
+    for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic"):
+        setattr(net.opt, f"use_{name}", artifact.precision == "fp16")
+    net.opt.use_bf16_storage = False
     param, weights = artifact.paths
     if net.load_param(str(param)) != 0 or net.load_model(str(weights)) != 0:
         raise UsageError(f"ncnn cannot read {param}", hint="export the network again")

@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: float32, and int8 by static quantisation; optional."""
+"""OpenVINO on the CPU: float32, bfloat16, and int8 by static quantisation; optional."""
 
 from __future__ import annotations
 
@@ -22,16 +22,19 @@ __all__ = ["OpenVino", "count_int8_operators"]
 _MODEL = "model.onnx"
 _AUDITED = {"Conv": ("Convolution", "GroupConvolution"), "Gemm": ("FullyConnected", "MatMul")}
 _INT8 = frozenset({"i8", "u8"})
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+"""What is computed where the file does not say otherwise."""
 
 
 class OpenVino:
     """OpenVINO's CPU plug-in, on the ONNX file that it reads itself.
 
-    Its own format would be two files that differ from one export to the next.
+    Its own format would be two files that differ from one export to the next. The file of bf16
+    is that of fp32: OpenVINO rounds when it compiles, on CPUs that compute in bfloat16.
     """
 
     name = "openvino"
-    precisions: tuple[str, ...] = ("fp32", "int8")
+    precisions: tuple[str, ...] = ("fp32", "bf16", "int8")
 
     def version(self) -> str:
         """Return the version of OpenVINO.
@@ -57,7 +60,7 @@ class OpenVino:
         from featherweight.runtimes.onnx_writer import write_onnx
 
         check_precision(self, precision)
-        _openvino()  # absent: said before anything is written
+        _check_processor(precision)
         model = write_onnx(architecture, weights, preprocessing=preprocessing, labels=labels)
         pairs_limited: bool | None = None
         if precision == "int8":
@@ -67,7 +70,8 @@ class OpenVino:
         write_bytes(out / _MODEL, model.SerializeToString())
         operators: dict[str, str] | None = None
         if precision == "int8":
-            operators = count_int8_operators(_compile(out / _MODEL, num_threads=1))
+            compiled = _compile(out / _MODEL, num_threads=1, precision=precision)
+            operators = count_int8_operators(compiled)
         return record_artifact(
             out, (_MODEL,), runtime=self.name, precision=precision, architecture=architecture,
             preprocessing=preprocessing, labels=labels, int8_operators=operators,
@@ -81,7 +85,10 @@ class OpenVino:
                 f"{artifact.directory} is an artifact of {artifact.runtime!r}", allowed=self.name
             )
         digest_files(Path(artifact.directory), artifact.files)
-        request = _compile(artifact.paths[0], num_threads=num_threads).create_infer_request()
+        compiled = _compile(
+            artifact.paths[0], num_threads=num_threads, precision=artifact.precision
+        )
+        request = compiled.create_infer_request()
         input_shape = artifact.input_shape
 
         def predict(image: np.ndarray) -> np.ndarray:
@@ -130,14 +137,30 @@ def count_int8_operators(compiled: Any) -> dict[str, str]:
     return audit
 
 
-def _compile(path: Path, *, num_threads: int) -> Any:
+def _check_processor(precision: str) -> None:
+    """Refuse bf16 where the processor lacks it, before anything is written.
+
+    Raises:
+        MissingDependencyError: OpenVINO is not installed.
+        UnsupportedError: this processor does not compute in bfloat16.
+    """
+    core = _openvino().Core()
+    if precision == "bf16":
+        offered = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if "BF16" not in offered:
+            raise UnsupportedError(
+                "OpenVINO does not compute in bf16 on this processor", allowed="fp32, int8"
+            )
+
+
+def _compile(path: Path, *, num_threads: int, precision: str) -> Any:
     """Compile a file with every setting that matters for time and precision given.
 
     Without the hint OpenVINO computes in bfloat16 on CPUs that have it, whatever the file says.
 
     Raises:
         UsageError: fewer than one thread.
-        UnsupportedError: the plug-in does not compute in float32.
+        UnsupportedError: the plug-in computes in something else than was asked for.
     """
     if num_threads < 1:
         raise UsageError(f"{num_threads} threads", allowed="1 or more")
@@ -145,13 +168,13 @@ def _compile(path: Path, *, num_threads: int) -> Any:
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": "1",
         "INFERENCE_NUM_THREADS": str(num_threads),
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
         "ENABLE_CPU_PINNING": "NO",
     }
     compiled = _openvino().Core().compile_model(str(path), "CPU", settings)
     used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
-    if used != "f32":
-        raise UnsupportedError(f"OpenVINO computes in {used} here", allowed="f32")
+    if used != _HINTS[precision]:
+        raise UnsupportedError(f"OpenVINO computes in {used} here", allowed=_HINTS[precision])
     return compiled
 
 

@@ -28,7 +28,7 @@ from featherweight.runtimes.onnxruntime import limits_pairs, observations
 from featherweight.runtimes.quantisation import Levels, levels_of, mean_error, weight_steps
 from featherweight.runtimes.weights import input_levels, spread_channels
 
-__all__ = ["FakeQuantised", "Int8Levels", "observe_levels"]
+__all__ = ["FakeQuantised", "Int8Levels", "Picture", "observe_levels"]
 
 _WEIGHTED = ("Conv", "Gemm")
 
