@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
 from featherweight.architecture import Architecture
 from featherweight.cli.app import run
 from featherweight.devices.device import DeviceInfo
+from featherweight.errors import UsageError
 from featherweight.measuring import which
 from featherweight.measuring.measurement import Measurement
 from featherweight.measuring.platform import Platform
@@ -48,6 +50,11 @@ class Clock:
         ]  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_calibrated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FEATHERWEIGHT_HOME", str(tmp_path))
+
+
 def by_name(found: list[Fitting]) -> dict[str, Fitting]:
     return {one.network: one for one in found}
 
@@ -73,6 +80,37 @@ def test_the_most_accurate_that_fits_comes_first_and_is_measured(
     assert len(frontier) >= 5
     assert {one.network for one in found if one.fits and one.best} >= frontier
     assert len(set(clock.asked)) < 0.7 * len(points)
+
+
+def test_a_calibrated_platform_is_asked_for_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    plain = which_networks(ON, latency_ms=3.5)
+    without = len(set(clock.asked))
+    clock.asked.clear()
+    monkeypatch.setattr(
+        which,
+        "_from_table",
+        lambda points, _: {p.name: 1.03 * clock.ms(p.name, p.architecture) for p in points},
+    )
+    found = which_networks(ON, latency_ms=3.5)
+    assert found[0].network == plain[0].network
+    best = {one.network for one in plain if one.fits and one.best}
+    assert {one.network for one in found if one.fits and one.best} >= best
+    assert len(set(clock.asked)) < without
+    told = by_name(found)[plain[0].network]
+    assert told.predicted_ms == pytest.approx(1.03 * (told.median_ms or 0.0))
+
+
+def test_a_stale_table_is_said_and_not_used(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def stale(_: Platform) -> None:
+        raise UsageError("the table is stale", hint="renew it")
+
+    Clock(monkeypatch)
+    monkeypatch.setattr(which, "find_table", stale)
+    assert which_networks(ON, latency_ms=3.5)[0].fits
+    assert "the table is stale" in caplog.text
 
 
 def test_what_is_too_slow_is_predicted_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 """Which networks of the zoo fit a device and a budget: `models --on PLATFORM --latency 5ms`.
 
 No data and no training: every network, width and resolution whose ImageNet accuracy somebody
-published is a point. Times are predicted within a family, linear in multiply-adds, from points of
-that family that were measured; what may matter is measured: points that may fit and that nothing
-measured beats in accuracy and time.
+published is a point. Times are predicted from the table of `device calibrate`, or without one
+within a family, linear in multiply-adds, from points of that family that were measured. What may
+matter is measured: points that may fit and that nothing measured beats in accuracy and time.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import logging
 import math
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from featherweight.architecture import Architecture
-from featherweight.errors import UnsupportedError
+from featherweight.errors import UnsupportedError, UsageError
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measure import export_drawn
 from featherweight.measuring.measurement import Measurement
 from featherweight.measuring.platform import Platform, offered_precisions, parse_platform
+from featherweight.measuring.table import find_table, predict_latency
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.profiling.profile import profile
 from featherweight.records import Record
@@ -57,7 +58,8 @@ class Fitting(Record):
         top1: published ImageNet accuracy of the float32 network, in [0, 1].
         source: where that is printed.
         params, macs: counted.
-        predicted_ms: from other sizes of its family; `None` = nothing was predicted.
+        predicted_ms: from the platform's table, else from other sizes of its family; `None` =
+            nothing was predicted.
         median_ms, interval_ms: measured; `None` = not measured.
         fits: whether it was measured and the upper end of the interval is within the budget.
         best: whether nothing that was measured is both as accurate and faster.
@@ -120,7 +122,10 @@ def which_networks(
     found: list[Fitting] = []
     for position, platform in enumerate(platforms):
         share_s = (deadline - time.monotonic()) / (len(platforms) - position)
-        found += _Hunt(points, platform, latency_ms, measure=_measure, time_s=share_s).run()
+        found += _Hunt(
+            points, platform, latency_ms, measure=_measure, time_s=share_s,
+            predicted=_from_table(points, platform),
+        ).run()  # fmt: skip
     return sorted(found, key=lambda one: (not one.fits, -one.top1, one.median_ms or math.inf))
 
 
@@ -142,6 +147,19 @@ def _points(pattern: str) -> list[_Point]:
     return points
 
 
+def _from_table(points: Sequence[_Point], platform: Platform) -> dict[str, float]:
+    """Return what the platform's table predicts; nothing where it was never calibrated."""
+    try:
+        table = find_table(platform)
+    except UsageError as stale:  # everything that is told is measured anyway
+        logger.warning("%s", stale)
+        return {}
+    if table is None:
+        return {}
+    found = predict_latency([point.architecture for point in points], table=table)
+    return {point.name: one.median_ms for point, one in zip(points, found, strict=True)}
+
+
 class _Hunt:
     """Looks for the best points on one platform."""
 
@@ -153,7 +171,9 @@ class _Hunt:
         *,
         measure: Measure,
         time_s: float,
+        predicted: Mapping[str, float] | None = None,
     ) -> None:
+        self._predicted = predicted or {}
         self._points = points
         self._platform = platform
         self._budget_ms = budget_ms
@@ -163,11 +183,15 @@ class _Hunt:
         self._impossible: set[str] = set()
 
     def run(self) -> list[Fitting]:
-        """Measure one size of every family, then what may matter until nothing does."""
-        anchors: dict[str, _Point] = {}
-        for point in sorted(self._points, key=lambda one: one.macs):
-            anchors.setdefault(point.family, point)
-        self._take(list(anchors.values()), _GLANCE)
+        """Measure what may matter until nothing does.
+
+        Where nothing is predicted, one size of every family is measured first.
+        """
+        if not self._predicted:
+            anchors: dict[str, _Point] = {}
+            for point in sorted(self._points, key=lambda one: one.macs):
+                anchors.setdefault(point.family, point)
+            self._take(list(anchors.values()), _GLANCE)
         while time.monotonic() < self._deadline:
             wanted = self._worth_measuring()[:_ROUND]
             if not wanted:
@@ -199,7 +223,9 @@ class _Hunt:
         return self._measured[point.name].median_ms
 
     def _predicted_ms(self, point: _Point) -> float | None:
-        """Scale the measured size of the family that is nearest in multiply-adds."""
+        """Ask the table, or scale the measured size of the family nearest in multiply-adds."""
+        if point.name in self._predicted:
+            return self._predicted[point.name]
         known = [
             other
             for other in self._points
