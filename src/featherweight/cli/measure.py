@@ -12,6 +12,7 @@ from featherweight.cli.options import DEFAULT_PLATFORM, As_json, Seed
 
 if TYPE_CHECKING:
     from featherweight.measuring.measurement import Measurement
+    from featherweight.measuring.preparing import Preparation
 
 __all__ = ["measure"]
 
@@ -24,6 +25,10 @@ def measure(
     sustained: Annotated[
         str | None,
         typer.Option("--sustained", help="Run each network this long, such as 60s: does it slow?"),
+    ] = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", help="Also time decoding and resizing this file, here."),
     ] = None,
     predicted: Annotated[
         bool, typer.Option("--predicted", help="Predict from device calibrate, measure nothing.")
@@ -46,12 +51,20 @@ def measure(
     measured = measure_networks(
         networks, on=on or [DEFAULT_PLATFORM], sustained_s=sustained_s, seed=seed
     )
+    prepared = {} if picture is None else _prepare(networks, picture)
     ratios = [_ratio(one, measured) for one in measured]
     drifts = [None if sustained is None else _drift(one) for one in measured]
     if json:
         output.print_json(
             [
-                {**one.model_dump(mode="json"), "ratio": ratio, "drift": drift}
+                {
+                    **one.model_dump(mode="json"),
+                    "ratio": ratio,
+                    "drift": drift,
+                    "preparation": prepared[one.network].model_dump(mode="json")
+                    if one.network in prepared
+                    else None,
+                }
                 for one, ratio, drift in zip(measured, ratios, drifts, strict=True)
             ]
         )
@@ -72,6 +85,23 @@ def measure(
         ],
         rows,
     )  # fmt: skip
+    output.print_lines(
+        [
+            f"decode and resize {one.picture} to {one.resolution}: {one.median_ms:.3f} ms "
+            f"({one.interval_ms[0]:.3f}-{one.interval_ms[1]:.3f}), here, before the times above"
+            for one in {one.resolution: one for one in prepared.values()}.values()
+        ]
+    )
+
+
+def _prepare(networks: list[str], picture: Path) -> dict[str, Preparation]:
+    """Return what reading a picture takes for each network, by its name."""
+    from featherweight.measuring.preparing import time_preparation
+    from featherweight.networks.resolve import resolve_architecture
+
+    sides = {network: resolve_architecture(network).resolution for network in networks}
+    timed = {side: time_preparation(picture, resolution=side) for side in set(sides.values())}
+    return {network: timed[side] for network, side in sides.items()}
 
 
 def _predict(networks: list[str], on: list[str], *, table: Path | None, json: bool) -> None:
