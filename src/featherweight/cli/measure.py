@@ -48,10 +48,10 @@ def measure(
     from featherweight.measuring.measure import measure as measure_networks
 
     sustained_s = None if sustained is None else parse_duration_s(sustained)
+    prepared = {} if picture is None else _prepare(networks, picture)
     measured = measure_networks(
         networks, on=on or [DEFAULT_PLATFORM], sustained_s=sustained_s, seed=seed
     )
-    prepared = {} if picture is None else _prepare(networks, picture)
     ratios = [_ratio(one, measured) for one in measured]
     drifts = [None if sustained is None else _drift(one) for one in measured]
     if json:
