@@ -18,6 +18,7 @@ from featherweight.networks.preprocessing import Preprocessing
 from featherweight.runtimes.weights import (
     check_weights,
     folded_weights,
+    fused_activations,
     input_levels,
     random_weights,
 )
@@ -108,7 +109,7 @@ def write_ncnn(
     files = _Files()
     names = {INPUT: _write_input(files, architecture, preprocessing)}
     plan = layers(architecture)
-    fused = _fused_activations(plan)
+    fused = fused_activations(plan, functions=_FUSED, after=("conv", "linear"))
     flat: set[str] = set()  # ncnn's global pooling drops the axes of height and width
     for layer in plan:
         if layer.name in fused.values():
@@ -129,22 +130,6 @@ def write_ncnn(
             files.store(folded.bias, flagged=False)
         names[layer.name] = output
     return files.text(), bytes(files.weights)
-
-
-def _fused_activations(plan: tuple[Layer, ...]) -> dict[str, str]:
-    """Return convolution or linear layer -> the activation that alone reads it."""
-    readers: dict[str, list[Layer]] = {}
-    for layer in plan:
-        for name in layer.inputs:
-            readers.setdefault(name, []).append(layer)
-    fused = {}
-    for layer in plan:
-        after = readers.get(layer.name, [])
-        if layer.op not in ("conv", "linear") or len(after) != 1:
-            continue
-        if after[0].op == "activation" and after[0].function in _FUSED:
-            fused[layer.name] = after[0].name
-    return fused
 
 
 def _with_splits(

@@ -17,10 +17,10 @@ from featherweight.records import to_plain
 from featherweight.runtimes.weights import (
     FoldedLayer,
     check_weights,
+    fold_division,
     folded_weights,
     input_levels,
     random_weights,
-    spread_channels,
 )
 
 __all__ = ["CENTRED", "IMAGE", "LOGITS", "NORMALISED", "Graph", "finish_model", "write_onnx"]
@@ -171,11 +171,7 @@ def _write_input(
     architecture: Architecture,
     preprocessing: Preprocessing,
 ) -> str:
-    """Write uint8 NHWC -> normalised NCHW and return what the first layer reads.
-
-    Where the first convolution alone reads the input, the division is folded into its weights;
-    that is exact because its zero padding comes after the subtraction.
-    """
+    """Write uint8 NHWC -> normalised NCHW and return what the first layer reads."""
     mean, deviation = input_levels(architecture, preprocessing)
     x = graph.node("Transpose", [IMAGE], "input.nchw", {"perm": [0, 3, 1, 2]})
     x = graph.node("Cast", [x], "input.float", {"to": TensorProto.FLOAT})
@@ -183,12 +179,7 @@ def _write_input(
         x = graph.node("ReduceMean", [x], "input.grey", {"axes": [1], "keepdims": 1})
     mean_name = graph.constant("input.mean", _channels(mean))
     x = graph.node("Sub", [x, mean_name], CENTRED)
-    readers = [layer for layer in plan if INPUT in layer.inputs]
-    first = readers[0]
-    if len(readers) == 1 and first.op == "conv":
-        weight, bias = folded[first.name]
-        inverse = _channels(1.0 / deviation) if first.groups == 1 else _rows(1.0 / deviation, first)
-        folded[first.name] = FoldedLayer((weight * inverse).astype(np.float32), bias)
+    if fold_division(plan, folded, deviation):
         return x
     scale = graph.constant("input.scale", _channels(1.0 / deviation))
     return graph.node("Mul", [x, scale], NORMALISED)
@@ -196,15 +187,6 @@ def _write_input(
 
 def _channels(values: np.ndarray) -> np.ndarray:
     return values.astype(np.float32).reshape(1, -1, 1, 1)
-
-
-def _rows(values: np.ndarray, layer: Layer) -> np.ndarray:
-    """Spread values of input channels over the rows of a grouped convolution, (O, I/g, 1, 1)."""
-    per_group = layer.input_shape[0] // layer.groups
-    rows = spread_channels(
-        values.astype(np.float32), rows=layer.output_shape[0], per_group=per_group
-    )
-    return rows[:, :, None, None]
 
 
 def _conv(

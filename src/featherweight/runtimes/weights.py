@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from featherweight.architecture import Architecture
 from featherweight.errors import UnsupportedError, UsageError
-from featherweight.layers import Layer, layers
+from featherweight.layers import INPUT, Layer, layers
 from featherweight.networks.preprocessing import Preprocessing
 
 __all__ = [
     "FoldedLayer",
     "check_weights",
+    "fold_division",
     "folded_weights",
+    "fused_activations",
     "input_levels",
     "random_weights",
     "spread_channels",
@@ -122,6 +124,52 @@ def spread_channels(values: np.ndarray, *, rows: int, per_group: int) -> np.ndar
     """Return values of input channels (I,) as the rows of a weight meet them, (O, I / groups)."""
     groups = len(values) // per_group
     return np.repeat(values.reshape(groups, per_group), rows // groups, axis=0)
+
+
+def fold_division(
+    plan: tuple[Layer, ...], folded: dict[str, FoldedLayer], deviation: np.ndarray
+) -> bool:
+    """Divide the weights of the convolution that alone reads the input by the input's deviation.
+
+    That is exact because its zero padding comes after the mean is subtracted.
+
+    Returns:
+        whether there is such a convolution; otherwise nothing is changed.
+    """
+    readers = [layer for layer in plan if INPUT in layer.inputs]
+    first = readers[0]
+    if len(readers) != 1 or first.op != "conv":
+        return False
+    weight, bias = folded[first.name]
+    inverse = spread_channels(
+        (1.0 / deviation).astype(np.float32), rows=len(weight), per_group=weight.shape[1]
+    )
+    folded[first.name] = FoldedLayer((weight * inverse[:, :, None, None]).astype(np.float32), bias)
+    return True
+
+
+def fused_activations(
+    plan: tuple[Layer, ...], *, functions: Container[str], after: Container[str]
+) -> dict[str, str]:
+    """Return layer -> the activation that alone reads it, which a runtime computes with it.
+
+    Args:
+        plan: all layers.
+        functions: activations that the runtime can join to a layer.
+        after: primitives that it can join them to.
+    """
+    readers: dict[str, list[Layer]] = {}
+    for layer in plan:
+        for name in layer.inputs:
+            readers.setdefault(name, []).append(layer)
+    fused = {}
+    for layer in plan:
+        reading = readers.get(layer.name, [])
+        if layer.op not in after or len(reading) != 1:
+            continue
+        if reading[0].op == "activation" and reading[0].function in functions:
+            fused[layer.name] = reading[0].name
+    return fused
 
 
 def input_levels(

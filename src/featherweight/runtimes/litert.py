@@ -1,0 +1,97 @@
+"""LiteRT (TensorFlow Lite) on the CPU with XNNPACK: what Android phones run; optional."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featherweight.architecture import Architecture
+from featherweight.errors import MissingDependencyError, UsageError
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.records import write_bytes
+from featherweight.runtimes.artifact import Artifact, digest_files, record_artifact
+from featherweight.runtimes.litert_writer import write_litert
+from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
+
+__all__ = ["LiteRt"]
+
+_MODEL = "model.tflite"
+
+
+class LiteRt:
+    """The interpreter of ai-edge-litert; one file, written from the layers."""
+
+    name = "litert"
+    precisions: tuple[str, ...] = ("fp32",)
+
+    def version(self) -> str:
+        """Return the version of ai-edge-litert.
+
+        Raises:
+            MissingDependencyError: it is not installed.
+        """
+        _interpreter()
+        return version("ai-edge-litert")
+
+    def export(
+        self,
+        architecture: Architecture,
+        weights: Mapping[str, np.ndarray] | None,
+        *,
+        out: Path,
+        precision: str,
+        calibration: np.ndarray | None,
+        preprocessing: Preprocessing,
+        labels: tuple[str, ...],
+        limit_pairs: bool | None = None,  # noqa: ARG002 - nothing is int8 here
+    ) -> Artifact:
+        """Write `model.tflite` and artifact.json; see `Runtime.export`."""
+        del calibration  # nothing is int8 here
+        check_precision(self, precision)
+        content = write_litert(architecture, weights, preprocessing=preprocessing, labels=labels)
+        write_bytes(out / _MODEL, content)
+        return record_artifact(
+            out, (_MODEL,), runtime=self.name, precision=precision, architecture=architecture,
+            preprocessing=preprocessing, labels=labels,
+        )  # fmt: skip
+
+    def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
+        """Open an interpreter; see `Runtime.load`."""
+        if artifact.runtime != self.name:
+            raise UsageError(
+                f"{artifact.directory} is an artifact of {artifact.runtime!r}", allowed=self.name
+            )
+        if num_threads < 1:
+            raise UsageError(f"{num_threads} threads", allowed="1 or more")
+        digest_files(Path(artifact.directory), artifact.files)
+        interpreter = _interpreter()(model_path=str(artifact.paths[0]), num_threads=num_threads)
+        interpreter.allocate_tensors()
+        given = interpreter.get_input_details()[0]["index"]
+        answered = interpreter.get_output_details()[0]["index"]
+        input_shape = artifact.input_shape
+
+        def predict(image: np.ndarray) -> np.ndarray:
+            check_image(image, input_shape)
+            interpreter.set_tensor(given, image)
+            interpreter.invoke()
+            logits: np.ndarray = interpreter.get_tensor(answered)
+            return logits
+
+        return predict
+
+
+def _interpreter() -> Any:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise MissingDependencyError(
+            "LiteRT is not installed", hint='pip install "featherweight[litert]"'
+        ) from error
+    return Interpreter
+
+
+RUNTIMES.add(LiteRt.name, LiteRt())
