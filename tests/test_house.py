@@ -22,6 +22,8 @@ PRINTS = {"cli/output.py"} | PROGRAMS
 
 # A heavy library has one home, so that the rest works, and imports quickly, without it.
 HOMES = {
+    "ai_edge_litert": ("runtimes/",),
+    "flatbuffers": ("runtimes/",),
     "jinja2": ("reporting/",),
     "ncnn": ("runtimes/", *PROGRAMS),
     "onnx": ("runtimes/", "exporting/"),

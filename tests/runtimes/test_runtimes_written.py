@@ -1,20 +1,26 @@
-"""ncnn's files, written from the layers: every network of the zoo answers as torch does."""
+"""Files of ncnn and LiteRT, written from the layers: every network answers as torch does."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from ai_edge_litert import schema_py_generated as schema
 from artifact_networks import ARCHITECTURES, IMAGENET, labels_of, pictures, trained_like, weights_of
 
 from featherweight.architecture import Architecture
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.exporting.verify import network_logits
+from featherweight.layers import layers
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import create_architecture
 from featherweight.nn.network import Network, build_network
+from featherweight.runtimes.litert import LiteRt
+from featherweight.runtimes.litert_writer import write_litert
 from featherweight.runtimes.ncnn import Ncnn
 from featherweight.runtimes.ncnn_writer import write_ncnn
 from featherweight.zoo.model import MODELS
@@ -44,8 +50,9 @@ def damped(architecture: Architecture) -> Network:
     return network.eval()
 
 
+@pytest.mark.parametrize("runtime", [Ncnn(), LiteRt()], ids=lambda one: one.name)
 @pytest.mark.parametrize("architecture", NETWORKS)
-def test_every_network_answers_as_torch(architecture, tmp_path: Path) -> None:
+def test_every_network_answers_as_torch(architecture, runtime, tmp_path: Path) -> None:
     if architecture.num_classes == 0:
         pytest.skip("a file needs a classifier")
     grey = Preprocessing(mean=(0.5,), std=(0.25,))
@@ -53,11 +60,11 @@ def test_every_network_answers_as_torch(architecture, tmp_path: Path) -> None:
     is_deep = architecture.name in DEEP
     network = damped(architecture) if is_deep else trained_like(architecture)
     images = pictures(architecture, 2, seed=3)
-    artifact = Ncnn().export(
+    artifact = runtime.export(
         architecture, weights_of(network), out=tmp_path, precision="fp32", calibration=None,
         preprocessing=preprocessing, labels=labels_of(architecture),
     )  # fmt: skip
-    predict = Ncnn().load(artifact, num_threads=1)
+    predict = runtime.load(artifact, num_threads=1)
     found = np.concatenate([predict(image[None]) for image in images])
     expected = network_logits(network, images, preprocessing=preprocessing)
     assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-4
@@ -73,9 +80,39 @@ def test_activations_are_part_of_what_they_follow() -> None:
     assert "4=0 14=0 15=1 16=1" in first, "SAME: the odd pixel comes after"
 
 
-def test_no_classifier_and_wrong_labels_are_refused() -> None:
+def test_litert_computes_relu_with_what_it_follows_and_pads_by_itself_where_it_can() -> None:
+    symmetric = create_architecture(
+        "mobilenet_v2", width=0.35, resolution=44, classes=5, form="standard"
+    )
+    counts = []
+    for architecture in (SAME, symmetric):
+        content = write_litert(
+            architecture, None, preprocessing=IMAGENET, labels=labels_of(architecture)
+        )
+        model = schema.ModelT.InitFromPackedBuf(content)
+        codes = [code.builtinCode for code in model.operatorCodes]
+        kinds = [codes[one.opcodeIndex] for one in model.subgraphs[0].operators]
+        operator = schema.BuiltinOperator
+        assert operator.RELU6 not in kinds
+        counts.append(kinds.count(operator.PAD))
+    strided = [layer.input_shape[1] for layer in layers(symmetric) if layer.stride == 2]
+    even = sum(size % 2 == 0 for size in strided)
+    assert 0 < even < len(strided)
+    assert counts == [0, even], "SAME pads otherwise at stride 2, where the size is even"
+
+
+@pytest.mark.parametrize("write", [write_ncnn, write_litert])
+def test_no_classifier_and_wrong_labels_are_refused(write: Any) -> None:
     features = create_architecture("mobilenet_v2", width=0.35, resolution=32, classes=0)
     with pytest.raises(UnsupportedError, match="no classifier"):
-        write_ncnn(features, None, preprocessing=IMAGENET, labels=())
+        write(features, None, preprocessing=IMAGENET, labels=())
     with pytest.raises(UsageError, match="1 labels for 5 classes"):
-        write_ncnn(SAME, None, preprocessing=IMAGENET, labels=("a",))
+        write(SAME, None, preprocessing=IMAGENET, labels=("a",))
+
+
+def test_labels_are_kept_in_the_litert_file() -> None:
+    content = write_litert(SAME, None, preprocessing=IMAGENET, labels=labels_of(SAME))
+    model = schema.ModelT.InitFromPackedBuf(content)
+    (about,) = [one for one in model.metadata if one.name == b"featherweight"]
+    notes = json.loads(bytes(model.buffers[about.buffer].data))
+    assert notes["labels"] == list(labels_of(SAME))
