@@ -17,16 +17,21 @@ from featherweight.runtimes.artifact import Artifact, digest_files, record_artif
 from featherweight.runtimes.litert_writer import write_litert
 from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
 
-__all__ = ["LiteRt"]
+__all__ = ["LiteRt", "count_int8_operators"]
 
 _MODEL = "model.tflite"
+_AUDITED = {
+    "Conv": ("CONV_2D", "DEPTHWISE_CONV_2D"), "Gemm": ("FULLY_CONNECTED",), "Add": ("ADD",),
+    "Mul": ("MUL",), "AveragePool": ("AVERAGE_POOL_2D",), "GlobalAveragePool": ("MEAN",),
+    "Sigmoid": ("LOGISTIC",), "HardSwish": ("HARD_SWISH",),
+}  # fmt: skip
 
 
 class LiteRt:
     """The interpreter of ai-edge-litert; one file, written from the layers."""
 
     name = "litert"
-    precisions: tuple[str, ...] = ("fp32",)
+    precisions: tuple[str, ...] = ("fp32", "int8")
 
     def version(self) -> str:
         """Return the version of ai-edge-litert.
@@ -47,16 +52,31 @@ class LiteRt:
         calibration: np.ndarray | None,
         preprocessing: Preprocessing,
         labels: tuple[str, ...],
-        limit_pairs: bool | None = None,  # noqa: ARG002 - nothing is int8 here
+        limit_pairs: bool | None = None,  # noqa: ARG002 - XNNPACK adds products in 32 bits
     ) -> Artifact:
         """Write `model.tflite` and artifact.json; see `Runtime.export`."""
-        del calibration  # nothing is int8 here
+        from featherweight.runtimes.onnx_writer import write_onnx
+
         check_precision(self, precision)
-        content = write_litert(architecture, weights, preprocessing=preprocessing, labels=labels)
+        _interpreter()  # absent: said before anything is written
+        kinds: dict[str, Any] = {"preprocessing": preprocessing, "labels": labels}
+        operators: dict[str, str] | None = None
+        if precision == "int8":
+            from featherweight.runtimes.litert_int8 import write_litert_int8
+            from featherweight.runtimes.onnxruntime import quantised
+
+            model = write_onnx(architecture, weights, **kinds)
+            content = write_litert_int8(
+                quantised(model, architecture, calibration, limit_pairs=False)
+            )
+            operators = count_int8_operators(content)
+        else:
+            content = write_litert(architecture, weights, **kinds)
         write_bytes(out / _MODEL, content)
         return record_artifact(
             out, (_MODEL,), runtime=self.name, precision=precision, architecture=architecture,
-            preprocessing=preprocessing, labels=labels,
+            preprocessing=preprocessing, labels=labels, int8_operators=operators,
+            pairs_limited=False if precision == "int8" else None,
         )  # fmt: skip
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
@@ -82,6 +102,26 @@ class LiteRt:
             return logits
 
         return predict
+
+
+def count_int8_operators(model: bytes) -> dict[str, str]:
+    """Return operator -> "int8 in/of" of a file; LiteRT computes what the file says."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    read = schema.ModelT.InitFromPackedBuf(model)
+    graph = read.subgraphs[0]
+    int8 = schema.TensorType.INT8
+    audit = {}
+    for operator, codes in _AUDITED.items():
+        wanted = {getattr(schema.BuiltinOperator, code) for code in codes}
+        found = [
+            graph.tensors[one.outputs[0]].type == int8
+            for one in graph.operators
+            if read.operatorCodes[one.opcodeIndex].builtinCode in wanted
+        ]
+        if found:
+            audit[operator] = f"int8 {sum(found)}/{len(found)}"
+    return audit
 
 
 def _interpreter() -> Any:
