@@ -80,13 +80,19 @@ def check(
     lines = [
         f"{'ok' if found['ok'] else 'NOT OK'}: {found['device']}",
         f"{info['cpu']}, {info['cores']} cores, {info['arch']}, {info['os']}",
-        f"python {found['python']}, {packages}; {found['free_bytes'] / 1e9:.1f} GB free",
     ]
+    if found["python"] is not None:
+        free = found["free_bytes"] / 1e9
+        lines.append(f"python {found['python']}, {packages}; {free:.1f} GB free")
     for one in found["measured"]:
         low, high = one["interval_ms"]
         lines.append(
             f"{one['platform']}: {one['median_ms']:.3f} ms ({low:.3f}-{high:.3f}), "
-            f"differs from this machine by {one['difference']:.1e}"
+            + (
+                "its answers are not told"
+                if one["difference"] is None
+                else f"differs from this machine by {one['difference']:.1e}"
+            )
         )
     output.print_lines([*lines, *found["problems"]])
     return 0 if found["ok"] else 1

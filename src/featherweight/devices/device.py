@@ -53,8 +53,8 @@ class Device(Protocol):
         """How the device is written in a platform, such as `local`."""
 
     @property
-    def python(self) -> str:
-        """The Python interpreter on the device that holds the runtimes."""
+    def python(self) -> str | None:
+        """The Python interpreter on the device that holds the runtimes; `None` = it has none."""
 
     def info(self) -> DeviceInfo:
         """Return facts about the device.

@@ -7,29 +7,24 @@ The device needs a POSIX shell, `tar`, and Python 3.8 or newer with numpy and th
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
 import io
-import logging
 import os
 import re
 import shlex
 import subprocess
 import tarfile
-import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
 from featherweight.devices.device import DEVICE_SCHEMES, CompletedRun, DeviceInfo
+from featherweight.devices.holding import device_key, held, last_line, own_folder
 from featherweight.environment import int8_pairs_saturate
 from featherweight.errors import DeviceError, DeviceUnreachableError, UsageError
 
 __all__ = ["SshDevice"]
-
-logger = logging.getLogger(__name__)
 
 _FORM = "ssh://[USER@]HOST[:PORT], such as ssh://pi@raspberrypi.local"
 _URL = re.compile(
@@ -47,8 +42,6 @@ _SIGNALLED = 128
 _SHORT_S = 30.0
 """For commands that only ask."""
 _COPY_S = 300.0
-_WAIT_S = 900.0
-"""For another process of this machine that measures on the device."""
 _FOLDER = ".cache/featherweight/work"
 """On the device, in the home directory; empty while nothing is measured."""
 _STALE = "-mindepth 1 -maxdepth 1 -mtime +0 -exec rm -rf {} +"
@@ -135,7 +128,7 @@ class SshDevice:
             self._ssh(f"rm -rf {folder}", timeout_s=_SHORT_S)
             raise DeviceError(
                 f"cannot write {len(packed) / 1e6:.1f} MB to the device {self.url!r}: "
-                f"{_last_line(done.stderr)}",
+                f"{last_line(done.stderr)}",
                 hint="free space in its home directory, and see that it has tar",
             )
         return done.stdout.strip().splitlines()[-1]
@@ -178,43 +171,24 @@ class SshDevice:
             return done._replace(returncode=_SIGNALLED - done.returncode)
         return done
 
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
+    def exclusive(self) -> AbstractContextManager[None]:
         """Hold the device against other processes of this machine that measure on it.
 
         Raises:
             DeviceError: one of them held it for a quarter of an hour.
         """
-        with (_own_folder() / f"{self._key}.lock").open("w") as stream:
-            deadline = time.monotonic() + _WAIT_S
-            told = False
-            while not _locked(stream.fileno()):
-                if not told:
-                    logger.info("the device %s is measured on by another process", self.url)
-                    told = True
-                if time.monotonic() > deadline:
-                    raise DeviceError(
-                        f"another process has been using the device {self.url!r} for "
-                        f"{_WAIT_S / 60:.0f} minutes",
-                        hint="end it, or wait",
-                    )
-                time.sleep(0.2)
-            yield  # closing the file releases the lock
-
-    @property
-    def _key(self) -> str:
-        return hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        return held(self.url)
 
     def _ask(self, script: str) -> str:
         done = self._ssh(script, timeout_s=_SHORT_S)
         if done.returncode != 0:
-            raise DeviceError(f"the device {self.url!r} answers: {_last_line(done.stderr)}")
+            raise DeviceError(f"the device {self.url!r} answers: {last_line(done.stderr)}")
         return done.stdout
 
     def _ssh(self, script: str, *, timeout_s: float, stdin: bytes = b"") -> CompletedRun:
         """Run a shell script on the device."""
         options = [part for option in _OPTIONS for part in ("-o", option)]
-        control = ["-o", f"ControlPath={_own_folder()}/{self._key}"]
+        control = ["-o", f"ControlPath={own_folder()}/{device_key(self.url)}"]
         port = [] if self._port is None else ["-p", self._port]
         line = f"sh -c {shlex.quote(script)}"
         argv = ["ssh", "-T", *options, *control, *port, "--", self._destination, line]
@@ -235,7 +209,7 @@ class SshDevice:
         if done.returncode == _CUT:
             by_hand = " ".join(["ssh", *port, self._destination])
             raise DeviceUnreachableError(
-                f"no connection to the device {self.url!r}: {_last_line(stderr)}",
+                f"no connection to the device {self.url!r}: {last_line(stderr)}",
                 hint=f"`{by_hand}` must work without a question",
             )
         return CompletedRun(done.returncode, stdout, stderr)
@@ -254,32 +228,6 @@ def _pack(files: Sequence[str], directory: Path) -> bytes:
             member.size, member.mode = len(content), 0o600
             archive.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
-
-
-def _own_folder() -> Path:
-    """Return this user's folder of locks and sockets; short, for sockets have at most 100 bytes."""
-    folder = Path(tempfile.gettempdir()) / f"featherweight-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise DeviceError(
-            f"{folder} belongs to another user", hint="set TMPDIR to a folder of yours"
-        )
-    return folder
-
-
-def _locked(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _last_line(said: str) -> str:
-    """Return the last line that tells something: tar ends with one that does not."""
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    telling = [line for line in lines if not line.startswith("tar: Exiting with")]
-    return (telling or lines or ["it says nothing"])[-1]
 
 
 DEVICE_SCHEMES.add("ssh", lambda url, python: SshDevice(url, python=python or "python3"))

@@ -20,7 +20,7 @@ _TIMEOUT_S = 300.0
 _SEED = 0
 
 
-def device_difference(artifact: Artifact, *, platform: Platform) -> float:
+def device_difference(artifact: Artifact, *, platform: Platform) -> float | None:
     """Run a file on a device and here, on one seeded picture.
 
     Args:
@@ -28,11 +28,15 @@ def device_difference(artifact: Artifact, *, platform: Platform) -> float:
         platform: where it runs; here it runs in the same runtime.
 
     Returns:
-        the largest difference of a logit, divided by the largest logit.
+        the largest difference of a logit, divided by the largest logit; `None` = the device has
+        no Python, and its programs tell times but no answers.
 
     Raises:
         DeviceError: the device does not answer or cannot run the file.
     """
+    device = find_device(platform.device)
+    if device.python is None:
+        return None
     job = {
         "runtime": platform.runtime,
         "precision": platform.precision,
@@ -43,7 +47,7 @@ def device_difference(artifact: Artifact, *, platform: Platform) -> float:
         "cpus": None,
         "answers": True,
     }
-    answer = answer_of_device(find_device(platform.device), [artifact], job, timeout_s=_TIMEOUT_S)
+    answer = answer_of_device(device, [artifact], job, timeout_s=_TIMEOUT_S)
     there = np.asarray(answer["answers"][0], dtype=np.float64)
     predict = RUNTIMES[platform.runtime].load(artifact, num_threads=1)
     here = predict(seeded_picture(artifact.input_shape, _SEED)).reshape(-1).astype(np.float64)

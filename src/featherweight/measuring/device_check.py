@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from featherweight.devices.device import Device
 from featherweight.devices.known import find_device
 from featherweight.measuring.agreement import MOST_DIFFERENCE, device_difference
 from featherweight.measuring.latency import measure_artifacts, no_python
@@ -50,10 +51,7 @@ def check_device(text: str, *, runtime: str = "onnxruntime") -> dict[str, Any]:
     """
     device = find_device(text)
     info = device.info()
-    asked = device.run([device.python, "-c", _ASK], timeout_s=_ASK_S)
-    if asked.returncode != 0:
-        lines = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
-        raise no_python(device, lines[-1])
+    asked = _ask_python(device)
     measured, problems = [], []
     plain = parse_platform(f"{text}/{runtime}")
     for precision in offered_precisions(plain, str(plain.runtime)):
@@ -74,7 +72,7 @@ def check_device(text: str, *, runtime: str = "onnxruntime") -> dict[str, Any]:
                 "difference": difference,
             }
         )
-        if difference > MOST_DIFFERENCE[precision]:
+        if difference is not None and difference > MOST_DIFFERENCE[precision]:
             problems.append(
                 f"{precision}: the device computes something else than this machine: "
                 f"{difference:.2g} of the largest logit (allowed: {MOST_DIFFERENCE[precision]:g})"
@@ -85,7 +83,19 @@ def check_device(text: str, *, runtime: str = "onnxruntime") -> dict[str, Any]:
         "ok": not problems,
         "device": device.url,
         "info": info.model_dump(mode="json"),
-        **json.loads(asked.stdout),
+        **asked,
         "measured": measured,
         "problems": problems,
     }
+
+
+def _ask_python(device: Device) -> dict[str, Any]:
+    """Return version, packages and free space, as far as the device has a Python to say it."""
+    if device.python is None:
+        return {"python": None, "packages": {}, "free_bytes": None}
+    asked = device.run([device.python, "-c", _ASK], timeout_s=_ASK_S)
+    if asked.returncode != 0:
+        lines = asked.stderr.strip().splitlines() or [f"exit code {asked.returncode}"]
+        raise no_python(device, lines[-1])
+    found: dict[str, Any] = json.loads(asked.stdout)
+    return found

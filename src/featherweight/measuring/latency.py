@@ -16,6 +16,7 @@ from featherweight.devices.device import CompletedRun, Device
 from featherweight.devices.known import find_device
 from featherweight.errors import DeviceError, DeviceUnreachableError, UsageError
 from featherweight.measuring.measurement import Measurement
+from featherweight.measuring.native import answer_of_programs
 from featherweight.measuring.platform import Platform
 from featherweight.registry import unknown_name
 from featherweight.runtimes.artifact import ARTIFACT_FILE, Artifact, check_files
@@ -213,6 +214,8 @@ def _run_worker(
             # Runtimes of a featherweight that is installed there read artifact.json.
             described = [ARTIFACT_FILE] if (folder / ARTIFACT_FILE).is_file() else []
             pushed.append(device.push([*artifact.files, *described], folder))
+        if device.python is None:
+            return answer_of_programs(device, artifacts, pushed, job, timeout_s=timeout_s)
         home = device.push([_WORKER.name], _WORKER.parent)
         pushed.append(home)
         networks = [

@@ -1,0 +1,81 @@
+"""What devices that are not this machine share: a lock, a private folder, the last words."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from featherweight.errors import DeviceError
+
+__all__ = ["device_key", "held", "last_line", "own_folder"]
+
+logger = logging.getLogger(__name__)
+
+_WAIT_S = 900.0
+"""For another process of this machine that measures on the device."""
+
+
+@contextlib.contextmanager
+def held(url: str) -> Iterator[None]:
+    """Hold a device against other processes of this machine that measure on it.
+
+    Raises:
+        DeviceError: one of them held it for a quarter of an hour.
+    """
+    with (own_folder() / f"{device_key(url)}.lock").open("w") as stream:
+        deadline = time.monotonic() + _WAIT_S
+        told = False
+        while not _locked(stream.fileno()):
+            if not told:
+                logger.info("the device %s is measured on by another process", url)
+                told = True
+            if time.monotonic() > deadline:
+                raise DeviceError(
+                    f"another process has been using the device {url!r} for "
+                    f"{_WAIT_S / 60:.0f} minutes",
+                    hint="end it, or wait",
+                )
+            time.sleep(0.2)
+        yield  # closing the file releases the lock
+
+
+def device_key(url: str) -> str:
+    """Return what names the files of a device in `own_folder`."""
+    return hashlib.sha256(url.encode()).hexdigest()[:16]
+
+
+def own_folder() -> Path:
+    """Return this user's folder of locks and sockets; short, for sockets have at most 100 bytes.
+
+    Raises:
+        DeviceError: it belongs to another user.
+    """
+    folder = Path(tempfile.gettempdir()) / f"featherweight-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise DeviceError(
+            f"{folder} belongs to another user", hint="set TMPDIR to a folder of yours"
+        )
+    return folder
+
+
+def last_line(said: str) -> str:
+    """Return the last line that tells something: tar ends with one that does not."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    telling = [line for line in lines if not line.startswith("tar: Exiting with")]
+    return (telling or lines or ["it says nothing"])[-1]
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
