@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from featherweight.cli.app import run
-from featherweight.fitting.curve import _choose, _limited, _stalls
+from featherweight.fitting.curve import _choose, _limited, _stalls, _warn_if_far
 from featherweight.fitting.earlier import TrainedNetwork, read_earlier
 from featherweight.fitting.families import Family, families
 from featherweight.fitting.look import Look
@@ -193,3 +193,20 @@ def candidate(family: Family, value: float) -> Candidate:
         family=family.name, resolution=int(value), precision="int8", runtime="onnxruntime",
         latency_ms=1.0, interval_ms=(0.9, 1.1), status="kept", stage="shop",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "far"), [(288.0, False), (176.0, False), (168.0, True)])
+def test_far_below_the_size_of_the_training_is_said(
+    value: float, far: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    family = Family(
+        name="photo", knob="resolution", values=(168.0, 176.0, 288.0), build=cast(Any, None),
+        preprocessing=cast(Any, None), source="imagenet",
+    )  # fmt: skip
+    trained = TrainedNetwork(
+        family, 288.0, key="k", phase="train", name="photo:resolution=288", folder=Path(),
+        images_seen=1, seconds=1.0,
+    )  # fmt: skip
+    with caplog.at_level("WARNING"):
+        _warn_if_far(trained, Entry(cast(Candidate, None), family, value))
+    assert ("trained at 288 pixels and ships at 168" in caplog.text) == far

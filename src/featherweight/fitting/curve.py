@@ -40,6 +40,10 @@ __all__ = ["fit_from"]
 
 logger = logging.getLogger(__name__)
 
+_FAR = 0.6
+"""Of the resolution of the training: weights of 288 pixels answered 0.94 of the photographs there,
+0.62 at 112 and 0.26 at 64 (benchmarks/results/budget_hits.json)."""
+
 Offer = tuple[TrainedNetwork, Entry]
 """An earlier network, and the size and precision that it would ship in."""
 
@@ -150,6 +154,7 @@ def _work(
     ranked.sort(key=lambda one: one.val_loss)
     best = cheapest_of_equals(ranked, seed=settings.seed)
     others = [one for one in ranked if one is not best]
+    _warn_if_far(next(network for network, entry in offers if entry == best.entry), best.entry)
     ledger.note_candidates(
         one.entry.candidate.model_copy(
             update={
@@ -166,6 +171,16 @@ def _work(
         run, ledger, best, others, trainer=trainer, settings=settings, found=found,
         loading_s=loading_s,
     )  # fmt: skip
+
+
+def _warn_if_far(network: TrainedNetwork, entry: Entry) -> None:
+    """Say so where a network ships far below the resolution it was trained at."""
+    if entry.family.knob == "resolution" and entry.value < _FAR * network.value:
+        logger.warning(
+            "%s was trained at %g pixels and ships at %g: fit anew for a better answer to this "
+            "budget",
+            network.name, network.value, entry.value,
+        )  # fmt: skip
 
 
 def _offer_stage(
