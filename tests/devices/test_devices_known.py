@@ -53,7 +53,7 @@ def test_unknown_names_and_schemes_are_one_line() -> None:
         UsageError, match=r"named 'bench'; allowed: local.*ssh://.*device add bench"
     ):
         parse_platform("bench/onnxruntime")
-    with pytest.raises(UsageError, match="cannot read the device 'telnet://x'; allowed: ssh://"):
+    with pytest.raises(UsageError, match=r"cannot read the device 'telnet://x'; allowed: adb.*ssh"):
         parse_platform("telnet://x/onnxruntime")
     with pytest.raises(UsageError, match="cannot read the device"):
         add_device("bad", KnownDevice(url="host"))

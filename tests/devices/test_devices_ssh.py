@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ssh_server import Server, running_server
 
-from featherweight.devices import ssh
+from featherweight.devices import holding
 from featherweight.devices.device import DEVICES
 from featherweight.devices.ssh import SshDevice
 from featherweight.errors import DeviceError, DeviceUnreachableError, UsageError
@@ -190,7 +190,7 @@ class _InFolder(SshDevice):
 def test_two_processes_do_not_measure_on_a_device_at_once(
     device: SshDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ssh, "_WAIT_S", 0.3)
+    monkeypatch.setattr(holding, "_WAIT_S", 0.3)
     other = SshDevice(device.url)
     with (
         device.exclusive(),
