@@ -173,3 +173,30 @@ def test_a_damaged_table_is_named(
 def test_a_device_that_is_too_slow_is_told(imagined: None) -> None:
     with pytest.raises(DeviceError, match="give it more --time"):
         calibrate("local/onnxruntime:threads=1,precision=fp32", time_s=0.0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--predicted", "--sustained", "60s"], "--sustained was given together with --predicted"),
+        (["--predicted", "--picture", "x.jpg"], "--picture was given together with --predicted"),
+        (
+            ["--table", "t.json", "--on", "local/onnxruntime"],
+            "--on was given together with --table",
+        ),
+    ],
+)
+def test_what_a_prediction_would_ignore_is_refused(
+    flags: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["measure", "mobilenet_v2", *flags]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_is_no_folder_for_copies(
+    imagined: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    arguments = ["device", "calibrate", "local/onnxruntime", "--share", str(tmp_path / "file")]
+    assert run(arguments) == 2
+    assert "is a file" in capsys.readouterr().err

@@ -42,6 +42,10 @@ def measure(
     """Time networks in a fresh process, interleaved; raw samples with --json."""
     output.show_log(quiet=False)
     if predicted or table is not None:
+        _refuse_beside_prediction(
+            {"--sustained": sustained, "--picture": picture, "--on": on if table else None},
+            "--predicted" if table is None else "--table",
+        )
         _predict(networks, on or [DEFAULT_PLATFORM], table=table, json=json)
         return
     from featherweight.budget import parse_duration_s
@@ -102,6 +106,22 @@ def _prepare(networks: list[str], picture: Path) -> dict[str, Preparation]:
     sides = {network: resolve_architecture(network).resolution for network in networks}
     timed = {side: time_preparation(picture, resolution=side) for side in set(sides.values())}
     return {network: timed[side] for network, side in sides.items()}
+
+
+def _refuse_beside_prediction(given: dict[str, object], flag: str) -> None:
+    """Refuse what a prediction would ignore.
+
+    Raises:
+        UsageError: names the first of them.
+    """
+    from featherweight.errors import UsageError
+
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(
+                f"{name} was given together with {flag}",
+                allowed="one of them: a prediction measures nothing, a table has its platform",
+            )
 
 
 def _predict(networks: list[str], on: list[str], *, table: Path | None, json: bool) -> None:

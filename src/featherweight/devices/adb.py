@@ -11,14 +11,13 @@ import hashlib
 import os
 import re
 import shlex
-import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 
 from featherweight.devices.device import DEVICE_SCHEMES, CompletedRun, DeviceInfo
-from featherweight.devices.holding import held, last_line
+from featherweight.devices.holding import held, last_line, run_program
 from featherweight.errors import DeviceError, DeviceUnreachableError, UsageError
 
 __all__ = ["AdbDevice"]
@@ -150,25 +149,16 @@ class AdbDevice:
 
     def _adb(self, arguments: Sequence[str], *, timeout_s: float) -> CompletedRun:
         chosen = ["-s", self._serial] if self._serial else []
-        try:
-            done = subprocess.run(
-                ["adb", *chosen, *arguments], capture_output=True, text=True, errors="replace",
-                check=False, timeout=timeout_s, stdin=subprocess.DEVNULL,
-            )  # fmt: skip
-        except subprocess.TimeoutExpired as error:
-            raise DeviceError(
-                f"a command on the device {self.url!r} ran past {timeout_s:.0f} s"
-            ) from error
-        except OSError as error:
-            raise DeviceError(
-                f"cannot start adb: {error.strerror}", hint="install Android's platform-tools"
-            ) from error
+        done = run_program(
+            ["adb", *chosen, *arguments], url=self.url, timeout_s=timeout_s,
+            install="Android's platform-tools",
+        )  # fmt: skip
         if done.returncode != 0 and _LOST.search(done.stderr):
             raise DeviceUnreachableError(
                 f"no connection to the device {self.url!r}: {last_line(done.stderr)}",
                 hint="`adb devices` must list it as `device`; allow USB debugging on its screen",
             )
-        return CompletedRun(done.returncode, done.stdout, done.stderr)
+        return done
 
 
 def _open(url: str, python: str | None) -> AdbDevice:

@@ -7,14 +7,16 @@ import fcntl
 import hashlib
 import logging
 import os
+import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from featherweight.devices.device import CompletedRun
 from featherweight.errors import DeviceError
 
-__all__ = ["device_key", "held", "last_line", "own_folder"]
+__all__ = ["device_key", "held", "last_line", "own_folder", "run_program"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +46,35 @@ def held(url: str) -> Iterator[None]:
                 )
             time.sleep(0.2)
         yield  # closing the file releases the lock
+
+
+def run_program(
+    argv: Sequence[str], *, url: str, timeout_s: float, install: str, stdin: bytes = b""
+) -> CompletedRun:
+    """Run the system's program that reaches a device; it is killed on a timeout and on Ctrl-C.
+
+    Args:
+        argv: program and arguments.
+        url: of the device, for messages.
+        timeout_s: seconds after which it is killed.
+        install: what the user installs where there is no such program.
+        stdin: given to it.
+
+    Raises:
+        DeviceError: there is no such program, or it ran past `timeout_s`.
+    """
+    try:
+        done = subprocess.run(
+            argv, input=stdin, capture_output=True, check=False, timeout=timeout_s
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DeviceError(f"a command on the device {url!r} ran past {timeout_s:.0f} s") from error
+    except OSError as error:
+        raise DeviceError(
+            f"cannot start {argv[0]}: {error.strerror}", hint=f"install {install}"
+        ) from error
+    stdout, stderr = (part.decode(errors="replace") for part in (done.stdout, done.stderr))
+    return CompletedRun(done.returncode, stdout, stderr)
 
 
 def device_key(url: str) -> str:

@@ -12,7 +12,6 @@ import io
 import os
 import re
 import shlex
-import subprocess
 import tarfile
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -20,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 
 from featherweight.devices.device import DEVICE_SCHEMES, CompletedRun, DeviceInfo
-from featherweight.devices.holding import device_key, held, last_line, own_folder
+from featherweight.devices.holding import device_key, held, last_line, own_folder, run_program
 from featherweight.environment import int8_pairs_saturate
 from featherweight.errors import DeviceError, DeviceUnreachableError, UsageError
 
@@ -192,27 +191,16 @@ class SshDevice:
         port = [] if self._port is None else ["-p", self._port]
         line = f"sh -c {shlex.quote(script)}"
         argv = ["ssh", "-T", *options, *control, *port, "--", self._destination, line]
-        try:
-            # Killed on a timeout and on Ctrl-C, as with the local device.
-            done = subprocess.run(
-                argv, input=stdin, capture_output=True, check=False, timeout=timeout_s
-            )
-        except subprocess.TimeoutExpired as error:
-            raise DeviceError(
-                f"a command on the device {self.url!r} ran past {timeout_s:.0f} s"
-            ) from error
-        except OSError as error:
-            raise DeviceError(
-                f"cannot start ssh: {error.strerror}", hint="install an OpenSSH client"
-            ) from error
-        stdout, stderr = (part.decode(errors="replace") for part in (done.stdout, done.stderr))
+        done = run_program(
+            argv, url=self.url, timeout_s=timeout_s, stdin=stdin, install="an OpenSSH client"
+        )
         if done.returncode == _CUT:
             by_hand = " ".join(["ssh", *port, self._destination])
             raise DeviceUnreachableError(
-                f"no connection to the device {self.url!r}: {last_line(stderr)}",
+                f"no connection to the device {self.url!r}: {last_line(done.stderr)}",
                 hint=f"`{by_hand}` must work without a question",
             )
-        return CompletedRun(done.returncode, stdout, stderr)
+        return done
 
 
 def _pack(files: Sequence[str], directory: Path) -> bytes:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 
 from featherweight.architecture import Architecture
-from featherweight.errors import DeviceError, UnsupportedError
+from featherweight.errors import DeviceError, UnsupportedError, UsageError
 from featherweight.measuring.drawing import draw_networks
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measure import export_drawn
@@ -26,6 +26,7 @@ from featherweight.measuring.table import (
     fingerprint_of,
     keep_table,
 )
+from featherweight.records import write_json
 
 __all__ = ["calibrate", "judge", "time_drawn"]
 
@@ -36,6 +37,8 @@ Drawn = Sequence[tuple[str, Architecture]]
 _NETWORKS = 240
 _ROUND = 8
 """Networks measured together: their files and the runtime's copies are in memory at once."""
+_TOLD = 5 * _ROUND
+"""Networks between two lines of progress."""
 _SAMPLES = 40
 _MOST_S_EACH = 0.5
 _FEWEST = 60
@@ -50,7 +53,6 @@ def calibrate(
     time_s: float = 600.0,
     seed: int = 0,
     share: Path | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> list[LatencyTable]:
     """Time drawn networks on a platform and keep what predicts others; one table per precision.
 
@@ -59,36 +61,29 @@ def calibrate(
         time_s: no further network is timed after this time, which the precisions share.
         seed: of the draw.
         share: folder that gets a copy of each table, for others to load.
-        progress: called with (networks timed, networks wanted).
 
     Raises:
-        UsageError: an unknown platform.
+        UsageError: an unknown platform, or `share` is a file.
         DeviceError: the device could not measure, or was too slow to time 60 networks.
     """
+    if share is not None and share.exists() and not share.is_dir():
+        raise UsageError(f"{share} is a file", allowed="a folder for the copies, also a new one")
     plain = parse_platform(on)
     platforms = [plain.with_precision(one) for one in offered_precisions(plain, on)]
     deadline = time.monotonic() + time_s
     tables = []
     for position, platform in enumerate(platforms):
         share_s = (deadline - time.monotonic()) / (len(platforms) - position)
-        table = _calibrate(platform, time_s=share_s, seed=seed, progress=progress)
+        table = _calibrate(platform, time_s=share_s, seed=seed)
         path = keep_table(table)
         logger.info("%s: %d networks, %s", platform, len(table.entries), path)
         tables.append(table)
         if share is not None:
-            from featherweight.records import write_json
-
             write_json(share / path.name, table)
     return tables
 
 
-def _calibrate(
-    platform: Platform,
-    *,
-    time_s: float,
-    seed: int,
-    progress: Callable[[int, int], None] | None,
-) -> LatencyTable:
+def _calibrate(platform: Platform, *, time_s: float, seed: int) -> LatencyTable:
     started, begun = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     drawn = draw_networks(_NETWORKS, seed=seed)
     # The order of the draw goes through the families: a cut end leaves all of them.
@@ -97,8 +92,8 @@ def _calibrate(
         if time.monotonic() - started > time_s:
             break
         measured += time_drawn(drawn[first : first + _ROUND], platform=platform, seed=seed)
-        if progress is not None:
-            progress(min(first + _ROUND, len(drawn)), len(drawn))
+        if first % _TOLD == 0:
+            logger.info("%s: %d of %d networks timed", platform, len(measured), len(drawn))
     if len(measured) < _FEWEST:
         raise DeviceError(
             f"{platform} timed {len(measured)} networks in {time_s:.0f} s",

@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from featherweight.architecture import Architecture
-from featherweight.errors import UnsupportedError, UsageError
 from featherweight.layers import INPUT, Layer, layers
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import to_plain
 from featherweight.runtimes.litert_graph import Graph, Window
 from featherweight.runtimes.weights import (
     FoldedLayer,
+    check_labels,
     check_weights,
     fold_division,
     folded_weights,
@@ -58,15 +58,7 @@ def write_litert(
         UnsupportedError: no classifier, or neither 1 nor 3 input channels.
         UsageError: weights or labels of another network.
     """
-    if architecture.num_classes == 0:
-        raise UnsupportedError(
-            f"{architecture.name} has no classifier, which a file needs",
-            allowed="classes=1 or more",
-        )
-    if len(labels) != architecture.num_classes:
-        raise UsageError(
-            f"{len(labels)} labels for {architecture.num_classes} classes of {architecture.name}"
-        )
+    check_labels(architecture, labels)
     if weights is None:
         weights = random_weights(architecture, seed=0)
     check_weights(architecture, weights)

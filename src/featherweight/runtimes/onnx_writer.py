@@ -10,12 +10,12 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from featherweight.architecture import Architecture
-from featherweight.errors import UnsupportedError, UsageError
 from featherweight.layers import INPUT, Layer, layers
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import to_plain
 from featherweight.runtimes.weights import (
     FoldedLayer,
+    check_labels,
     check_weights,
     fold_division,
     folded_weights,
@@ -129,15 +129,7 @@ def finish_model(
         UnsupportedError: a network without a classifier.
         UsageError: the number of labels is not the number of classes.
     """
-    if architecture.num_classes == 0:
-        raise UnsupportedError(
-            f"{architecture.name} has no classifier, which a file needs",
-            allowed="classes=1 or more",
-        )
-    if len(labels) != architecture.num_classes:
-        raise UsageError(
-            f"{len(labels)} labels for {architecture.num_classes} classes of {architecture.name}"
-        )
+    check_labels(architecture, labels)
     channels, height, width = architecture.input_shape
     image = (
         helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, [1, height, width, 3])

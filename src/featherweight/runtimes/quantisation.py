@@ -299,8 +299,7 @@ class _Quantiser:
             weight, bias = self._first_convolution(node, weight, bias)
         input_scale = self._levels[source].scale
         means = self._means[source]
-        depthwise = weight.shape[1] == 1 and 1 < len(weight) == len(means)
-        scale = weight_steps(weight, limit_pairs=self._limit_pairs and not depthwise)
+        scale = weight_steps(weight, inputs=len(means), limit_pairs=self._limit_pairs)
         scale = np.maximum(scale, np.abs(bias) / (input_scale * _BIAS_LIMIT)).astype(np.float32)
         scale = scale.astype(np.float64)
         rows = scale.reshape(-1, *[1] * (weight.ndim - 1))
@@ -350,10 +349,17 @@ def mean_error(error: np.ndarray, means: np.ndarray) -> np.ndarray:
     return expected
 
 
-def weight_steps(weight: np.ndarray, *, limit_pairs: bool) -> np.ndarray:
-    """Return the value of one int8 level for each output channel, (O,)."""
+def weight_steps(weight: np.ndarray, *, inputs: int, limit_pairs: bool) -> np.ndarray:
+    """Return the value of one int8 level for each output channel, (O,).
+
+    Args:
+        weight: (O, I / groups, K, K) or (O, I).
+        inputs: input channels, I.
+        limit_pairs: see `quantise_model`; depthwise weights are never limited.
+    """
     largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
-    if limit_pairs:
+    depthwise = weight.shape[1] == 1 and 1 < len(weight) == inputs
+    if limit_pairs and not depthwise:
         orders = [weight]
         if weight.ndim == 4:  # rows of the matrix product, channels first or channels last
             orders.append(weight.transpose(0, 2, 3, 1))

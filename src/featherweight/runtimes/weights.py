@@ -15,6 +15,7 @@ from featherweight.networks.preprocessing import Preprocessing
 
 __all__ = [
     "FoldedLayer",
+    "check_labels",
     "check_weights",
     "fold_division",
     "folded_weights",
@@ -73,6 +74,24 @@ def random_weights(architecture: Architecture, *, seed: int) -> dict[str, np.nda
             value = _NORM_VALUES[name.rsplit(".", 1)[1]] if ".norm." in name else 0.0
             weights[name] = np.full(shape, value, dtype=np.float32)
     return weights
+
+
+def check_labels(architecture: Architecture, labels: tuple[str, ...]) -> None:
+    """Check that a file can be written of a network and named by these labels.
+
+    Raises:
+        UnsupportedError: a network without a classifier.
+        UsageError: the number of labels is not the number of classes.
+    """
+    if architecture.num_classes == 0:
+        raise UnsupportedError(
+            f"{architecture.name} has no classifier, which a file needs",
+            allowed="classes=1 or more",
+        )
+    if len(labels) != architecture.num_classes:
+        raise UsageError(
+            f"{len(labels)} labels for {architecture.num_classes} classes of {architecture.name}"
+        )
 
 
 def check_weights(architecture: Architecture, weights: Mapping[str, np.ndarray]) -> None:

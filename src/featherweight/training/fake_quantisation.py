@@ -160,8 +160,7 @@ class FakeQuantised(nn.Module):
     def _rounded(self, weight: Tensor, means: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return the weight in int8 levels, and what takes back the shift that rounding causes."""
         plain = weight.detach().cpu().numpy()
-        depthwise = weight.shape[1] == 1 and 1 < len(weight) == len(means)
-        steps = weight_steps(plain, limit_pairs=self._levels.limit_pairs and not depthwise)
+        steps = weight_steps(plain, inputs=len(means), limit_pairs=self._levels.limit_pairs)
         zero = torch.zeros(len(steps), dtype=torch.int32, device=weight.device)
         rounded = torch.fake_quantize_per_channel_affine(
             weight, _like(steps, weight), zero, 0, -127, 127
