@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,13 @@ from featherweight.nn.network import Network, build_network
 from featherweight.runtimes.artifact import Artifact
 from featherweight.runtimes.runtime import RUNTIMES
 from featherweight.training.classify import train_classifier
+from featherweight.training.compute import Compute
 from featherweight.training.evaluate import TrainingImages
 from featherweight.training.fake_quantisation import FakeQuantised, observe_levels
 from featherweight.training.recipe import Recipe, default_recipe, int8_recipe
 
+COMPUTE = Compute(torch.device("cpu"))
+"""Told, not timed: the same training whatever form is the fastest at the moment."""
 GREY = Preprocessing(mean=(0.45,), std=(0.25,))
 
 
@@ -88,6 +92,7 @@ def trained(
     return train_classifier(
         build_network(tiny_architecture, seed=0), train=train, val=val, recipe=recipe,
         preprocessing=gray, directory=tmp_path_factory.mktemp("float"), device="cpu",
+        compute=COMPUTE,
     ).network  # fmt: skip
 
 
@@ -102,24 +107,45 @@ def hurt(network: Network) -> Network:
     return network
 
 
-def test_a_training_with_levels_learns_to_be_rounded(
+def test_what_rounding_changes_can_be_learnt_away(
+    trained: Network, gray: Preprocessing, digits: tuple[TrainingImages, TrainingImages]
+) -> None:
+    """One batch, again and again: the gradients that pass the rounding lead back to the answers."""
+    pixels = digits[0].pixels[:64]
+    network = hurt(copy.deepcopy(trained))
+    levels = observe_levels(network, np.repeat(pixels, 3, axis=3), preprocessing=gray)
+    inputs = normalise_batch(torch.from_numpy(pixels), mean=gray.mean, std=gray.std)
+    with torch.no_grad():
+        answers_before = network(inputs)
+    rounded = FakeQuantised(network, levels)
+    network.requires_grad_(True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4)
+    errors = []
+    for _ in range(150):
+        error = (rounded(inputs) - answers_before).square().mean()
+        optimizer.zero_grad()
+        error.backward()
+        optimizer.step()
+        errors.append(float(error.detach()))
+    assert min(errors[-20:]) < 0.6 * errors[0]
+
+
+def test_a_training_with_levels_is_judged_as_the_file(
     trained: Network,
     gray: Preprocessing,
     digits: tuple[TrainingImages, TrainingImages],
     tmp_path: Path,
 ) -> None:
     train, val = digits
-    before = hurt(trained)
+    before = hurt(copy.deepcopy(trained))
     calibration = np.repeat(train.pixels[:64], 3, axis=3)
     levels = observe_levels(before, calibration, preprocessing=gray)
     recipe = default_recipe(pretrained=False, resolution=16, images=len(train), epochs=1)
-    recipe = int8_recipe(recipe, epochs=8).model_copy(update={"learning_rate": 1e-4})
+    recipe = int8_recipe(recipe, epochs=2).model_copy(update={"learning_rate": 1e-4})
     result = train_classifier(
         before, train=train, val=val, recipe=recipe, preprocessing=gray,
-        directory=tmp_path / "int8", teacher=before, levels=levels, device="cpu",
+        directory=tmp_path / "int8", teacher=before, levels=levels, device="cpu", compute=COMPUTE,
     )  # fmt: skip
-    first, last = result.history[0].train_loss, result.history[-1].train_loss
-    assert last < 0.8 * first, "what rounding changes in the answers is learnt away"
     file = export_int8(result.network, calibration, gray, tmp_path / "file")
     logits = torch.from_numpy(answers(file, np.repeat(val.pixels, 3, axis=3)))
     loss = float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(val.labels)))
