@@ -90,7 +90,7 @@ def test_relu_is_part_of_the_layer_before_it_and_hard_swish_is_not() -> None:
     asked = dict(zip(TERMS, terms_of(resolve_architecture("mobilenet_v3_large")), strict=True))
     assert asked["relu.calls"] == 0
     assert asked["hard_swish.calls"] > 5
-    assert asked["depthwise5.outputs"] > 0
+    assert asked["depthwise.outputs_5x5"] > 0
     assert asked["squeeze.calls"] > 10, "squeeze-and-excitation works on one place"
 
 
@@ -108,8 +108,13 @@ def test_networks_and_widths_never_timed_are_predicted() -> None:
 
 
 def test_what_is_like_nothing_measured_has_a_wide_interval() -> None:
+    """On a device whose times no sum of costs explains, so that likeness is what tells."""
     known = [one for name, one in draw_networks(160, seed=0) if "vgg" not in name]
-    predictor = fit_predictor(known, [imagined_ms(one) for one in known])
+
+    def wavy_ms(one: Architecture) -> float:
+        return imagined_ms(one) * (1.0 + 0.3 * np.sin(np.log(profile(one).macs or 1)))
+
+    predictor = fit_predictor(known, [wavy_ms(one) for one in known])
     near, far = predictor.predict(
         [known[0], resolve_architecture("vgg16:width=3,resolution=96,classes=10")]
     )

@@ -128,7 +128,7 @@ def _composition(spent: Values, terms: Values) -> Values:
     total = spent.sum(axis=1)
     kinds: dict[str, list[int]] = {}
     for place, name in enumerate(TERMS):
-        kinds.setdefault(name.partition(".")[0].rstrip("357"), []).append(place)
+        kinds.setdefault(name.partition(".")[0], []).append(place)
     shares = [spent[:, places].sum(axis=1) / total for places in kinds.values()]
     calls = terms[:, [k for k, name in enumerate(TERMS) if name.endswith(".calls")]].sum(axis=1)
     macs = terms[:, [k for k, name in enumerate(TERMS) if name.endswith(".macs")]].sum(axis=1)
