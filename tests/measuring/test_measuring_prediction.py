@@ -17,7 +17,7 @@ from featherweight.layers import layers
 from featherweight.measuring import calibrate as calibrating
 from featherweight.measuring.calibrate import calibrate
 from featherweight.measuring.drawing import draw_networks
-from featherweight.measuring.features import TERMS, kind_of, terms_of
+from featherweight.measuring.features import DESCRIPTORS, TERMS, kind_of, work_of
 from featherweight.measuring.measurement import Measurement
 from featherweight.measuring.platform import Platform, parse_platform
 from featherweight.measuring.prediction import fit_predictor
@@ -77,8 +77,12 @@ def test_draws_are_repeatable_distinct_and_of_every_network() -> None:
 def test_every_layer_of_the_zoo_has_a_cost() -> None:
     for name in MODELS:
         architecture = MODELS[name].build()
-        terms = terms_of(architecture)
-        assert (terms >= 0).all()
+        work = work_of(architecture)
+        assert work.descriptors.shape == (len(work.kinds), len(DESCRIPTORS))
+        terms = work.terms.sum(axis=0)
+        assert (work.terms >= 0).all()
+        weights = 2 ** work.descriptors[0, DESCRIPTORS.index("network_weights")]
+        assert weights == pytest.approx(profile(architecture).params, rel=0.06), name
         asked = dict(zip(TERMS, terms, strict=True))
         macs = sum(value for term, value in asked.items() if term.endswith(".macs"))
         assert macs == pytest.approx(profile(architecture).macs), name
@@ -87,7 +91,8 @@ def test_every_layer_of_the_zoo_has_a_cost() -> None:
 
 
 def test_relu_is_part_of_the_layer_before_it_and_hard_swish_is_not() -> None:
-    asked = dict(zip(TERMS, terms_of(resolve_architecture("mobilenet_v3_large")), strict=True))
+    terms = work_of(resolve_architecture("mobilenet_v3_large")).terms.sum(axis=0)
+    asked = dict(zip(TERMS, terms, strict=True))
     assert asked["relu.calls"] == 0
     assert asked["hard_swish.calls"] > 5
     assert asked["depthwise.outputs_5x5"] > 0

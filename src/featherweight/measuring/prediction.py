@@ -1,9 +1,10 @@
 """Predict a network's time from networks that were measured on the same platform.
 
 Two steps. A sum of costs, none below zero, fitted to the measured times (relative errors count):
-it knows what work costs. Then a Gaussian process over the logarithm of what is left: networks of
-like composition are wrong in like ways, and far from everything measured it says that it does not
-know. The width of the interval is set by networks that were left out (cross-validation).
+it knows what work costs. Then a Gaussian process over the logarithm of what is left: networks
+whose time goes to layers of like shapes are wrong in like ways, and far from everything measured
+it says that it does not know. The width of the interval is set by networks that were left out
+(cross-validation).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.architecture import Architecture
-from featherweight.measuring.features import TERMS, terms_matrix
+from featherweight.measuring.features import DESCRIPTORS, TERMS, Work, base_kind, work_of
 
 __all__ = ["Predicted", "Predictor", "fit_predictor"]
 
@@ -27,6 +28,17 @@ _FOLDS = 5
 _CONFIDENCE = 0.9
 _RIDGE = 0.02
 """Of costs, relative to what the average network spends on each: terms that go together share."""
+_KINDS = tuple(dict.fromkeys(base_kind(name.partition(".")[0]) for name in TERMS))
+_SHAPED = ("dense", "pointwise", "depthwise")
+_SHAPE = [
+    DESCRIPTORS.index(name) for name in ("channels", "out_channels", "places", "weights", "maps")
+]
+_TYPICAL = np.array([7.0, 7.0, 8.0, 12.0, 16.0])
+"""Of _SHAPE, about: a kind that takes a share of the time is told by how far it is from these."""
+_MACS, _OUTPUTS = (
+    [place for place, name in enumerate(TERMS) if name.endswith(end)]
+    for end in (".macs", ".outputs")
+)
 
 
 class Predicted(NamedTuple):
@@ -55,18 +67,17 @@ class Predictor:
 
     def predict(self, architectures: Sequence[Architecture]) -> list[Predicted]:
         """Return what each network should take."""
-        centre, deviation = self._predict_log(terms_matrix(architectures))
+        centre, deviation = self._predict_log([work_of(one) for one in architectures])
         half = self.widening * deviation
         return [
             Predicted(*(float(np.exp(value)) for value in row))
             for row in zip(centre, centre - half, centre + half, strict=True)
         ]
 
-    def _predict_log(self, terms: Values) -> tuple[Values, Values]:
-        spent = terms * self.costs
-        features = (_composition(spent, terms) - self.scale[0]) / self.scale[1]
+    def _predict_log(self, works: Sequence[Work]) -> tuple[Values, Values]:
+        features = (_compositions(works, self.costs) - self.scale[0]) / self.scale[1]
         mean, deviation = self.process.predict(features, return_std=True)  # type: ignore[attr-defined]
-        return np.log(spent.sum(axis=1)) + mean, deviation
+        return np.log(_totals(works) @ self.costs) + mean, deviation
 
 
 def fit_predictor(architectures: Sequence[Architecture], medians_ms: Sequence[float]) -> Predictor:
@@ -76,29 +87,31 @@ def fit_predictor(architectures: Sequence[Architecture], medians_ms: Sequence[fl
         architectures: some hundred networks of many kinds and sizes.
         medians_ms: what was measured of each.
     """
-    terms, measured = terms_matrix(architectures), np.asarray(medians_ms, dtype=np.float64)
+    works = [work_of(one) for one in architectures]
+    measured = np.asarray(medians_ms, dtype=np.float64)
     ratios = []
     for fold in range(_FOLDS):
-        held = np.arange(len(measured)) % _FOLDS == fold
-        part = _fit(terms[~held], measured[~held])
-        centre, deviation = part._predict_log(terms[held])
+        held = [k for k in range(len(works)) if k % _FOLDS == fold]
+        kept = [k for k in range(len(works)) if k % _FOLDS != fold]
+        part = _fit([works[k] for k in kept], measured[kept])
+        centre, deviation = part._predict_log([works[k] for k in held])
         ratios.append(np.abs(np.log(measured[held]) - centre) / deviation)
-    whole = _fit(terms, measured)
+    whole = _fit(works, measured)
     widening = float(np.quantile(np.concatenate(ratios), _CONFIDENCE))
     return Predictor(whole.costs, whole.process, whole.scale, widening)
 
 
-def _fit(terms: Values, measured: Values) -> Predictor:
+def _fit(works: Sequence[Work], measured: Values) -> Predictor:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
+    from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 
+    terms = _totals(works)
     costs = _fit_costs(terms, measured)
-    spent = terms * costs
-    composed = _composition(spent, terms)
+    composed = _compositions(works, costs)
     scale = np.stack([composed.mean(axis=0), np.maximum(composed.std(axis=0), 1e-6)])
-    left = np.log(measured) - np.log(spent.sum(axis=1))
-    kernel = ConstantKernel(0.01, (1e-5, 1.0)) * RBF(3.0, (0.3, 30.0)) + WhiteKernel(
+    left = np.log(measured) - np.log(terms @ costs)
+    kernel = ConstantKernel(0.01, (1e-5, 1.0)) * Matern(5.0, (0.3, 100.0), nu=1.5) + WhiteKernel(
         1e-3, (1e-6, 0.1)
     )
     process = GaussianProcessRegressor(kernel, normalize_y=False, random_state=0)
@@ -106,6 +119,11 @@ def _fit(terms: Values, measured: Values) -> Predictor:
         warnings.simplefilter("ignore", ConvergenceWarning)
         process.fit((composed - scale[0]) / scale[1], left)
     return Predictor(costs, process, scale, 1.0)
+
+
+def _totals(works: Sequence[Work]) -> Values:
+    """Return how much of each term each network asks for, (networks, len(TERMS))."""
+    return np.stack([work.terms.sum(axis=0) for work in works])
 
 
 def _fit_costs(terms: Values, measured: Values) -> Values:
@@ -123,15 +141,22 @@ def _fit_costs(terms: Values, measured: Values) -> Values:
     return np.asarray(fitted.coef_ / typical)
 
 
-def _composition(spent: Values, terms: Values) -> Values:
-    """Return what a network is like: where its time goes, how much there is, how it is cut up."""
-    total = spent.sum(axis=1)
-    kinds: dict[str, list[int]] = {}
-    for place, name in enumerate(TERMS):
-        kinds.setdefault(name.partition(".")[0], []).append(place)
-    shares = [spent[:, places].sum(axis=1) / total for places in kinds.values()]
-    calls = terms[:, [k for k, name in enumerate(TERMS) if name.endswith(".calls")]].sum(axis=1)
-    macs = terms[:, [k for k, name in enumerate(TERMS) if name.endswith(".macs")]].sum(axis=1)
-    outputs = terms[:, [k for k, name in enumerate(TERMS) if name.endswith(".outputs")]].sum(axis=1)
-    sizes = [np.log(total), np.log(calls), np.log(macs / outputs), np.log(macs / calls)]
-    return np.stack([*shares, *sizes], axis=1)
+def _compositions(works: Sequence[Work], costs: Values) -> Values:
+    """Return what networks are like: where the time goes, to which shapes, how much there is."""
+    rows = [_composition(work, costs) for work in works]
+    return np.array(rows)
+
+
+def _composition(work: Work, costs: Values) -> list[float]:
+    spent = work.terms @ costs
+    share = spent / spent.sum()
+    kinds = np.array(work.kinds)
+    found = [float(share[kinds == kind].sum()) for kind in _KINDS]
+    found += list(share @ work.descriptors)
+    shapes = work.descriptors[:, _SHAPE] - _TYPICAL
+    for kind in _SHAPED:
+        found += list(share[kinds == kind] @ shapes[kinds == kind])
+    totals = work.terms.sum(axis=0)
+    found += [np.log(spent.sum()), np.log(len(kinds)), work.descriptors[0, -1]]
+    found += [np.log(totals[_MACS].sum() / totals[_OUTPUTS].sum())]
+    return found
