@@ -1,4 +1,4 @@
-"""Files of ncnn and LiteRT, written from the layers: every network answers as torch does."""
+"""Files of ncnn, LiteRT and OpenVINO: every network answers as torch does."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from featherweight.runtimes.litert import LiteRt
 from featherweight.runtimes.litert_writer import write_litert
 from featherweight.runtimes.ncnn import Ncnn
 from featherweight.runtimes.ncnn_writer import write_ncnn
+from featherweight.runtimes.openvino import OpenVino
 from featherweight.zoo.model import MODELS
 
 SAME = create_architecture(
@@ -50,7 +51,7 @@ def damped(architecture: Architecture) -> Network:
     return network.eval()
 
 
-@pytest.mark.parametrize("runtime", [Ncnn(), LiteRt()], ids=lambda one: one.name)
+@pytest.mark.parametrize("runtime", [Ncnn(), LiteRt(), OpenVino()], ids=lambda one: one.name)
 @pytest.mark.parametrize("architecture", NETWORKS)
 def test_every_network_answers_as_torch(architecture, runtime, tmp_path: Path) -> None:
     if architecture.num_classes == 0:
