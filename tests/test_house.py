@@ -17,12 +17,13 @@ LARGEST_MODULE, LARGEST_TEST = 400, 600
 
 # Programs that run alone on a device, where only numpy and the runtime exist: standard output is
 # their interface, and nobody imports them.
-PROGRAMS = {"exporting/bundle_run.py", "measuring/worker.py"}
+PROGRAMS = {"exporting/bundle_run.py", "measuring/node_times.py", "measuring/worker.py"}
 PRINTS = {"cli/output.py"} | PROGRAMS
 
 # A heavy library has one home, so that the rest works, and imports quickly, without it.
 HOMES = {
     "ai_edge_litert": ("runtimes/",),
+    "executorch": ("runtimes/",),
     "flatbuffers": ("runtimes/",),
     "jinja2": ("reporting/",),
     "ncnn": ("runtimes/", *PROGRAMS),
@@ -32,6 +33,7 @@ HOMES = {
     "plotly": ("reporting/",),
     "pyarrow": ("data/",),
     "rich": ("cli/",),
+    "torchao": ("runtimes/",),
     "sklearn": ("data/", "fitting/", "measuring/prediction.py"),
     "keras": (),
     "timm": ("networks/",),

@@ -24,6 +24,7 @@ NEED_TORCH_MODULES = {
     "networks/storage",
     "networks/tracing",
     "profiling/module",
+    "runtimes/executorch_program",
     "runtimes/torch",
 }
 

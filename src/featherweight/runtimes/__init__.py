@@ -1,5 +1,5 @@
 """What executes networks: one file per runtime."""
 
-from featherweight.runtimes import litert, ncnn, onnxruntime, openvino, torch
+from featherweight.runtimes import executorch, litert, ncnn, onnxruntime, openvino, torch
 
-__all__ = ["litert", "ncnn", "onnxruntime", "openvino", "torch"]
+__all__ = ["executorch", "litert", "ncnn", "onnxruntime", "openvino", "torch"]

@@ -10,12 +10,18 @@ from typing import Any
 import numpy as np
 
 from featherweight.architecture import Architecture
-from featherweight.errors import MissingDependencyError, UsageError
+from featherweight.errors import MissingDependencyError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
-from featherweight.runtimes.artifact import Artifact, digest_files, record_artifact
+from featherweight.runtimes.artifact import Artifact, record_artifact
 from featherweight.runtimes.litert_writer import write_litert
-from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
+from featherweight.runtimes.runtime import (
+    RUNTIMES,
+    Predict,
+    check_image,
+    check_loadable,
+    check_precision,
+)
 
 __all__ = ["LiteRt", "count_int8_operators"]
 
@@ -81,13 +87,7 @@ class LiteRt:
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Open an interpreter; see `Runtime.load`."""
-        if artifact.runtime != self.name:
-            raise UsageError(
-                f"{artifact.directory} is an artifact of {artifact.runtime!r}", allowed=self.name
-            )
-        if num_threads < 1:
-            raise UsageError(f"{num_threads} threads", allowed="1 or more")
-        digest_files(Path(artifact.directory), artifact.files)
+        check_loadable(self.name, artifact, num_threads=num_threads)
         interpreter = _interpreter()(model_path=str(artifact.paths[0]), num_threads=num_threads)
         interpreter.allocate_tensors()
         given = interpreter.get_input_details()[0]["index"]

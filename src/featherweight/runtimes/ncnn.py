@@ -12,9 +12,15 @@ from featherweight.architecture import Architecture
 from featherweight.errors import MissingDependencyError, UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
-from featherweight.runtimes.artifact import Artifact, digest_files, record_artifact
+from featherweight.runtimes.artifact import Artifact, record_artifact
 from featherweight.runtimes.ncnn_writer import IMAGE, LOGITS, write_ncnn
-from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
+from featherweight.runtimes.runtime import (
+    RUNTIMES,
+    Predict,
+    check_image,
+    check_loadable,
+    check_precision,
+)
 
 __all__ = ["Ncnn"]
 
@@ -63,11 +69,7 @@ class Ncnn:
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Read the two files; see `Runtime.load`."""
-        if artifact.runtime != self.name:
-            raise UsageError(
-                f"{artifact.directory} is an artifact of {artifact.runtime!r}", allowed=self.name
-            )
-        digest_files(Path(artifact.directory), artifact.files)
+        check_loadable(self.name, artifact, num_threads=num_threads)
         ncnn, net = _ncnn(), _open(artifact, num_threads=num_threads)
         input_shape = artifact.input_shape
         height, width, _ = input_shape

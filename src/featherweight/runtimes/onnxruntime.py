@@ -16,8 +16,15 @@ from featherweight.environment import int8_pairs_saturate
 from featherweight.errors import UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
-from featherweight.runtimes.artifact import Artifact, digest_files, record_artifact
-from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
+from featherweight.runtimes.artifact import Artifact, record_artifact
+from featherweight.runtimes.runtime import (
+    RUNTIMES,
+    Predict,
+    check_image,
+    check_loadable,
+    check_precision,
+)
+from featherweight.runtimes.weights import calibration_pictures
 
 if TYPE_CHECKING:
     from featherweight.runtimes.quantisation import Observations
@@ -32,7 +39,6 @@ __all__ = [
 ]
 
 _MODEL = "model.onnx"
-_TIMING_PICTURES = 2
 _CPU_FACTS = Path("/proc/cpuinfo")
 _AUDITED = {
     "Conv": ("Conv", "FusedConv", "QLinearConv"),
@@ -91,11 +97,7 @@ class OnnxRuntime:
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Open a session; see `Runtime.load`."""
-        if artifact.runtime != self.name:
-            raise UsageError(
-                f"{artifact.directory} is an artifact of {artifact.runtime!r}", allowed=self.name
-            )
-        digest_files(Path(artifact.directory), artifact.files)
+        check_loadable(self.name, artifact, num_threads=num_threads)
         session = open_session(str(artifact.paths[0]), num_threads=num_threads)
         input_shape = artifact.input_shape
 
@@ -197,15 +199,7 @@ def observations(
     """
     from featherweight.runtimes.quantisation import observe, with_observers
 
-    expected = (*architecture.input_shape[1:], 3)
-    if calibration is None:
-        generator = np.random.default_rng(0)
-        calibration = generator.integers(0, 256, (_TIMING_PICTURES, *expected), dtype=np.uint8)
-    if calibration.dtype != np.uint8 or calibration.shape[1:] != expected or not len(calibration):
-        raise UsageError(
-            f"the calibration pictures are {calibration.dtype} {calibration.shape}",
-            allowed=f"uint8 (N, {', '.join(map(str, expected))}) with N of 1 or more",
-        )
+    calibration = calibration_pictures(architecture, calibration)
     session = open_session(with_observers(model).SerializeToString(), num_threads=1)
     return observe(model, calibration, run=lambda image: session.run(None, {"image": image}))
 

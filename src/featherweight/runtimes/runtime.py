@@ -12,9 +12,9 @@ from featherweight.architecture import Architecture
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.registry import Registry
-from featherweight.runtimes.artifact import Artifact
+from featherweight.runtimes.artifact import Artifact, digest_files
 
-__all__ = ["RUNTIMES", "Predict", "Runtime", "check_image", "check_precision"]
+__all__ = ["RUNTIMES", "Predict", "Runtime", "check_image", "check_loadable", "check_precision"]
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """uint8 (1, H, W, 3) -> float32 (1, classes) logits."""
@@ -86,6 +86,17 @@ def check_precision(runtime: Runtime, precision: str) -> None:
             f"the runtime {runtime.name!r} does not compute in {precision!r}",
             allowed=", ".join(runtime.precisions),
         )
+
+
+def check_loadable(name: str, artifact: Artifact, *, num_threads: int) -> None:
+    """Raise UsageError unless a runtime can load an artifact: its own, files there, threads."""
+    if artifact.runtime != name:
+        raise UsageError(
+            f"{artifact.directory} is an artifact of {artifact.runtime!r}", allowed=name
+        )
+    if num_threads < 1:
+        raise UsageError(f"{num_threads} threads", allowed="1 or more")
+    digest_files(Path(artifact.directory), artifact.files)
 
 
 def check_image(image: np.ndarray, input_shape: tuple[int, int, int]) -> None:

@@ -12,8 +12,14 @@ from featherweight.architecture import Architecture, read_architecture, write_ar
 from featherweight.errors import UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
-from featherweight.runtimes.artifact import Artifact, digest_files, record_artifact
-from featherweight.runtimes.runtime import RUNTIMES, Predict, check_image, check_precision
+from featherweight.runtimes.artifact import Artifact, record_artifact
+from featherweight.runtimes.runtime import (
+    RUNTIMES,
+    Predict,
+    check_image,
+    check_loadable,
+    check_precision,
+)
 from featherweight.runtimes.weights import check_weights, input_levels, random_weights
 
 __all__ = ["TorchRuntime"]
@@ -70,13 +76,7 @@ class TorchRuntime:
 
         from featherweight.nn.network import Network
 
-        if artifact.runtime != self.name:
-            raise UsageError(
-                f"{artifact.directory} is an artifact of {artifact.runtime!r}", allowed=self.name
-            )
-        if num_threads < 1:
-            raise UsageError(f"{num_threads} threads", allowed="1 or more")
-        digest_files(Path(artifact.directory), artifact.files)
+        check_loadable(self.name, artifact, num_threads=num_threads)
         weights, description = artifact.paths
         architecture = read_architecture(description)
         network = Network(architecture)

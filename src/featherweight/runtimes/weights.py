@@ -15,6 +15,7 @@ from featherweight.networks.preprocessing import Preprocessing
 
 __all__ = [
     "FoldedLayer",
+    "calibration_pictures",
     "check_labels",
     "check_weights",
     "fold_division",
@@ -26,6 +27,7 @@ __all__ = [
     "weight_shapes",
 ]
 
+_TIMING_PICTURES = 2
 _NORM_VALUES = {"weight": 1.0, "bias": 0.0, "running_mean": 0.0, "running_var": 1.0}
 
 
@@ -92,6 +94,24 @@ def check_labels(architecture: Architecture, labels: tuple[str, ...]) -> None:
         raise UsageError(
             f"{len(labels)} labels for {architecture.num_classes} classes of {architecture.name}"
         )
+
+
+def calibration_pictures(architecture: Architecture, calibration: np.ndarray | None) -> np.ndarray:
+    """Return the pictures int8 is calibrated with, uint8 (N, H, W, 3); `None` draws noise.
+
+    Raises:
+        UsageError: they do not fit the network.
+    """
+    expected = (*architecture.input_shape[1:], 3)
+    if calibration is None:
+        generator = np.random.default_rng(0)
+        return generator.integers(0, 256, (_TIMING_PICTURES, *expected), dtype=np.uint8)
+    if calibration.dtype != np.uint8 or calibration.shape[1:] != expected or not len(calibration):
+        raise UsageError(
+            f"the calibration pictures are {calibration.dtype} {calibration.shape}",
+            allowed=f"uint8 (N, {', '.join(map(str, expected))}) with N of 1 or more",
+        )
+    return calibration
 
 
 def check_weights(architecture: Architecture, weights: Mapping[str, np.ndarray]) -> None:

@@ -1,0 +1,61 @@
+"""Programs of ExecuTorch: they answer as torch does, and int8 is told apart from float32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from artifact_networks import IMAGENET, labels_of, pictures, trained_like, weights_of
+
+from featherweight.exporting.verify import network_logits
+from featherweight.networks.resolve import create_architecture
+from featherweight.runtimes.executorch import ExecuTorch
+
+RUNTIME = ExecuTorch()
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"),
+    [("convnet", 1), ("shufflenet_v2", 3)],
+)
+def test_programs_answer_as_torch(
+    name: str, channels: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    architecture = create_architecture(name, resolution=32, classes=5, channels=channels)
+    network = trained_like(architecture)
+    images = pictures(architecture, 3, seed=3)
+    preprocessing = IMAGENET
+    if channels == 1:
+        preprocessing = IMAGENET.model_copy(update={"mean": (0.5,), "std": (0.25,)})
+    artifact = RUNTIME.export(
+        architecture, weights_of(network), out=tmp_path, precision="fp32", calibration=None,
+        preprocessing=preprocessing, labels=labels_of(architecture),
+    )  # fmt: skip
+    predict = RUNTIME.load(artifact, num_threads=1)
+    found = np.concatenate([predict(image[None]) for image in images])
+    more = RUNTIME.load(artifact, num_threads=2)
+    assert np.array_equal(more(images[:1])[0], found[0])
+    assert "keeps its 1 threads in this process; 2 were asked for" in caplog.text
+    expected = network_logits(network, images, preprocessing=preprocessing)
+    assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-4
+
+
+def test_int8_answers_nearly_so_and_says_what_stays_float(tmp_path: Path) -> None:
+    architecture = create_architecture("mobilenet_v3_small", width=0.35, resolution=32, classes=5)
+    network = trained_like(architecture)
+    images = pictures(architecture, 16, seed=3)
+    artifact = RUNTIME.export(
+        architecture, weights_of(network), out=tmp_path, precision="int8", calibration=images,
+        preprocessing=IMAGENET, labels=labels_of(architecture),
+    )  # fmt: skip
+    assert artifact.int8_operators is not None
+    convolutions = artifact.int8_operators["Conv"].removeprefix("int8 ").split("/")
+    assert convolutions[0] == convolutions[1] != "0"
+    means = artifact.int8_operators["GlobalAveragePool"].removeprefix("int8 ").split("/")
+    assert int(means[0]) < int(means[1]), "XNNPACK's hard swish is float32, and the mean after it"
+    predict = RUNTIME.load(artifact, num_threads=1)
+    found = np.concatenate([predict(image[None]) for image in images])
+    expected = network_logits(network, images, preprocessing=IMAGENET)
+    assert np.sqrt(np.mean((found - expected) ** 2)) < 0.35 * expected.std()
+    assert not np.allclose(found, expected, atol=1e-4), "int8 rounds"
