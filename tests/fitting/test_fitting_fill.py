@@ -13,13 +13,14 @@ from featherweight.architecture import Architecture
 from featherweight.data.images import load_images
 from featherweight.devices.device import DeviceInfo
 from featherweight.errors import DivergedError, UnsupportedError
-from featherweight.fitting import fill, shrinking
+from featherweight.fitting import fill, shrinking, steps
 from featherweight.fitting.families import Family
 from featherweight.fitting.fill import fill_stage, parent_value
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings, TimePlan
+from featherweight.fitting.shrinking import training_batches
 from featherweight.journal import Journal
 from featherweight.measuring.measurement import Measurement
 from featherweight.measuring.platform import parse_platform
@@ -117,6 +118,7 @@ def trainer(run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Trainer, "start", start)
     monkeypatch.setattr(shrinking, "_PICTURES", 64)
     monkeypatch.setattr(shrinking, "time_architectures", time_architectures)
+    monkeypatch.setattr(steps, "time_architectures", time_architectures)
     monkeypatch.setattr("featherweight.fitting.stages.time_architectures", time_architectures)
     store = PixelStore(load_images("demo"), small=False, directory=tmp_path / "cache")
     return Trainer(store, parse_platform("local/onnxruntime"), run.path, seed=0, device="cpu")
@@ -131,19 +133,28 @@ def measured(platform: Any, milliseconds: float, *, samples: int) -> Measurement
 
 
 def fill_with(
-    losses: dict[str, float], run: RunDirectory, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+    losses: dict[str, float],
+    run: RunDirectory,
+    trainer: Trainer,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    time_s: float = 1200,
+    training_s: float = 72.0,
 ) -> tuple[Entry, list[Ranked], list[str]]:
-    """Fill with trainings that only save where they start; losses by `as it was` or `shrunk`."""
+    """Fill with trainings that only save where they start; losses by `as it was` or `shrunk`.
+
+    The second shrunk network is `stepped`.
+    """
     trained: list[str] = []
 
     def train_stage(entry: Entry, phase: str, *, time_s: float, **_: Any) -> Ranked:
-        assert (phase, time_s) == ("fill", pytest.approx(72.0))
+        assert (phase, time_s) == ("fill", pytest.approx(training_s))
         trained.append(entry.candidate.name)
         save_network(
             trainer.start(entry, phase), trainer.network_folder(entry, phase),
             preprocessing=entry.family.preprocessing, classes=trainer.store.data.classes,
         )  # fmt: skip
-        kind = "as it was" if entry.family.start is None else "shrunk"
+        kind = ("as it was", "shrunk", "stepped")[len(trained) - 1]
         if kind not in losses:
             raise DivergedError("loss is nan")
         loss = losses[kind]
@@ -152,7 +163,7 @@ def fill_with(
 
     monkeypatch.setattr(fill, "train_stage", train_stage)
     settings = FitSettings(
-        data="demo", latency_ms=BUDGET_MS, platform="local/onnxruntime", time_s=1200
+        data="demo", latency_ms=BUDGET_MS, platform="local/onnxruntime", time_s=time_s
     )
     plan = TimePlan.of(settings, spent_s=0.0, small=False)
     chosen, tried = fill_stage(
@@ -214,3 +225,51 @@ def test_a_cut_after_the_search_does_not_search_again(run, trainer, monkeypatch)
     second, _, _ = fill_with(losses, run, trainer, monkeypatch)
     assert second.candidate == first.candidate
     assert second.value == first.value
+
+
+LONG = {"time_s": 7200, "training_s": 0.22 * 0.15 * 7200}
+
+
+def test_long_fits_also_adapt_step_by_step(run, trainer, monkeypatch):
+    monkeypatch.setattr(steps, "_PICTURES", 96)
+    losses = {"as it was": 0.5, "shrunk": 0.45, "stepped": 0.4}
+    chosen, tried, trained = fill_with(losses, run, trainer, monkeypatch, **LONG)
+    assert len(trained) == len(tried) == 3
+    assert chosen is tried[2].entry
+    assert chosen.candidate.latency_ms is not None
+    assert chosen.candidate.latency_ms <= BUDGET_MS
+    assert chosen.candidate.architecture_digest != tried[1].entry.candidate.architecture_digest
+    start = load_network(chosen.family.start).network
+    assert start.architecture.digest == chosen.candidate.architecture_digest
+    done = run.stage_done("fill-steps", inputs={"winner": winner(40.0).key})
+    assert done is not None
+    assert [step["median_ms"] for step in done["steps"]] == sorted(
+        (step["median_ms"] for step in done["steps"]), reverse=True
+    )
+
+    def searched(*_: Any, **__: Any) -> None:
+        raise AssertionError("searched again")
+
+    monkeypatch.setattr(fill, "adapt_parent", searched)
+    second, _, _ = fill_with(losses, run, trainer, monkeypatch, **LONG)
+    assert second.candidate == chosen.candidate
+
+
+def test_steps_that_end_above_the_budget_are_not_trained(run, trainer, monkeypatch):
+    monkeypatch.setattr(steps, "_PICTURES", 96)
+    monkeypatch.setattr(fill, "_STEPS_SHARE", 0.0)
+    losses = {"as it was": 0.5, "shrunk": 0.4}
+    chosen, tried, _ = fill_with(losses, run, trainer, monkeypatch, **LONG)
+    assert len(tried) == 2
+    assert chosen is tried[1].entry
+
+
+def test_a_short_fine_tuning_learns(run, trainer):
+    entry = winner(32.0)
+    batches = list(training_batches(trainer, entry, resolution=32, pictures=128))
+    network = build_network(draw(32.0), seed=0).eval()
+    steps.tune_briefly(network, batches)
+    before = steps.mean_loss(network, batches)
+    for _ in range(5):
+        steps.tune_briefly(network, batches)
+    assert steps.mean_loss(network, batches) < before

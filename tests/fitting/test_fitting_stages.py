@@ -47,7 +47,7 @@ def photo_family(**settings: str) -> Family:
     return family
 
 
-@pytest.mark.parametrize(("value", "expected"), [(96.0, 168.0), (104.0, 176.0), (208.0, 288.0)])
+@pytest.mark.parametrize(("value", "expected"), [(96.0, 168.0), (104.0, 176.0), (208.0, 320.0)])
 def test_the_winner_at_a_larger_size_teaches(value: float, expected: float) -> None:
     teacher = teacher_of(entry(photo_family(), value), plan=plan(7200))
     assert teacher is not None
@@ -61,7 +61,7 @@ def test_nobody_teaches_where_it_would_cost_more_than_it_gives() -> None:
     family = photo_family()
     assert teacher_of(entry(family, 96.0), plan=plan(1800)) is None, "too short"
     assert teacher_of(entry(family, 96.0), plan=plan(7200)) is not None, "loading does not count"
-    assert teacher_of(entry(family, 240.0), plan=plan(7200)) is None, "hardly larger"
+    assert teacher_of(entry(family, 280.0), plan=plan(7200)) is None, "hardly larger"
     scratch = photo_family(model="mobilenet_v2", pretrained="none")
     assert teacher_of(entry(scratch, 96.0), plan=plan(7200)) is None, "knows nothing itself"
     small = PHOTOS.model_copy(update={"small": True, "resolution": 32, "weights": ()})

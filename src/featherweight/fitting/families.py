@@ -34,6 +34,9 @@ _SCRATCH_PHOTOS = (
 _SMALL = ("convnet", "resnet", "mobilenet_v2")
 _WIDTHS = tuple(step / 16 for step in range(2, 17)) + tuple(1 + step / 8 for step in range(1, 17))
 _SCRATCH_PREPROCESSING = Preprocessing()
+_GROWTH = 1.5
+"""Largest multiple of the resolution that a network was made for that it is offered at: what
+resolution alone gains saturates (EfficientNet, arXiv 1905.11946, figure 3)."""
 _STORED_GROWTH = 1.25
 """Largest multiple of the resolution a network was saved at that it is offered at."""
 
@@ -144,8 +147,7 @@ def _by_resolution(name: str, look: Look, *, source: str | None) -> Family:
             name, resolution=int(resolution), classes=look.classes, form="standard"
         )
 
-    default = MODELS[name].default_resolution
-    largest = min(look.resolution, default + 64)
+    largest = _largest(MODELS[name].default_resolution, look)
     values = tuple(float(value) for value in range(64, max(largest, 64) + 1, 8))
     preprocessing = _SCRATCH_PREPROCESSING
     if source is not None and name in PRETRAINED:
@@ -153,6 +155,10 @@ def _by_resolution(name: str, look: Look, *, source: str | None) -> Family:
         # 0.875 crop of the ImageNet protocol throws away is worth more than the scale it keeps.
         preprocessing = PRETRAINED[name].preprocessing.model_copy(update={"crop_fraction": 1.0})
     return Family(name, "resolution", values, build, source, preprocessing)
+
+
+def _largest(default: int, look: Look) -> int:
+    return min(look.resolution, int(_GROWTH * default))
 
 
 def _asked(model: str, look: Look, settings: FitSettings) -> Family:
@@ -173,7 +179,7 @@ def _asked(model: str, look: Look, settings: FitSettings) -> Family:
     def build(resolution: float) -> Architecture:
         return start if fixed else start.at_resolution(int(resolution))
 
-    largest = max(64, min(look.resolution, start.resolution + 64))
+    largest = max(64, _largest(start.resolution, look))
     values = (start.resolution,) if fixed else tuple(range(64, largest + 1, 8))
     return Family(
         model, "resolution", tuple(float(v) for v in values), build, source, preprocessing

@@ -1,14 +1,16 @@
 """The stage before the last training, where the budget is not used up: a larger parent, shrunk.
 
 Resolutions come in steps, and some networks end before a budget does. Here the winner at a larger
-resolution, up to 1.6 times too slow, loses hidden channels and blocks (`fitting.shrinking`). What
-comes out ships only if it learns clearly more in the same time than the winner as it is.
+resolution, up to 1.6 times too slow, loses hidden channels and blocks: all at once by a knapsack
+(`fitting.shrinking`), and in long fits also step by step (`fitting.steps`). What comes out ships
+only if it learns clearly more in the same time than the winner as it is.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from featherweight.adapting.shrink import hidden_widths
@@ -21,6 +23,7 @@ from featherweight.fitting.settings import FitSettings, SamplePlan, TimePlan
 from featherweight.fitting.shop import Shopper
 from featherweight.fitting.shrinking import shrink_parent
 from featherweight.fitting.stages import open_shopper
+from featherweight.fitting.steps import adapt_parent
 from featherweight.profiling.profile import profile
 from featherweight.reporting.run import Candidate
 from featherweight.run_directory import RunDirectory
@@ -35,6 +38,10 @@ _MOST_EXCESS = 1.6
 """Most multiples of the budget that a parent may take: what must lose more has little left."""
 _TRAINING_SHARE = 0.4
 """Of the time for filling, for the winner; the same again for the shrunk network."""
+_STEPS_LEAST_S = 1000.0
+"""Time for filling from which NetAdapt's steps are tried too: some twenty short trainings."""
+_TRAINING_SHARE_OF_3, _STEPS_SHARE = 0.22, 0.28
+"""Of the time for filling where they are: for each of three trainings, and for the steps."""
 
 
 def fill_stage(
@@ -50,33 +57,37 @@ def fill_stage(
     value = parent_value(winner, budget_ms=settings.latency_ms)
     if plan.fill_s == 0.0 or value is None:
         return winner, []
-    time_s = _TRAINING_SHARE * plan.fill_s
+    with_steps = plan.fill_s >= _STEPS_LEAST_S
+    time_s = (_TRAINING_SHARE_OF_3 if with_steps else _TRAINING_SHARE) * plan.fill_s
     own = train_stage(winner, "fill", trainer=trainer, run=run, time_s=time_s, epochs=None)
-    inputs = {"winner": winner.key}
-    done = run.stage_done("fill", inputs=inputs)
-    if done is None:
-        started = time.monotonic()
-        shopper = open_shopper(
-            run, ledger, settings, purpose="fill", samples=SamplePlan.of(settings)
-        )
-        done = _shrink(winner, value, trainer=trainer, shopper=shopper, settings=settings)
-        seconds = time.monotonic() - started
-        run.finish_stage("fill", inputs=inputs, outputs=done, seconds=seconds)
-    if done["folder"] is None:
-        return winner, [own]
-    family, value = stored_family(run.path / done["folder"], source=winner.family.source)
-    entry = Entry(Candidate.model_validate(done["candidate"]), family, value)
-    try:
-        other = train_stage(entry, "fill", trainer=trainer, run=run, time_s=time_s, epochs=None)
-    except DivergedError as failure:  # the winner as it is goes on, as in a race
-        logger.warning("fill: %s is out: %s", entry.title, failure)
-        return winner, [own]
-    low, high = difference_interval(other.losses, own.losses, seed=trainer.seed)
+    search = _Search(run, ledger, winner, value, trainer=trainer, settings=settings)
+    found = [search.by_knapsack()]
+    if with_steps:
+        found.append(search.by_steps(within_s=_STEPS_SHARE * plan.fill_s))
+    tried, better = [own], []
+    for entry in found:
+        if entry is None:
+            continue
+        try:
+            other = train_stage(entry, "fill", trainer=trainer, run=run, time_s=time_s, epochs=None)
+        except DivergedError as failure:  # the winner as it is goes on, as in a race
+            logger.warning("fill: %s is out: %s", entry.title, failure)
+            continue
+        tried.append(other)
+        if _compare(other, own, ledger=ledger, seed=trainer.seed):
+            better.append(other)
+    best = min(better, key=lambda one: one.val_loss, default=own)
+    return best.entry, tried
+
+
+def _compare(other: Ranked, own: Ranked, *, ledger: Ledger, seed: int) -> bool:
+    """Return whether the shrunk network surely learned more; both are noted."""
+    low, high = difference_interval(other.losses, own.losses, seed=seed)
     compared = (
         f"val loss {other.val_loss:.3f} shrunk, {own.val_loss:.3f} as it was; "
         f"difference {low:.3f} to {high:.3f}"
     )
-    logger.info("fill: %s", compared)
+    logger.info("fill: %s: %s", other.entry.title, compared)
     ledger.note_candidates(
         one.entry.candidate.model_copy(
             update={
@@ -89,20 +100,82 @@ def fill_stage(
         )
         for one in (own, other)
     )
-    return (entry if high < 0.0 else winner), [own, other]
+    return high < 0.0
 
 
-def _shrink(
-    winner: Entry, value: float, *, trainer: Trainer, shopper: Shopper, settings: FitSettings
-) -> dict[str, Any]:
-    """Return what `shrink_parent` does; a network that cannot be sliced has no shrunk form."""
-    try:
-        return shrink_parent(
-            winner, value, trainer=trainer, shopper=shopper, budget_ms=settings.latency_ms
+class _Search:
+    """Looks for shrunk forms of the winner; each way is a stage, and is not repeated."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        ledger: Ledger,
+        winner: Entry,
+        value: float,
+        *,
+        trainer: Trainer,
+        settings: FitSettings,
+    ) -> None:
+        self._run, self._ledger = run, ledger
+        self._winner, self._value = winner, value
+        self._trainer, self._settings = trainer, settings
+        self._knapsack: dict[str, Any] = {}
+
+    def by_knapsack(self) -> Entry | None:
+        """Return the parent with all widths chosen at once."""
+        self._knapsack = self._stage(
+            "fill",
+            lambda shopper: shrink_parent(
+                self._winner, self._value, trainer=self._trainer, shopper=shopper,
+                budget_ms=self._settings.latency_ms,
+            ),
+        )  # fmt: skip
+        return self._entry(self._knapsack)
+
+    def by_steps(self, *, within_s: float) -> Entry | None:
+        """Return the parent adapted step by step, from the savings that the knapsack measured."""
+        savings = {
+            int(position): {int(width): ms for width, ms in saved.items()}
+            for position, saved in self._knapsack.get("savings", {}).items()
+        }
+        if not savings:
+            return None
+        done = self._stage(
+            "fill-steps",
+            lambda shopper: adapt_parent(
+                self._winner, self._value, savings=savings, trainer=self._trainer,
+                shopper=shopper, budget_ms=self._settings.latency_ms, within_s=within_s,
+            ),
+        )  # fmt: skip
+        return self._entry(done)
+
+    def _stage(self, name: str, search: Callable[[Shopper], dict[str, Any]]) -> dict[str, Any]:
+        inputs = {"winner": self._winner.key}
+        done = self._run.stage_done(name, inputs=inputs)
+        if done is not None:
+            return done
+        started = time.monotonic()
+        shopper = open_shopper(
+            self._run, self._ledger, self._settings, purpose="fill",
+            samples=SamplePlan.of(self._settings),
+        )  # fmt: skip
+        try:
+            done = search(shopper)
+        except UnsupportedError as refusal:  # its channels cannot be sliced
+            logger.warning("fill: %s stays as it is: %s", self._winner.title, refusal)
+            done = {"folder": None, "reason": str(refusal)}
+        self._run.finish_stage(
+            name, inputs=inputs, outputs=done, seconds=time.monotonic() - started
         )
-    except UnsupportedError as refusal:
-        logger.warning("fill: %s stays as it is: %s", winner.title, refusal)
-        return {"folder": None, "reason": str(refusal)}
+        return done
+
+    def _entry(self, done: dict[str, Any]) -> Entry | None:
+        if done["folder"] is None:
+            return None
+        family, value = stored_family(
+            self._run.path / done["folder"], source=self._winner.family.source
+        )
+        return Entry(Candidate.model_validate(done["candidate"]), family, value)
 
 
 def parent_value(winner: Entry, *, budget_ms: float) -> float | None:

@@ -18,6 +18,8 @@ logger = logging.getLogger(__name__)
 
 _VERY_UNEVEN = 3.0
 """Largest class over smallest class from which balancing is suggested."""
+_LARGEST = 400
+"""Pixels beyond which no photograph is read: decoded pictures of that size must fit in memory."""
 
 
 class Look(Record):
@@ -62,7 +64,7 @@ def look(data: ImageData, settings: FitSettings) -> Look:
         classes=len(data.classes),
         typical_size=size,
         small=small,
-        resolution=max(16, -(-size // 8) * 8) if small else min(max(size, 64), 320),
+        resolution=max(16, -(-size // 8) * 8) if small else min(max(size, 64), _LARGEST),
         weights=weights,
         foreign_cpu_share=_quietest_share(),
         uneven=max(counts) / max(1, min(counts)),

@@ -30,7 +30,7 @@ from featherweight.networks.storage import save_network
 from featherweight.nn.network import resized
 from featherweight.reporting.run import Candidate
 
-__all__ = ["shrink_parent"]
+__all__ = ["shrink_parent", "training_batches"]
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,9 @@ def shrink_parent(
         return [one.median_ms for one in measured]
 
     trained = resized(trainer.load(winner, "fill").network, parent.resolution)
-    pictures = list(_pictures(trainer, winner, resolution=parent.resolution))
+    pictures = list(
+        training_batches(trainer, winner, resolution=parent.resolution, pictures=_PICTURES)
+    )
     importance = channel_importance(trained, pictures)
     savings = measure_savings(parent, time=medians)
     found = _propose(
@@ -157,13 +159,23 @@ def _drawn(winner: Entry, value: float, widths: dict[int, int]) -> Family:
     )
 
 
-def _pictures(
-    trainer: Trainer, winner: Entry, *, resolution: int
+def training_batches(
+    trainer: Trainer, entry: Entry, *, resolution: int, pictures: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield evenly spaced training pictures as val pictures are prepared, in batches."""
-    preprocessing = winner.family.preprocessing
+    """Yield evenly spaced training pictures as val pictures are prepared, in batches.
+
+    Args:
+        trainer: has the pictures.
+        entry: whose preparation is used.
+        resolution: of the pictures.
+        pictures: at most this many.
+
+    Yields:
+        normalised (N, C, H, W) and labels (N,).
+    """
+    preprocessing = entry.family.preprocessing
     images = trainer.store.held_out("train", resolution, preprocessing)
-    rows = np.linspace(0, len(images) - 1, min(len(images), _PICTURES)).astype(np.int64)
+    rows = np.linspace(0, len(images) - 1, min(len(images), pictures)).astype(np.int64)
     rows = np.random.default_rng(trainer.seed).permutation(np.unique(rows))
     for first in range(0, len(rows), _BATCH):
         pixels, labels = images.batch(rows[first : first + _BATCH])
