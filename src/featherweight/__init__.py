@@ -33,6 +33,7 @@ _PUBLIC = {
     "load_pretrained": "featherweight.networks.pretrained:load_pretrained",
     "measure": "featherweight.measuring.measure:measure",
     "measure_artifacts": "featherweight.measuring.latency:measure_artifacts",
+    "measure_roofline": "featherweight.measuring.roofline:measure_roofline",
     "parse_platform": "featherweight.measuring.platform:parse_platform",
     "predict": "featherweight.training.predict:predict",
     "predict_latencies": "featherweight.measuring.predict:predict_latencies",

@@ -111,6 +111,12 @@ def test_disturbed(samples: list[float], share: float | None, disturbed: bool) -
     assert measurement(samples, share=share).disturbed is disturbed
 
 
+@pytest.mark.parametrize(("change", "disturbed"), [(None, False), (0.05, False), (-0.2, True)])
+def test_a_clock_that_changed_disturbs(change: float | None, disturbed: bool) -> None:
+    one = measurement([1.0, 1.01, 1.02], share=0.0)
+    assert one.model_copy(update={"clock_change": change}).disturbed is disturbed
+
+
 def test_a_ratio_is_known_better_than_the_times_when_both_were_slowed_together() -> None:
     generator = np.random.default_rng(3)
     drift = np.repeat(generator.uniform(1.0, 1.6, 10), 10)  # the machine's speed, in spells

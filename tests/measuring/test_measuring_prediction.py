@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,7 @@ def imagined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return measured(drawn, platform)
 
     monkeypatch.setattr(calibrating, "time_drawn", time_drawn)
+    monkeypatch.setattr(calibrating, "_NETWORKS", 240)
     monkeypatch.setenv("FEATHERWEIGHT_HOME", str(tmp_path))
 
 
@@ -183,6 +185,22 @@ def test_a_damaged_table_is_named(
 def test_a_device_that_is_too_slow_is_told(imagined: None) -> None:
     with pytest.raises(DeviceError, match="give it more --time"):
         calibrate("local/onnxruntime:threads=1,precision=fp32", time_s=0.0)
+
+
+def test_a_table_of_a_busy_machine_is_refused(
+    imagined: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(drawn: Any, *, platform: Platform, seed: int) -> list[Measurement]:
+        return [
+            one.model_copy(update={"foreign_cpu_share": 0.5 if k % 3 == 0 else 0.0})
+            for k, one in enumerate(measured(drawn, platform))
+        ]
+
+    monkeypatch.setattr(calibrating, "time_drawn", busy)
+    text = "local/onnxruntime:threads=1,precision=fp32"
+    with pytest.raises(DeviceError, match=r"3[0-9]% of the measurements"):
+        calibrate(text)
+    assert find_table(parse_platform(text)) is None
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`featherweight device add|list|check|calibrate`: machines to measure on."""
+"""`featherweight device add|list|check|calibrate|roofline`: machines to measure on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import typer
 from featherweight.cli import output
 from featherweight.cli.options import As_json, Seed
 
-__all__ = ["add", "calibrate", "check", "device_app", "listed"]
+__all__ = ["add", "calibrate", "check", "device_app", "listed", "roofline"]
+
+_ROOFLINE_NETWORKS = ("mobilenet_v2", "mobilenet_v3_small", "efficientnet_lite0", "ghostnet")
+_ROOFLINE_LAYERS = 10
 
 device_app = typer.Typer(
     no_args_is_help=True, help="Machines to measure on.", rich_markup_mode=None
@@ -142,3 +145,45 @@ def calibrate(
          "in the 90 % interval"],
         rows,
     )  # fmt: skip
+
+
+@device_app.command("roofline")
+def roofline(
+    platform: Annotated[str, typer.Argument(help="Such as local/onnxruntime:precision=int8.")],
+    networks: Annotated[
+        list[str] | None, typer.Option("--network", help="What is placed under it; repeat.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", help="HTML page to write.")] = None,
+    seed: Seed = 0,
+    json: As_json = False,
+) -> None:
+    """Measure peak arithmetic and bandwidth, and how near networks and layers come."""
+    output.show_log(quiet=False)
+    from featherweight.measuring.roofline import measure_roofline
+    from featherweight.records import write_bytes
+    from featherweight.reporting.roofline import render_roofline
+
+    found = measure_roofline(networks or list(_ROOFLINE_NETWORKS), on=platform, seed=seed)
+    if plot is not None:
+        write_bytes(plot, render_roofline(found).encode())
+    if json:
+        output.print_json(found.model_dump(mode="json"))
+        return
+    roof = found.roof
+    bandwidths = f"{roof.cache_gb_per_s:.1f} GB/s from a cache, {roof.memory_gb_per_s:.1f} GB/s"
+    output.print_lines(
+        [f"{found.platform}: {roof.gflop_per_s:.1f} GFLOP/s, {bandwidths} from memory"]
+    )
+    slowest = sorted(found.layers, key=lambda one: -one.ms)[:_ROOFLINE_LAYERS]
+    rows = [
+        [
+            one.network, one.layer or "(whole)", f"{one.ms:.4f}", f"{one.flops / 1e6:.1f}",
+            f"{one.intensity:.1f}", f"{one.gflop_per_s:.1f}", f"{one.share:.0%}",
+        ]
+        for one in [*found.networks, *slowest]
+    ]  # fmt: skip
+    output.print_table(
+        ["network", "layer", "ms", "MFLOPs", "FLOPs per byte", "GFLOP/s", "of the roof"], rows
+    )
+    if plot is not None:
+        output.print_lines([f"page: {plot}"])

@@ -171,13 +171,19 @@ def _measure_once(
             foreign_cpu_share=max(shares, default=None),
             runs_per_sample=answer["runs_per_sample"][index],
             involuntary_switches=answer["involuntary_switches"],
+            clock_change=answer.get("clock_change"),
         )
         for index, (name, artifact) in enumerate(zip(names, artifacts, strict=True))
     ]
 
 
 def answer_of_device(
-    device: Device, artifacts: Sequence[Artifact], job: dict[str, Any], *, timeout_s: float
+    device: Device,
+    artifacts: Sequence[Artifact],
+    job: dict[str, Any],
+    *,
+    timeout_s: float,
+    program: Path = _WORKER,
 ) -> dict[str, Any]:
     """Run the worker on a device, again where the connection was cut; return what it says.
 
@@ -186,6 +192,7 @@ def answer_of_device(
         artifacts: what it loads.
         job: for the worker, without `networks`.
         timeout_s: for one attempt.
+        program: what runs instead of the worker and answers in its way.
 
     Raises:
         DeviceError: the worker could not be started, crashed or did not end, or the connection
@@ -194,7 +201,7 @@ def answer_of_device(
     for attempt in range(1, _ATTEMPTS + 1):
         try:
             with device.exclusive():
-                return _run_worker(device, artifacts, job, timeout_s=timeout_s)
+                return _run_worker(device, artifacts, job, timeout_s=timeout_s, program=program)
         except DeviceUnreachableError as cut:
             if attempt == _ATTEMPTS:
                 raise
@@ -204,7 +211,12 @@ def answer_of_device(
 
 
 def _run_worker(
-    device: Device, artifacts: Sequence[Artifact], job: dict[str, Any], *, timeout_s: float
+    device: Device,
+    artifacts: Sequence[Artifact],
+    job: dict[str, Any],
+    *,
+    timeout_s: float,
+    program: Path,
 ) -> dict[str, Any]:
     """Bring the files, run the worker, take the files away."""
     pushed: list[str] = []
@@ -216,7 +228,7 @@ def _run_worker(
             pushed.append(device.push([*artifact.files, *described], folder))
         if device.python is None:
             return answer_of_programs(device, artifacts, pushed, job, timeout_s=timeout_s)
-        home = device.push([_WORKER.name], _WORKER.parent)
+        home = device.push([program.name], program.parent)
         pushed.append(home)
         networks = [
             {
@@ -228,9 +240,9 @@ def _run_worker(
         ]
         # -P: Python would put the worker's directory first, where platform.py hides the standard
         # one. On a device the worker is alone there, and Python may be older than 3.11.
-        flags = ["-P"] if Path(home) == _WORKER.parent else []
+        flags = ["-P"] if Path(home) == program.parent else []
         done = device.run(
-            [device.python, *flags, f"{home}/{_WORKER.name}"],
+            [device.python, *flags, f"{home}/{program.name}"],
             timeout_s=timeout_s,
             stdin=json.dumps({**job, "networks": networks}),
             environment=dict.fromkeys(_THREAD_VARIABLES, str(job["num_threads"])),

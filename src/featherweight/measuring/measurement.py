@@ -13,6 +13,7 @@ from featherweight.devices.device import DeviceInfo
 from featherweight.records import Record
 
 __all__ = [
+    "MAX_CLOCK_CHANGE",
     "MAX_FOREIGN_CPU_SHARE",
     "MAX_RELATIVE_IQR",
     "Measurement",
@@ -27,6 +28,8 @@ process, which moved medians no more than idle drift did, and 0.65-0.85 beside s
 MAX_RELATIVE_IQR = 0.25
 """Samples of 0.7-10 ms networks had 0.05-0.17 on an idle virtual machine. From 0.25 on, the
 interval of the median of 100 samples is wider than +-5 %: too wide to choose networks by."""
+MAX_CLOCK_CHANGE = 0.1
+"""A fixed loop differed by 0.00-0.04 between the ends of quiet measurements of some seconds."""
 RESAMPLES = 2_000
 LARGEST_BLOCK = 10
 """Neighbouring samples correlate with 0.0-0.7 here; 0.7 is forgotten after about six."""
@@ -118,6 +121,8 @@ class Measurement(Record):
         runs_per_sample: runs averaged in one sample; above 1 only for networks below 0.2 ms.
         involuntary_switches: how often the measuring process lost its CPU, over all the networks
             of the call; `None` = unknown.
+        clock_change: speed of a fixed computation after the measurement over that before, less 1:
+            a CPU that became hot, or was given another frequency, is slower; `None` = unknown.
     """
 
     network: str
@@ -131,6 +136,7 @@ class Measurement(Record):
     foreign_cpu_share: Annotated[float, Field(ge=0, le=1)] | None = None
     runs_per_sample: int = 1
     involuntary_switches: int | None = None
+    clock_change: float | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -173,6 +179,9 @@ class Measurement(Record):
 
     @property
     def noise(self) -> float:
-        """The larger of foreign share and spread, in units of what is allowed."""
-        share = self.foreign_cpu_share or 0.0
-        return max(share / MAX_FOREIGN_CPU_SHARE, self.relative_iqr / MAX_RELATIVE_IQR)
+        """The largest of foreign share, spread and change of clock, in units of what is allowed."""
+        return max(
+            (self.foreign_cpu_share or 0.0) / MAX_FOREIGN_CPU_SHARE,
+            self.relative_iqr / MAX_RELATIVE_IQR,
+            abs(self.clock_change or 0.0) / MAX_CLOCK_CHANGE,
+        )

@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,7 @@ class Predictor:
     """
 
     costs: Values
-    process: object
+    process: Any
     scale: Values
     widening: float
 
@@ -76,7 +76,7 @@ class Predictor:
 
     def _predict_log(self, works: Sequence[Work]) -> tuple[Values, Values]:
         features = (_compositions(works, self.costs) - self.scale[0]) / self.scale[1]
-        mean, deviation = self.process.predict(features, return_std=True)  # type: ignore[attr-defined]
+        mean, deviation = self.process.predict(features, return_std=True)
         return np.log(_totals(works) @ self.costs) + mean, deviation
 
 
@@ -89,19 +89,20 @@ def fit_predictor(architectures: Sequence[Architecture], medians_ms: Sequence[fl
     """
     works = [work_of(one) for one in architectures]
     measured = np.asarray(medians_ms, dtype=np.float64)
+    whole = _fit(works, measured)
     ratios = []
     for fold in range(_FOLDS):
         held = [k for k in range(len(works)) if k % _FOLDS == fold]
         kept = [k for k in range(len(works)) if k % _FOLDS != fold]
-        part = _fit([works[k] for k in kept], measured[kept])
+        part = _fit([works[k] for k in kept], measured[kept], kernel=whole.process.kernel_)
         centre, deviation = part._predict_log([works[k] for k in held])
         ratios.append(np.abs(np.log(measured[held]) - centre) / deviation)
-    whole = _fit(works, measured)
     widening = float(np.quantile(np.concatenate(ratios), _CONFIDENCE))
     return Predictor(whole.costs, whole.process, whole.scale, widening)
 
 
-def _fit(works: Sequence[Work], measured: Values) -> Predictor:
+def _fit(works: Sequence[Work], measured: Values, *, kernel: Any = None) -> Predictor:
+    """Fit all but the width of the interval; a given kernel is taken as it is."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
@@ -111,10 +112,13 @@ def _fit(works: Sequence[Work], measured: Values) -> Predictor:
     composed = _compositions(works, costs)
     scale = np.stack([composed.mean(axis=0), np.maximum(composed.std(axis=0), 1e-6)])
     left = np.log(measured) - np.log(terms @ costs)
-    kernel = ConstantKernel(0.01, (1e-5, 1.0)) * Matern(5.0, (0.3, 100.0), nu=1.5) + WhiteKernel(
+    start = ConstantKernel(0.01, (1e-5, 1.0)) * Matern(5.0, (0.3, 100.0), nu=1.5) + WhiteKernel(
         1e-3, (1e-6, 0.1)
     )
-    process = GaussianProcessRegressor(kernel, normalize_y=False, random_state=0)
+    process = GaussianProcessRegressor(
+        kernel or start, normalize_y=False, random_state=0,
+        optimizer=None if kernel else "fmin_l_bfgs_b",
+    )  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         process.fit((composed - scale[0]) / scale[1], left)

@@ -9,7 +9,7 @@ input_shape (H, W, C)}`), `samples`, `max_s_each`, `seed`, `cpus` (list, or null
 `answers` (optional: whether to return the logits for the seeded picture).
 Answer (one JSON line on stdout): `runtime_version`, `cpus`, `samples_ms` (per network),
 `warm_up_runs`, `runs_per_sample`, `wall_s`, `process_cpu_s`, `foreign_cpu_share` (`{machine,
-pinned}`), `involuntary_switches`, `answers` (logits per network, or null).
+pinned}`), `involuntary_switches`, `clock_change`, `answers` (logits per network, or null).
 Whatever a runtime prints goes to stderr.
 """
 
@@ -43,21 +43,18 @@ MIN_SAMPLE_S = 0.2e-3
 MIN_SAMPLE_OVERHEADS = 20
 """... and one sample is at least this many times what reading the clock costs."""
 SETTLE_S = 10e-3
-"""Untimed runs before a sample last this long (at least one run): the caches hold this network
-again after another one's turn, and 100 samples of a fast one span a second. Speed drifts over
-tenths of a second: medians of one network were 0.045-0.060 ms over 0.4 s each, 0.053-0.060 over
-4 s each (five of either, under varying foreign load: an indication, not a comparison)."""
+"""Of untimed runs before a sample (at least one): the caches hold the network again after another
+one's turn, and 100 samples of a fast one span a second: speed drifts."""
 STEADY_CHANGE = 0.02
 """Warm-up ends when the median of a window differs from the one before by less than this."""
 WINDOW_S = 0.03
 MIN_WINDOW_RUNS = 3
 WARM_UP_SHARE = 0.3
 """Warm-up takes at most this share of the time of a network."""
-MIN_SAMPLES = 5
-"""Taken even where they take longer than allowed: fewer have no quartiles."""
-MIN_TICKS = 20
-"""Below 0.2 s of /proc/stat's clock (100 Hz) a share of foreign load would be noise."""
+MIN_SAMPLES = 5  # taken even where they take longer than allowed: fewer have no quartiles
+MIN_TICKS = 20  # below 0.2 s of /proc/stat's clock (100 Hz) a share of foreign load would be noise
 PROBE_S = 0.05
+CLOCK_LOOPS, CLOCK_TURNS = 20_000, 15  # of the fixed arithmetic that tells the clock: about 5 ms
 
 Run = Callable[[], object]
 
@@ -295,9 +292,9 @@ def _warm_up(run: Run, *, limit_s: float) -> tuple[int, float]:
         previous = median
 
 
-def _clock_cost_s() -> float:
-    """Return what one reading of the clock costs."""
-    return _time_s(time.perf_counter_ns, 1000)
+def _arithmetic_s() -> float:
+    """Return what a fixed loop takes: the least of some turns, which no other process prolongs."""
+    return min(_time_s(lambda: sum(range(CLOCK_LOOPS)), 1) for _ in range(CLOCK_TURNS))
 
 
 def _settle(run: Run, *, alone: bool, run_s: float) -> None:
@@ -314,7 +311,7 @@ def _take_samples(
     runs: Sequence[Run], steady_s: Sequence[float], job: Mapping[str, Any]
 ) -> tuple[list[list[float]], list[int]]:
     """Return the samples (ms per run) of every network and its runs per sample."""
-    shortest_s = max(MIN_SAMPLE_S, MIN_SAMPLE_OVERHEADS * _clock_cost_s())
+    shortest_s = max(MIN_SAMPLE_S, MIN_SAMPLE_OVERHEADS * _time_s(time.perf_counter_ns, 1000))
     alone = len(runs) == 1
     blocks, counts = [], []
     for run_s in steady_s:
@@ -360,6 +357,7 @@ def measure(job: Mapping[str, Any]) -> dict[str, Any]:
         os.sched_setaffinity(0, cpus)
     version, runs = _ALONE.get(job["runtime"], _open_installed)(job)
     with _no_garbage_collection():
+        arithmetic_s = _arithmetic_s()
         start_s, start_cpu_s = time.perf_counter(), time.process_time()
         before, switches = read_cpu_ticks(), _involuntary_switches()
         warm = [_warm_up(run, limit_s=WARM_UP_SHARE * job["max_s_each"]) for run in runs]
@@ -367,6 +365,7 @@ def measure(job: Mapping[str, Any]) -> dict[str, Any]:
         after = read_cpu_ticks()
         wall_s = time.perf_counter() - start_s
         cpu_s = time.process_time() - start_cpu_s
+        clock_change = arithmetic_s / _arithmetic_s() - 1.0
     return {
         "runtime_version": version,
         "cpus": cpus,
@@ -380,6 +379,7 @@ def measure(job: Mapping[str, Any]) -> dict[str, Any]:
             "pinned": foreign_share(before, after, own_cpu_s=cpu_s, cpus=cpus or ()),
         },
         "involuntary_switches": _involuntary_switches() - switches,
+        "clock_change": clock_change,
         "answers": [_logits(run()) for run in runs] if job.get("answers") else None,
     }
 

@@ -22,6 +22,7 @@ __all__ = [
     "label_above",
     "latency_axis",
     "layout_of",
+    "logarithmic_axis",
     "marker",
     "safe",
     "vertical",
@@ -44,16 +45,20 @@ def latency_axis(
     if low <= 0 or high / low < 6:
         pad = max((high - low) * 0.08, 0.02 * high)
         return axis(t("milliseconds per picture")) | {"range": [low - pad, high + pad * 2]}, float
+    title = t("milliseconds per picture (logarithmic)")
+    return logarithmic_axis(title, low=low, high=high), math.log10
+
+
+def logarithmic_axis(title: str, *, low: float, high: float) -> Figure:
+    """Return an axis from `low` to `high` with ticks at 1, 2 and 5."""
     steps = [m * 10.0**e for e in range(-4, 6) for m in (1, 2, 5)]
     ticks = [step for step in steps if low * 0.7 <= step <= high * 1.4]
-    span = [math.log10(low) - 0.06, math.log10(high) + 0.12]
-    logarithmic = axis(t("milliseconds per picture (logarithmic)")) | {
+    return axis(title) | {
         "type": "log",
-        "range": span,
+        "range": [math.log10(low) - 0.06, math.log10(high) + 0.12],
         "tickvals": ticks,
         "ticktext": [f"{tick:g}" for tick in ticks],
     }
-    return logarithmic, math.log10
 
 
 def layout_of(*, xaxis: Figure, yaxis: Figure, top_px: int = 14) -> Figure:

@@ -13,7 +13,7 @@ from featherweight.reporting.figure import Figure
 from featherweight.reporting.language import Translate, translator
 from featherweight.reporting.reading import FitRun
 
-__all__ = ["render_html"]
+__all__ = ["render_html", "template_environment"]
 
 _LABELS = {
     "met": "Budget met",
@@ -34,7 +34,7 @@ def render_html(run: FitRun, *, language: str = "en", reload_s: float | None = N
     """
     summary, t = run.summary, translator(language)
     return (
-        _environment(t)
+        template_environment(t)
         .get_template("report.html.j2")
         .render(
             run=run,
@@ -62,7 +62,8 @@ def render_html(run: FitRun, *, language: str = "en", reload_s: float | None = N
     )
 
 
-def _environment(t: Translate) -> jinja2.Environment:
+def template_environment(t: Translate) -> jinja2.Environment:
+    """Return what renders the templates of this package in a language."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("featherweight.reporting"),
         autoescape=True,
