@@ -77,7 +77,8 @@ def install(root: Path) -> list[str]:
 def answers(python: list[str], artifacts: list[Artifact]) -> tuple[str, list[np.ndarray]]:
     """Run the worker under emulation; return ncnn's version there and the logits."""
     job = {
-        "runtime": "ncnn", "num_threads": 1, "samples": 1, "max_s_each": 0.1, "seed": SEED,
+        "runtime": "ncnn", "precision": "fp32", "num_threads": 1, "samples": 1, "max_s_each": 0.1,
+        "seed": SEED,
         "cpus": sorted(os.sched_getaffinity(0))[:1], "answers": True,
         "networks": [
             {"directory": a.directory, "files": list(a.files), "input_shape": list(a.input_shape)}

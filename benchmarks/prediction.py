@@ -7,7 +7,8 @@ other widths and resolutions are predicted and timed. Beside our prediction stan
 fitted to the same calibration: a power of the multiply-adds, and a roofline (each layer takes the
 longer of its multiply-adds over a speed and its bytes over a bandwidth; speed and bandwidth are the
 best pair). Choosing: of all those networks, for each of 20 budgets, the one with the most
-multiply-adds that is predicted to fit; then what it really takes. Writes results/prediction.json.
+multiply-adds that is predicted to fit; then what it really takes. Writes results/prediction.json;
+platforms that are not asked for stay.
 """
 
 from __future__ import annotations
@@ -168,6 +169,7 @@ def examine(table: LatencyTable, *, count: int, seed: int) -> dict[str, Any]:
             {"network": name, "measured_ms": ms, "predicted_ms": said, "error": error}
             for error, name, ms, said in misses[:10]
         ],
+        "measured_ms": {one.network: round(one.median_ms, 4) for one in measured},
     }  # fmt: skip
 
 
@@ -177,20 +179,25 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=160)
     parser.add_argument("--time", type=float, default=600.0, help="s of each calibration")
     options = parser.parse_args()
-    results = []
+    results = json.loads(RESULT.read_text())["platforms"] if RESULT.exists() else []
     for on in options.on:
         for table in calibrate(on, time_s=options.time):
-            results.append(examine(table, count=options.networks, seed=SEED))
-            print(json.dumps(results[-1], indent=1), flush=True)
             found = {
                 "collected": datetime.now(UTC).isoformat(timespec="seconds"),
+                **examine(table, count=options.networks, seed=SEED),
+            }
+            print(json.dumps(found, indent=1), flush=True)
+            others = [one for one in results if one["platform"] != found["platform"]]
+            results = [*others, found]
+            about = {
                 "machine": host.platform(),
                 "versions": {
-                    name: version(name) for name in ("featherweight", "onnxruntime", "scikit-learn")
+                    name: version(name)
+                    for name in ("featherweight", "onnxruntime", "openvino", "scikit-learn")
                 },
                 "platforms": results,
             }
-            RESULT.write_text(json.dumps(found, indent=1) + "\n")
+            RESULT.write_text(json.dumps(about, indent=1) + "\n")
 
 
 if __name__ == "__main__":

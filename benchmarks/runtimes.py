@@ -1,6 +1,7 @@
 """Which runtime and precision wins for which network, and whether all compute the same.
 
     python benchmarks/runtimes.py
+    python benchmarks/runtimes.py --runtime openvino
 
 One network of every family of the zoo, 128 pixels (small ones 32), ten classes, one thread. Parity:
 the largest difference of a logit from PyTorch over the largest logit, on eight pictures, with
@@ -10,6 +11,7 @@ interleaved in one fresh process. Writes results/runtimes.json.
 
 from __future__ import annotations
 
+import argparse
 import json
 import platform as host
 import tempfile
@@ -43,8 +45,8 @@ PICTURES = 8
 def networks() -> dict[str, Network]:
     """Return the first network of every family, with norms that fit pictures."""
     chosen: dict[str, str] = {}
-    for name, entry in MODELS.items():
-        chosen.setdefault(entry.family, name)
+    for name in MODELS:
+        chosen.setdefault(MODELS[name].family, name)
     found = {}
     for family, name in chosen.items():
         side = 32 if family in SMALL else 128
@@ -106,9 +108,16 @@ def rank_correlation(first: dict[str, Any], second: dict[str, Any]) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--runtime", action="append", help="only this one; the rest of the file stays"
+    )
+    options = parser.parse_args()
     chosen = networks()
     table: dict[str, dict[str, dict[str, Any]]] = {}
-    for runtime in RUNTIMES:
+    if options.runtime:
+        table = json.loads(RESULT.read_text())["table"]
+    for runtime in options.runtime or RUNTIMES:
         for precision in RUNTIMES[runtime].precisions:
             key = f"{runtime} {precision}"
             table[key] = examine(chosen, f"local/{runtime}:precision={precision}")
@@ -126,7 +135,7 @@ def main() -> None:
         "machine": host.platform(),
         "versions": {
             name: version(name) for name in ("featherweight", "torch", "onnxruntime")
-        } | {name: RUNTIMES[name].version() for name in ("openvino", "ncnn")},
+        } | {name: RUNTIMES[name].version() for name in RUNTIMES},
         "largest_difference_fp32": max(fp32),
         "winners": winners,
         "rank_correlation_fp32_int8": {
