@@ -109,6 +109,8 @@ def test_the_page_and_the_command(
     page = tmp_path / "roofline.html"
     assert run(["device", "roofline", "local/onnxruntime", "--plot", str(page)]) == 0
     assert "GFLOP/s" in capsys.readouterr().out
+    assert run(["device", "roofline", "local/onnxruntime", "--plot", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
     assert run(["device", "roofline", "local/onnxruntime", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found["networks"]) == 4

@@ -159,10 +159,13 @@ def roofline(
 ) -> None:
     """Measure peak arithmetic and bandwidth, and how near networks and layers come."""
     output.show_log(quiet=False)
+    from featherweight.errors import UsageError
     from featherweight.measuring.roofline import measure_roofline
     from featherweight.records import write_bytes
     from featherweight.reporting.roofline import render_roofline
 
+    if plot is not None and plot.is_dir():  # said before anything is measured
+        raise UsageError(f"--plot {plot} is a folder", allowed="a file, such as roofline.html")
     found = measure_roofline(networks or list(_ROOFLINE_NETWORKS), on=platform, seed=seed)
     if plot is not None:
         write_bytes(plot, render_roofline(found).encode())
