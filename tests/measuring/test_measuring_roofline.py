@@ -63,13 +63,15 @@ def test_peaks_are_those_of_the_layers_alone(imagined: None) -> None:
     assert spot.share == pytest.approx(0.5, rel=0.01), "it takes twice what the roof allows"
 
 
-def test_int8_moves_a_quarter_of_the_bytes(imagined: None) -> None:
-    fp32, int8 = (
-        measure_roofline([NETWORK], on=f"local/onnxruntime:precision={precision}").networks[0]
+def test_int8_moves_a_quarter_of_the_bytes_at_the_same_bandwidth(imagined: None) -> None:
+    found = [
+        measure_roofline([NETWORK], on=f"local/onnxruntime:precision={precision}")
         for precision in ("fp32", "int8")
-    )
+    ]
+    fp32, int8 = (one.networks[0] for one in found)
     assert int8.memory_bytes == fp32.memory_bytes / 4
     assert int8.intensity == pytest.approx(4 * fp32.intensity)
+    assert found[0].roof.cache_gb_per_s == found[1].roof.cache_gb_per_s
 
 
 def test_layers_that_cost_nothing_are_no_measurement(

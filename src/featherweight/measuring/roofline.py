@@ -49,7 +49,7 @@ class Roof(Record):
 
     Attributes:
         gflop_per_s: multiplications and additions of 1x1 convolutions with 512 channels.
-        cache_gb_per_s: bytes read and written by additions of maps that fit a cache.
+        cache_gb_per_s: bytes read and written by fp32 additions of maps that fit a cache.
         memory_gb_per_s: the same, of maps that fit none.
     """
 
@@ -118,30 +118,29 @@ def measure_roofline(networks: Sequence[str], *, on: str, seed: int = 0) -> Roof
     """
     platform = parse_platform(on)
     chosen = [resolve_architecture(network) for network in networks]
-    probes = [
-        *(_convolutions(count) for count in (_FEW, _MANY)),
-        *(_additions(*size, count) for size in (_CACHED, _UNCACHED) for count in (_FEW, _MANY)),
-    ]
+    # Bytes are bytes, but int8 additions are slow for their arithmetic: fp32 moves them.
+    moving = platform.with_precision("fp32")
+    convolutions = [_convolutions(count) for count in (_FEW, _MANY)]
+    additions = [_additions(*size, n) for size in (_CACHED, _UNCACHED) for n in (_FEW, _MANY)]
     with tempfile.TemporaryDirectory(prefix="featherweight-") as folder:
-        artifacts = [
-            export_drawn(architecture, platform=platform, out=Path(folder) / str(k))
-            for k, architecture in enumerate([*probes, *chosen])
-        ]
+
+        def files(drawn: Sequence[Architecture], on: Platform, name: str) -> list[Artifact]:
+            return [
+                export_drawn(architecture, platform=on, out=Path(folder) / f"{name}{k}")
+                for k, architecture in enumerate(drawn)
+            ]
+
         # The big maps of the probes would empty the caches between the turns of the networks.
-        probed = _medians_ms(artifacts[: len(probes)], platform, seed=seed)
-        measured = _medians_ms(artifacts[len(probes) :], platform, seed=seed)
-        nodes = _node_times(artifacts[len(probes) :], platform)
+        computed = _medians_ms(files(convolutions, platform, "c"), platform, seed=seed)
+        moved = _medians_ms(files(additions, moving, "a"), moving, seed=seed)
+        artifacts = files(chosen, platform, "n")
+        measured = _medians_ms(artifacts, platform, seed=seed)
+        nodes = _node_times(artifacts, platform)
     scale = _bytes_scale(platform)
-    differences = [
-        _difference(few, many, *times, scale=scale)
-        for few, many, times in zip(
-            probes[::2], probes[1::2], zip(probed[::2], probed[1::2], strict=True), strict=True
-        )
-    ]
     roof = Roof(
-        gflop_per_s=differences[0][0],
-        cache_gb_per_s=differences[1][1],
-        memory_gb_per_s=differences[2][1],
+        gflop_per_s=_difference(convolutions, computed)[0],
+        cache_gb_per_s=_difference(additions[:2], moved[:2])[1],
+        memory_gb_per_s=_difference(additions[2:], moved[2:])[1],
     )
     profiles = [profile(architecture) for architecture in chosen]
     whole = [
@@ -205,18 +204,19 @@ def _medians_ms(artifacts: Sequence[Artifact], platform: Platform, *, seed: int)
 
 
 def _difference(
-    few: Architecture, many: Architecture, few_ms: float, many_ms: float, *, scale: float
+    networks: Sequence[Architecture], milliseconds: Sequence[float]
 ) -> tuple[float, float]:
-    """Return GFLOP/s and GB/s of the layers that `many` has more than `few`."""
+    """Return GFLOP/s and GB/s of the layers that the second network has more than the first."""
+    few_ms, many_ms = milliseconds
     seconds = (many_ms - few_ms) * 1e-3
     if seconds <= 0:
         raise DeviceError(
             f"{_MANY} equal layers took no longer than {_FEW} ({many_ms:.3f}, {few_ms:.3f} ms)",
             hint="the runtime skips them, or the device is too busy to be measured",
         )
-    one, two = profile(few), profile(many)
+    one, two = (profile(network) for network in networks)
     flops = (two.flops or 0) - (one.flops or 0)
-    moved = scale * ((two.memory_access_bytes or 0) - (one.memory_access_bytes or 0))
+    moved = (two.memory_access_bytes or 0) - (one.memory_access_bytes or 0)
     return flops / seconds * 1e-9, moved / seconds * 1e-9
 
 
