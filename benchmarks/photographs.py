@@ -152,13 +152,13 @@ def file_loss(artifact: Artifact, images: TrainingImages) -> float:
 
 
 def paired_difference(
-    ours: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]
+    ours: Sequence[dict[str, Any]],
+    others: Sequence[dict[str, Any]],
+    *,
+    key: str = "test_accuracy_of_the_file",
 ) -> dict[str, Any]:
     """Return ours minus the others' accuracy, paired by seed, with Student's 95 % interval."""
-    values = [
-        one["test_accuracy_of_the_file"] - other["test_accuracy_of_the_file"]
-        for one, other in zip(ours, others, strict=True)
-    ]
+    values = [one[key] - other[key] for one, other in zip(ours, others, strict=True)]
     mean, count = float(np.mean(values)), len(values)
     if count < 2:
         return {"mean": mean, "interval": None, "seeds": count}

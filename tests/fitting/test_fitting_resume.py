@@ -126,6 +126,6 @@ def test_ctrl_c_is_exit_130_with_a_hint(tmp_path: Path) -> None:
     assert wait_for(Path("checkpoints/*/train.jsonl"), tmp_path / "runs", process=process)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, errors
     assert "continues" in errors
     assert "Traceback" not in errors

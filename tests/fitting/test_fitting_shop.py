@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import torchvision
 
 from featherweight.architecture import Architecture
 from featherweight.devices.device import DeviceInfo
@@ -151,6 +153,19 @@ def test_fixed_resolution_is_kept() -> None:
     (family,) = families(PHOTOS, settings)
     assert family.values == (160.0,)
     assert family.label(160.0) == "mobilenet_v2:resolution=160"
+
+
+@pytest.mark.parametrize(("width", "whole"), [("1.0", True), ("0.75", False)])
+def test_weights_that_are_sliced_for_a_width_are_not_whole(
+    width: str, whole: bool, tmp_path: Path
+) -> None:
+    torch.save(torchvision.models.mobilenet_v3_small().state_dict(), tmp_path / "v3.pth")
+    model = f"mobilenet_v3_small:width={width}"
+    settings = FitSettings(
+        data="d", latency_ms=1, platform="p", model=model, pretrained=str(tmp_path / "v3.pth")
+    )
+    (family,) = families(PHOTOS, settings)
+    assert family.whole is whole
 
 
 def test_weights_need_a_model() -> None:

@@ -113,6 +113,19 @@ def test_it_learns_digits(tiny_architecture, gray, digits, tmp_path):
     assert result.history[-1].images_seen == 8 * (len(train) // 32) * 32
 
 
+@pytest.mark.parametrize("kept", [False, True])
+def test_norms_keep_their_statistics_where_the_recipe_says_so(run, tiny_architecture, kept):
+    start = build_network(tiny_architecture, seed=1)
+    result = run(BASE.model_copy(update={"keep_norm_statistics": kept}), network=start)
+    before, after = start.state_dict(), result.network.state_dict()
+    statistics = [name for name in before if name.endswith(("running_mean", "running_var"))]
+    learnt = [name for name in before if name.endswith(("norm.weight", "norm.bias"))]
+    assert statistics
+    assert learnt
+    assert all(torch.equal(before[name], after[name]) is kept for name in statistics)
+    assert not any(torch.equal(before[name], after[name]) for name in learnt)
+
+
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_resume_is_bit_equal(run, fixed_compute, monkeypatch, optimizer, memory_format):

@@ -36,6 +36,15 @@ def test_default_recipes_give_plans(pretrained, resolution, images):
     assert plan.resolution_at(plan.total_steps - 1) == resolution
 
 
+def test_norms_keep_their_statistics_with_pretrained_weights_of_the_whole_network_only():
+    def keeps(**kind):
+        return default_recipe(resolution=224, images=3000, epochs=5, **kind).keep_norm_statistics
+
+    assert keeps(pretrained=True)
+    assert not keeps(pretrained=True, whole=False)
+    assert not keeps(pretrained=False)
+
+
 @pytest.mark.parametrize("decay", ["cosine", "linear"])
 def test_learning_rate_rises_then_falls_to_zero(decay):
     recipe = Recipe(epochs=10, batch_size=10, warm_up_share=0.2, decay=decay)

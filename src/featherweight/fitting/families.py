@@ -53,6 +53,7 @@ class Family:
         source: weights to start from; `None` = from scratch.
         preprocessing: normalisation and resize that the start expects.
         start: folder of a saved network to start from, for one that no name draws.
+        whole: whether the weights are those of the whole network: none was sliced or shrunk.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Family:
     source: str | None
     preprocessing: Preprocessing
     start: Path | None = None
+    whole: bool = True
 
     @property
     def weights_name(self) -> str:
@@ -121,6 +123,7 @@ def stored_family(folder: Path, *, source: str | None) -> tuple[Family, float]:
         source=source,
         preprocessing=read_network_record(folder).preprocessing,
         start=folder,
+        whole=False,
     )
     return family, float(own)
 
@@ -170,7 +173,7 @@ def _asked(model: str, look: Look, settings: FitSettings) -> Family:
         source = None
     if look.small and not given and source is None:
         return _by_width(start.name, look)
-    preprocessing = _prepare(start, source, seed=settings.seed)
+    preprocessing, whole = _prepare(start, source, seed=settings.seed)
     if look.small and "resolution" not in given:
         start = resolve_architecture(with_resolution(model, look.resolution))
         start = start.changed(num_classes=look.classes)
@@ -182,13 +185,17 @@ def _asked(model: str, look: Look, settings: FitSettings) -> Family:
     largest = max(64, _largest(start.resolution, look))
     values = (start.resolution,) if fixed else tuple(range(64, largest + 1, 8))
     return Family(
-        model, "resolution", tuple(float(v) for v in values), build, source, preprocessing
-    )
+        model, "resolution", tuple(float(v) for v in values), build, source, preprocessing,
+        whole=whole,
+    )  # fmt: skip
 
 
-def _prepare(start: Architecture, source: str | None, *, seed: int) -> Preprocessing:
-    """Return the normalisation the weights expect; the whole picture enters."""
+def _prepare(start: Architecture, source: str | None, *, seed: int) -> tuple[Preprocessing, bool]:
+    """Return the normalisation the weights expect, and whether they are of the whole network.
+
+    The whole picture enters.
+    """
     if source is None:
-        return _SCRATCH_PREPROCESSING
-    found = read_pretrained(start, source=source, seed=seed).preprocessing
-    return found.model_copy(update={"crop_fraction": 1.0})
+        return _SCRATCH_PREPROCESSING, True
+    found = read_pretrained(start, source=source, seed=seed)
+    return found.preprocessing.model_copy(update={"crop_fraction": 1.0}), not found.sliced

@@ -147,6 +147,7 @@ class Trainer:
             time_s=time_s,
             epochs=epochs,
             distillation=distillation,
+            whole=entry.family.whole,
             seed=self.seed,
         )
 

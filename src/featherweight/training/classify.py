@@ -141,7 +141,8 @@ def _run_epoch(
     ticks, cpu_s, start_s = read_cpu_ticks(), time.process_time(), time.perf_counter()
     step, place, loss = _train_epoch(session, train, epoch=epoch, report=report)
     trained_s = time.perf_counter() - start_s
-    if learner.average.is_young and learner.levels is None and not plan.frozen_at(place):
+    moved = not (plan.frozen_at(place) or learner.recipe.keep_norm_statistics)
+    if moved and learner.average.is_young and learner.levels is None:
         with dropout_seed(learner.compute.device):
             learner.average.settle(_plain_batches(learner, train))
     answer = evaluate_placed(

@@ -39,6 +39,8 @@ class Recipe(Record):
         label_smoothing: share of the target spread over all classes.
         ema_decay: upper limit of the decay of the averaged weights (see `WeightAverage`).
         freeze_epochs: first epochs that train only the classifier (norm statistics stay).
+        keep_norm_statistics: whether norms keep the statistics they start with, in training as in
+            evaluation; their scales and biases learn.
         low_resolution: side in pixels of the pictures in the first steps; `None` = full always.
         low_resolution_share: share of the steps at that resolution.
         augmentation: random changes of the training pictures.
@@ -68,6 +70,7 @@ class Recipe(Record):
     label_smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
     ema_decay: float = Field(default=0.999, ge=0.0, lt=1.0)
     freeze_epochs: int = Field(default=0, ge=0)
+    keep_norm_statistics: bool = False
     low_resolution: int | None = Field(default=None, ge=1)
     low_resolution_share: float = Field(default=0.0, ge=0.0, le=1.0)
     augmentation: Augmentation = Augmentation()
@@ -95,6 +98,7 @@ def default_recipe(
     epochs: int | None = None,
     time_s: float | None = None,
     distillation: bool = False,
+    whole: bool = True,
     seed: int = 0,
 ) -> Recipe:
     """Return the recipe for a kind of training.
@@ -107,6 +111,9 @@ def default_recipe(
         time_s: the length in seconds; with neither, an epoch count that suits `images`.
         distillation: whether there is a teacher; most of the loss then comes from it, and more of
             the batches are blended (pictures that only the teacher can label).
+        whole: whether pretrained weights are those of the whole network: its norms then keep the
+            statistics of the larger data set (docs/adr/0012-norm-statistics.md); those of a sliced
+            or shrunk network do not fit it any more.
         seed: of order, augmentation and dropout.
     """
     small = resolution <= SMALL_RESOLUTION
@@ -116,7 +123,8 @@ def default_recipe(
         recipe = Recipe(
             epochs=epochs, time_s=time_s, batch_size=_batch_size(images, largest=64),
             optimizer="adamw", learning_rate=1e-3, backbone_learning_rate_scale=0.5,
-            weight_decay=0.05, mixup=0.25, cutmix=0.25, full_strength_epochs=20,
+            weight_decay=0.05, mixup=0.25, cutmix=0.25, full_strength_epochs=40,
+            keep_norm_statistics=whole,
         )  # fmt: skip
     elif small:
         # Muon and its rate, 24 pixels first and little augmentation in short trainings:

@@ -6,7 +6,7 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from featherweight.data.augmentation import Augmentation, augment_batch
@@ -137,6 +137,10 @@ class Learner:
             answer: Tensor = FakeQuantised(self.network.eval(), self.levels)(inputs)
             return answer
         self.network.train()
+        if self.recipe.keep_norm_statistics:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
         logits: Tensor = self.network(inputs)
         return logits
 

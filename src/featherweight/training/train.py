@@ -105,10 +105,10 @@ def train(  # noqa: PLR0913 - the parameters of the command
             num_classes=len(images.classes)
         )
     preprocessing = Preprocessing()
-    network = None
+    network, whole = None, True
     if pretrained != "none":
         found = read_pretrained(architecture, source=pretrained, seed=seed)
-        network = found.network
+        network, whole = found.network, not found.sliced
         preprocessing = found.preprocessing.model_copy(update={"crop_fraction": 1.0})
     seconds = parse_duration_s(time) if isinstance(time, str) else time
     recipe = default_recipe(
@@ -118,6 +118,7 @@ def train(  # noqa: PLR0913 - the parameters of the command
         epochs=epochs,
         time_s=seconds,
         distillation=teacher is not None,
+        whole=whole,
         seed=seed,
     )
     identity = {
