@@ -53,7 +53,7 @@ class Family:
         source: weights to start from; `None` = from scratch.
         preprocessing: normalisation and resize that the start expects.
         start: folder of a saved network to start from, for one that no name draws.
-        whole: whether the weights are those of the whole network: none was sliced or shrunk.
+        whole: whether the norms' statistics fit the weights: not those sliced to a width.
     """
 
     name: str
@@ -102,12 +102,13 @@ def families(look: Look, settings: FitSettings) -> tuple[Family, ...]:
     return tuple(_by_resolution(name, look, source=None) for name in _SCRATCH_PHOTOS)
 
 
-def stored_family(folder: Path, *, source: str | None) -> tuple[Family, float]:
+def stored_family(folder: Path, *, source: str | None, whole: bool = True) -> tuple[Family, float]:
     """Return a network saved in a run directory as a family of its own, and its resolution.
 
     Args:
         folder: written by `save_network`.
         source: where its weights came from before.
+        whole: whether its norms' statistics fit its weights.
 
     Raises:
         RecordError: the folder holds no network.
@@ -123,7 +124,7 @@ def stored_family(folder: Path, *, source: str | None) -> tuple[Family, float]:
         source=source,
         preprocessing=read_network_record(folder).preprocessing,
         start=folder,
-        whole=False,
+        whole=whole,
     )
     return family, float(own)
 

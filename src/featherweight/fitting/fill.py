@@ -172,8 +172,9 @@ class _Search:
     def _entry(self, done: dict[str, Any]) -> Entry | None:
         if done["folder"] is None:
             return None
+        before = self._winner.family
         family, value = stored_family(
-            self._run.path / done["folder"], source=self._winner.family.source
+            self._run.path / done["folder"], source=before.source, whole=before.whole
         )
         return Entry(Candidate.model_validate(done["candidate"]), family, value)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from featherweight.fitting.families import SHRUNK, Family
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.shop import Shopper
 from featherweight.fitting.timing import time_architectures
-from featherweight.networks.slicing import recalibrate_norms
+from featherweight.networks.norms import with_carried_norms
 from featherweight.networks.storage import save_network
 from featherweight.nn.network import resized
 from featherweight.reporting.run import Candidate
@@ -43,6 +44,8 @@ _SAMPLES = 60
 _PICTURES = 512
 """Training pictures that tell the importance of channels."""
 _BATCH = 32
+_CARRYING_BATCHES = 4
+"""Of those that tell the statistics of norms: all at once through the network."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +95,13 @@ def shrink_parent(
         logger.info("fill: %s at %g cannot be shrunk to the budget", winner.family.name, value)
         return {"folder": None, "savings": plain}
     start = trainer.start(replace(winner, value=value), "fill")
-    network = shrink_network(
-        start, found.widths, importance=importance, name=found.candidate.family
+    network = with_carried_norms(
+        start,
+        lambda whole: shrink_network(
+            whole, found.widths, importance=importance, name=found.candidate.family
+        ),
+        torch.cat([images for images, _ in pictures[:_CARRYING_BATCHES]]),
     )
-    recalibrate_norms(network, (images for images, _ in pictures))
     saved = trainer.folder / "networks" / f"{found.candidate.architecture_digest[:16]}-start"
     save_network(
         network,

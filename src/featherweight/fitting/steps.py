@@ -23,7 +23,6 @@ from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.shop import Shopper
 from featherweight.fitting.shrinking import training_batches
 from featherweight.fitting.timing import time_architectures
-from featherweight.networks.slicing import recalibrate_norms
 from featherweight.networks.storage import save_network
 from featherweight.nn.network import Network, resized
 
@@ -117,14 +116,17 @@ def adapt_parent(
 
 
 def tune_briefly(network: Network, batches: Sequence[Batch]) -> None:
-    """Adapt the statistics of norms, then take one step of SGD on each batch, in place."""
-    recalibrate_norms(network, (images for images, _ in batches))
+    """Take one step of SGD on each batch, in place; norms keep their statistics.
+
+    A step cuts too little to move them much, and pictures of one kind are no measure of them
+    (docs/adr/0012-norm-statistics.md); scales and biases follow.
+    """
+    network.eval()
     optimiser = torch.optim.SGD(network.parameters(), lr=_LEARNING_RATE, momentum=_MOMENTUM)
     for images, labels in batches:
         optimiser.zero_grad(set_to_none=True)
         nn.functional.cross_entropy(network(images), labels).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
-    network.eval()
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from featherweight.errors import UnsupportedError, UsageError
 from featherweight.layers import INPUT, Layer, layers
 from featherweight.nn.network import Network
 
-__all__ = ["kept_channels", "recalibrate_norms", "slice_network"]
+__all__ = ["kept_channels", "norms_of", "recalibrate_norms", "slice_network"]
 
 _SAME_CHANNELS = frozenset({"activation", "pool", "global_pool"})
 
@@ -227,6 +227,11 @@ def _importance(
     return found
 
 
+def norms_of(network: nn.Module) -> list[nn.BatchNorm2d]:
+    """Return the batch norms of a network in their order."""
+    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+
+
 def recalibrate_norms(network: Network, batches: Iterable[Tensor]) -> None:
     """Replace the statistics of all norms by those of some batches, in place.
 
@@ -237,7 +242,7 @@ def recalibrate_norms(network: Network, batches: Iterable[Tensor]) -> None:
     Raises:
         UsageError: no batch was given.
     """
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = norms_of(network)
     before = [norm.momentum for norm in norms]
     training, seen = network.training, 0
     for norm in norms:

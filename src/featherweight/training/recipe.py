@@ -111,9 +111,8 @@ def default_recipe(
         time_s: the length in seconds; with neither, an epoch count that suits `images`.
         distillation: whether there is a teacher; most of the loss then comes from it, and more of
             the batches are blended (pictures that only the teacher can label).
-        whole: whether pretrained weights are those of the whole network: its norms then keep the
-            statistics of the larger data set (docs/adr/0012-norm-statistics.md); those of a sliced
-            or shrunk network do not fit it any more.
+        whole: whether the norms' statistics fit the pretrained weights: they are then kept
+            (docs/adr/0012-norm-statistics.md); those of weights sliced to a width fit no more.
         seed: of order, augmentation and dropout.
     """
     small = resolution <= SMALL_RESOLUTION

@@ -6,11 +6,12 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from featherweight.data.augmentation import Augmentation, augment_batch
 from featherweight.networks.preprocessing import Preprocessing
+from featherweight.networks.slicing import norms_of
 from featherweight.nn.network import Network
 from featherweight.training.averaging import WeightAverage
 from featherweight.training.blending import Blend, draw_blend
@@ -138,9 +139,8 @@ class Learner:
             return answer
         self.network.train()
         if self.recipe.keep_norm_statistics:
-            for module in self.network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
+            for norm in norms_of(self.network):
+                norm.eval()
         logits: Tensor = self.network(inputs)
         return logits
 
