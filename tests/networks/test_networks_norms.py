@@ -28,11 +28,15 @@ def parent() -> Network:
     return network.eval()
 
 
-def test_without_a_cut_nothing_moves(parent: Network) -> None:
+@pytest.mark.parametrize("training", [False, True])
+def test_without_a_cut_nothing_moves(parent: Network, training: bool) -> None:
+    parent.train(training)
     hidden = hidden_widths(parent.architecture)
     same = with_carried_norms(
         parent, lambda network: shrink_network(network, hidden), pictures(16, spread=0.1)
     )
+    assert not same.training
+    assert parent.training is training
     for norm, expected in zip(norms_of(same), norms_of(parent), strict=True):
         for name in ("running_mean", "running_var"):
             assert torch.allclose(

@@ -33,12 +33,12 @@ Visit = Callable[[nn.BatchNorm2d, Tensor, Tensor], None]
 def with_carried_norms(
     parent: Network, cut: Callable[[Network], Network], images: Tensor
 ) -> Network:
-    """Return the cut network with the parent's statistics, moved by what the cut changed.
+    """Return the cut network, in eval mode, with the parent's statistics, moved as the cut did.
 
     Args:
         parent: with statistics that fit it; it stays as it is.
-        cut: network -> a copy without some channels or blocks, in eval mode. What it leaves out
-            must not depend on the means of norms.
+        cut: network -> a copy without some channels or blocks. What it leaves out must not depend
+            on the means of norms.
         images: normalised pictures, (N, C, H, W), of all kinds there are; about a hundred.
     """
     means: list[Tensor] = []
@@ -48,9 +48,10 @@ def with_carried_norms(
         means.append(mean)
         variances.append(variance)
 
-    with _before_norms(parent, record):
-        parent(images)
-    thin = cut(parent)
+    watched = copy.deepcopy(parent).eval()
+    with _before_norms(watched, record):
+        watched(images)
+    thin = cut(parent).eval()
     before = dict(
         zip(
             norms_of(thin),
@@ -85,13 +86,12 @@ def _cut_numbers(
 
 @contextmanager
 def _before_norms(network: Network, visit: Visit) -> Iterator[None]:
-    """Call `visit` for every norm of a network in eval mode right before it computes."""
+    """Call `visit` for every norm of a network, in eval mode, right before it computes."""
 
     def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         assert isinstance(module, nn.BatchNorm2d)
         visit(module, inputs[0].mean((0, 2, 3)), inputs[0].var((0, 2, 3), unbiased=False))
 
-    assert not network.training
     handles = [norm.register_forward_pre_hook(hook) for norm in norms_of(network)]
     try:
         yield
