@@ -19,6 +19,7 @@ NEED_TORCH_MODULES = {
     "data/augmentation",
     "networks/creation",
     "networks/importing",
+    "networks/norms",
     "networks/pretrained",
     "networks/slicing",
     "networks/storage",
