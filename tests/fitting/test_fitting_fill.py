@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from featherweight.architecture import Architecture
 from featherweight.data.images import load_images
@@ -273,3 +275,14 @@ def test_a_short_fine_tuning_learns(run, trainer):
     for _ in range(5):
         steps.tune_briefly(network, batches)
     assert steps.mean_loss(network, batches) < before
+    drawn = build_network(draw(32.0), seed=0).state_dict()
+    kept = [name for name in drawn if name.endswith(("running_mean", "running_var"))]
+    assert all(torch.equal(drawn[name], network.state_dict()[name]) for name in kept)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_norms_keep_their_statistics_where_these_fit_the_weights(trainer, whole):
+    entry = winner(32.0)
+    entry = replace(entry, family=replace(entry.family, whole=whole))
+    recipe = trainer.recipe(entry, time_s=None, epochs=2, distillation=False)
+    assert recipe.keep_norm_statistics is whole

@@ -87,7 +87,7 @@ def netadapt(
         savings: milliseconds each width of each block saves, measured on the platform.
         target_ms: latency that is asked for.
         clock: measures a whole network as it would ship.
-        tune: adapts norms and fine-tunes a proposal for a short time, in place.
+        tune: fine-tunes a proposal for a short time, in place.
         loss: mean loss on pictures that `tune` never sees.
         is_over: asked before every step: whether there is no time for it.
 
