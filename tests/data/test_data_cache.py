@@ -161,3 +161,34 @@ def test_data_modules_do_not_import_torch():
         "assert not {'torch', 'sklearn'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
+
+
+def test_rows_alone_are_decoded(folder, tmp_path, monkeypatch):
+    data = load_images(folder)
+    whole = pixels_of(data, tmp_path / "whole")
+    decoded = []
+    original = cache.decode_square
+
+    def counting(*arguments, **settings):
+        decoded.append(1)
+        return original(*arguments, **settings)
+
+    monkeypatch.setattr(cache, "decode_square", counting)
+    rows = np.array([5, 0, 3])
+    part = cached_pixels(
+        data, "train", size=16, preprocessing=None, directory=tmp_path / "c", rows=rows
+    )
+    assert len(decoded) == 3
+    assert (part == whole[rows]).all()
+    others = cached_pixels(
+        data, "train", size=16, preprocessing=None, directory=tmp_path / "c", rows=np.array([5, 0])
+    )
+    assert (others == whole[[5, 0]]).all()
+
+
+def test_a_disk_too_small_is_said_before_it_is_filled(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "make_room", lambda directory, *, needed_bytes: needed_bytes - 1)
+    with pytest.raises(FailedError, match=r"need 0\.0 GB and the disk of .* free") as caught:
+        pixels_of(load_images(folder), tmp_path / "c")
+    assert "FEATHERWEIGHT_HOME" in str(caught.value.hint)
+    assert not list((tmp_path / "c").glob("*.partial"))

@@ -21,6 +21,7 @@ from featherweight.data.decode import (
     map_decoding,
     read_picture,
 )
+from featherweight.data.room import make_room, mark_used
 from featherweight.errors import DataError, FailedError, RecordError, UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import Record, parse_record, read_json, write_json
@@ -29,8 +30,9 @@ __all__ = ["CacheSeal", "cached_pixels"]
 
 logger = logging.getLogger(__name__)
 
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 EDGE_BYTES = 1 << 20
+_ROOM_HINT = "free space there, or keep the pictures elsewhere: FEATHERWEIGHT_HOME=FOLDER"
 
 
 class CacheSeal(Record):
@@ -56,9 +58,10 @@ def cached_pixels(
     size: int,
     preprocessing: Preprocessing | None,
     directory: Path,
+    rows: npt.NDArray[np.int64] | None = None,
     full_check: bool = False,
 ) -> npt.NDArray[np.uint8]:
-    """Return the pictures of a split as squares, decoded at the first call and mapped after.
+    """Return pictures of a split as squares, decoded at the first call and mapped after.
 
     Killing the process at any moment leaves no half-written cache behind; two processes that want
     the same cache build it once.
@@ -69,40 +72,63 @@ def cached_pixels(
         size: side of the square, pixels.
         preprocessing: its interpolation and crop fraction are applied (not mean and std);
             None = bilinear, nothing cropped away.
-        directory: where cache files are kept; created when absent.
+        directory: where cache files are kept; created when absent. Those not used lately make
+            room for new ones (`make_room`).
+        rows: which pictures of the split, in this order; None = all. Only they are decoded.
         full_check: hash the whole file when it is opened, not only its ends.
 
     Returns:
-        uint8 (N, size, size, 3), read-only memory map; row i is picture i of the split.
+        uint8 (N, size, size, 3), read-only memory map; row i is picture i of the split, or
+        picture rows[i].
 
     Raises:
         UsageError: unknown split, or a size below 1.
         DataError: a picture changed or broke since `load_images`.
-        FailedError: the cache cannot be written (disk full, no permission).
+        FailedError: the cache cannot be written (disk too small, no permission).
     """
     if split not in data.splits:
         raise UsageError(f"no split named {split!r}", allowed=", ".join(data.splits))
     if size < 1:
         raise UsageError(f"picture size {size}", allowed="1 or more pixels")
     preprocessing = preprocessing or Preprocessing()
-    digest = _cache_digest(data, split=split, size=size, preprocessing=preprocessing)
+    part = data.splits[split]
+    indices = list(range(len(part))) if rows is None else [int(row) for row in rows]
+    digest = _cache_digest(
+        data, split=split, size=size, preprocessing=preprocessing,
+        rows=None if rows is None else indices,
+    )  # fmt: skip
     path = directory / f"{split}-{size}-{digest[:16]}.npy"
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with _locked(path.with_suffix(".lock")):
             if not _intact(path, digest=digest, full_check=full_check):
-                _build(data.splits[split], path=path, size=size, preprocessing=preprocessing,
-                       digest=digest)  # fmt: skip
+                _check_room(directory, needed_bytes=len(indices) * size * size * 3)
+                squares = _squares(part, indices, size=size, preprocessing=preprocessing)
+                shape = (len(indices), size, size, 3)
+                _build(squares, path=path, shape=shape, digest=digest)
+            mark_used(_seal_path(path))
+            # Under the lock: a file that is mapped stays readable when another process removes it.
+            pixels: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError as error:
         raise FailedError(
-            f"cannot write the picture cache {path}: {error.strerror or error}",
-            hint="free space or choose another --output",
+            f"cannot write the picture cache {path}: {error.strerror or error}", hint=_ROOM_HINT
         ) from error
-    pixels: npt.NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     return pixels
 
 
-def _cache_digest(data: ImageData, *, split: str, size: int, preprocessing: Preprocessing) -> str:
+def _check_room(directory: Path, *, needed_bytes: int) -> None:
+    free = make_room(directory, needed_bytes=needed_bytes)
+    if free < needed_bytes:
+        raise FailedError(
+            f"the decoded pictures need {needed_bytes / 1e9:.1f} GB and the disk of {directory} "
+            f"has {free / 1e9:.1f} GB free",
+            hint=_ROOM_HINT,
+        )
+
+
+def _cache_digest(
+    data: ImageData, *, split: str, size: int, preprocessing: Preprocessing, rows: list[int] | None
+) -> str:
     """Digest everything the cached pixels depend on."""
     parts = {
         "format": CACHE_FORMAT,
@@ -111,6 +137,7 @@ def _cache_digest(data: ImageData, *, split: str, size: int, preprocessing: Prep
         "size": size,
         "interpolation": preprocessing.interpolation,
         "crop_fraction": preprocessing.crop_fraction,
+        "rows": rows,
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -162,7 +189,11 @@ def _file_digest(path: Path) -> str:
 
 
 def _build(
-    split: ImageSplit, *, path: Path, size: int, preprocessing: Preprocessing, digest: str
+    squares: Iterator[npt.NDArray[np.uint8]],
+    *,
+    path: Path,
+    shape: tuple[int, int, int, int],
+    digest: str,
 ) -> None:
     """Write the file under a temporary name, rename it, then seal it.
 
@@ -175,9 +206,9 @@ def _build(
     temporary = path.with_suffix(".partial")
     try:
         with temporary.open("wb") as stream:
-            header = {"descr": "|u1", "fortran_order": False, "shape": (len(split), size, size, 3)}
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(stream, header)
-            for square in _squares(split, size=size, preprocessing=preprocessing):
+            for square in squares:
                 stream.write(square.tobytes())
             stream.flush()
             os.fsync(stream.fileno())
@@ -194,11 +225,12 @@ def _build(
 
 
 def _squares(
-    split: ImageSplit, *, size: int, preprocessing: Preprocessing
+    split: ImageSplit, indices: list[int], *, size: int, preprocessing: Preprocessing
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """Yield the decoded pictures in order."""
+    """Yield the decoded pictures in the order of `indices`."""
 
-    def decode(index: int) -> npt.NDArray[np.uint8]:
+    def decode(position: int) -> npt.NDArray[np.uint8]:
+        index = indices[position]
         name = split.names[index]
         try:
             content = read_picture(split.paths_or_bytes[index])
@@ -214,4 +246,4 @@ def _squares(
         except (OSError, ValueError) as error:
             raise DataError(f"cannot decode {name}: {error}", hint="remove the file") from error
 
-    return map_decoding(decode, split.paths_or_bytes)
+    return map_decoding(decode, [split.paths_or_bytes[index] for index in indices])

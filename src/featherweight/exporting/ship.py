@@ -134,8 +134,9 @@ def verify(network: Path, *, artifact: Path, data: str | Path, seed: int | None 
 
 def calibration_pixels(images: ImageData, stored: StoredNetwork, *, seed: int) -> NDArray[np.uint8]:
     """Return training pictures as the file takes them, (n, R, R, 3), to set int8 ranges."""
-    pixels = _pixels(images, "train", stored, stored.network.architecture.resolution)
-    return np.ascontiguousarray(pixels[calibration_rows(len(pixels), seed=seed)])
+    rows = calibration_rows(len(images.splits["train"]), seed=seed)
+    resolution = stored.network.architecture.resolution
+    return np.ascontiguousarray(_pixels(images, "train", stored, resolution, rows=rows))
 
 
 def calibration_rows(total: int, *, seed: int) -> NDArray[np.int64]:
@@ -154,10 +155,18 @@ def _load(stored: StoredNetwork, data: str | Path, *, seed: int) -> ImageData:
     return images
 
 
-def _pixels(images: ImageData, split: str, stored: StoredNetwork, size: int) -> NDArray[np.uint8]:
+def _pixels(
+    images: ImageData,
+    split: str,
+    stored: StoredNetwork,
+    size: int,
+    *,
+    rows: NDArray[np.int64] | None = None,
+) -> NDArray[np.uint8]:
     return cached_pixels(
-        images, split, size=size, preprocessing=stored.preprocessing, directory=cache_directory()
-    )
+        images, split, size=size, preprocessing=stored.preprocessing, directory=cache_directory(),
+        rows=rows,
+    )  # fmt: skip
 
 
 def _verify(artifact: Artifact, stored: StoredNetwork, images: ImageData) -> Verification:

@@ -143,8 +143,9 @@ def _file_features(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return what the classifier of the exported file would read: (n, F), and the labels (n,)."""
     preprocessing, resolution = entry.family.preprocessing, entry.candidate.resolution
-    train = trainer.store.held_out("train", resolution, preprocessing)
-    rows = np.linspace(0, len(train) - 1, min(len(train), _MOST_PICTURES)).astype(np.int64)
+    count = len(trainer.store.data.splits["train"])
+    rows = np.linspace(0, count - 1, min(count, _MOST_PICTURES)).astype(np.int64)
+    train = trainer.store.held_out("train", resolution, preprocessing, rows=rows)
     network = _emitting(trainer.start(entry, "probe"))
     artifact = export_network(
         network,
@@ -157,8 +158,8 @@ def _file_features(
         limit_pairs=trainer.platform.limits_pairs,
     )
     run = RUNTIMES[artifact.runtime].load(artifact, num_threads=2)
-    features = [run(np.ascontiguousarray(train.pixels[row : row + 1]))[0] for row in rows]
-    return np.stack(features).astype(np.float32), train.labels[rows]
+    features = [run(np.ascontiguousarray(train.pixels[k : k + 1]))[0] for k in range(len(train))]
+    return np.stack(features).astype(np.float32), train.labels
 
 
 def _emitting(network: Network) -> Network:

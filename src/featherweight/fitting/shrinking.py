@@ -180,11 +180,12 @@ def training_batches(
         normalised (N, C, H, W) and labels (N,).
     """
     preprocessing = entry.family.preprocessing
-    images = trainer.store.held_out("train", resolution, preprocessing)
-    rows = np.linspace(0, len(images) - 1, min(len(images), pictures)).astype(np.int64)
-    rows = np.random.default_rng(trainer.seed).permutation(np.unique(rows))
-    for first in range(0, len(rows), _BATCH):
-        pixels, labels = images.batch(rows[first : first + _BATCH])
+    count = len(trainer.store.data.splits["train"])
+    rows = np.unique(np.linspace(0, count - 1, min(count, pictures)).astype(np.int64))
+    images = trainer.store.held_out("train", resolution, preprocessing, rows=rows)
+    order = np.random.default_rng(trainer.seed).permutation(len(rows))
+    for first in range(0, len(order), _BATCH):
+        pixels, labels = images.batch(order[first : first + _BATCH])
         yield (
             normalise_batch(pixels, mean=preprocessing.mean, std=preprocessing.std),
             labels,

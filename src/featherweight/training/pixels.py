@@ -53,26 +53,43 @@ class PixelStore:
         whole = preprocessing.model_copy(update={"crop_fraction": 1.0})
         return self._split("train", size, whole)
 
-    def held_out(self, split: str, resolution: int, preprocessing: Preprocessing) -> TrainingImages:
-        """Return val or test exactly as the exported file takes them."""
-        return self._split(split, resolution, preprocessing)
+    def held_out(
+        self,
+        split: str,
+        resolution: int,
+        preprocessing: Preprocessing,
+        *,
+        rows: NDArray[np.int64] | None = None,
+    ) -> TrainingImages:
+        """Return a split, or these rows of it, exactly as the exported file takes the pictures."""
+        return self._split(split, resolution, preprocessing, rows=rows)
 
     def calibration(
         self, resolution: int, preprocessing: Preprocessing, *, seed: int
     ) -> NDArray[np.uint8]:
         """Return some training pictures prepared like val and test, (n, R, R, 3), for int8."""
-        split = self._split("train", resolution, preprocessing)
-        return np.ascontiguousarray(split.pixels[calibration_rows(len(split.labels), seed=seed)])
+        rows = calibration_rows(len(self.data.splits["train"]), seed=seed)
+        split = self._split("train", resolution, preprocessing, rows=rows)
+        return np.ascontiguousarray(split.pixels)
 
-    def _split(self, split: str, size: int, preprocessing: Preprocessing) -> TrainingImages:
+    def _split(
+        self,
+        split: str,
+        size: int,
+        preprocessing: Preprocessing,
+        *,
+        rows: NDArray[np.int64] | None = None,
+    ) -> TrainingImages:
         pixels = cached_pixels(
-            self.data, split, size=size, preprocessing=preprocessing, directory=self.directory
-        )
+            self.data, split, size=size, preprocessing=preprocessing, directory=self.directory,
+            rows=rows,
+        )  # fmt: skip
         labels = self.data.splits[split].labels
-        weighs = self.balanced and split != "test"
-        return TrainingImages(
-            pixels=pixels, labels=labels, weights=balanced_weights(labels) if weighs else None
-        )
+        weights = balanced_weights(labels) if self.balanced and split != "test" else None
+        if rows is not None:
+            labels = labels[rows]
+            weights = None if weights is None else weights[rows]
+        return TrainingImages(pixels=pixels, labels=labels, weights=weights)
 
 
 def open_store(data: ImageData, *, balanced: bool = False) -> PixelStore:
