@@ -1,8 +1,9 @@
-"""Another budget, or another platform, from the networks of an earlier fit, without training.
+"""Another budget, or another platform, from the networks of an earlier fit, in about a minute.
 
 Every network a fit trained is kept, and weights on photographs run at any resolution: an earlier
-run is a curve. A new budget takes the best point of it that fits now and proves it like any other
-fit: in a fresh process, on the test split.
+run is a curve. Only the classifier is fitted again to each new size, which takes seconds. A new
+budget takes the best point that fits now and proves it like any other fit: in a fresh process, on
+the test split.
 """
 
 from __future__ import annotations
@@ -23,18 +24,17 @@ from featherweight.fitting.halving import Ranked, cheapest_of_equals
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import look
 from featherweight.fitting.prove import MOST_GROWTH
-from featherweight.fitting.race import Entry, Trainer, keep_losses, kept_losses, open_trainer
+from featherweight.fitting.race import Entry, Trainer, open_trainer
 from featherweight.fitting.result import FitResult
 from featherweight.fitting.settings import FitSettings, SamplePlan, allowed_precisions
+from featherweight.fitting.settle import settle
 from featherweight.fitting.shop import Shopper, shop
 from featherweight.fitting.stages import kept_entries, open_shopper
 from featherweight.measuring.platform import parse_platform
-from featherweight.networks.storage import load_network, save_network
-from featherweight.nn.network import resized
+from featherweight.networks.storage import load_network
 from featherweight.records import parse_record
 from featherweight.reporting.run import Candidate, FitSummary
 from featherweight.run_directory import RunDirectory, open_run
-from featherweight.training.classify import evaluate_network
 
 __all__ = ["fit_from"]
 
@@ -61,8 +61,9 @@ def fit_from(
 ) -> FitResult:
     """Answer another budget, or another platform, from an earlier fit: about a minute.
 
-    Data, seed and preprocessing are the earlier run's. The test split is read again, for the new
-    file.
+    No network is trained; where its file answers val better with a classifier fitted to its new
+    size, it gets that one. Data, seed and preprocessing are the earlier run's. The test split is
+    read again, for the new file.
 
     Args:
         earlier: run directory of a fit; at least one of its networks must be trained.
@@ -110,7 +111,7 @@ def _settings(
     on: str | None,
     precisions: Sequence[str] | None,
 ) -> FitSettings:
-    """Return the earlier settings with another budget and platform; no time, nothing is trained."""
+    """Return the earlier settings with another budget and platform; no time to train in."""
     platform = parse_platform(before.platform if on is None else on)
     kept = allowed_precisions(precisions, platform, on or "")
     if precisions is None and "precision=" not in (on or ""):
@@ -269,39 +270,23 @@ def _choose(
 
 
 def _rank_stage(run: RunDirectory, offer: Offer, earlier: Earlier, *, trainer: Trainer) -> Ranked:
-    """Copy an earlier network at its new size and take the loss of its file on val."""
+    """Rank an earlier network's file at its new size, with a classifier that suits it."""
     network, entry = offer
     phase = f"{network.phase}-at-{network.value:g}"
-    folder = trainer.network_folder(entry, phase)
-    stage, inputs = f"{phase}:{entry.key}", {"network": network.key, "value": entry.value}
-    done = run.stage_done(stage, inputs=inputs)
-    if done is None:
-        started = clock.monotonic()
-        stored = load_network(network.folder)
-        sized = resized(stored.network, entry.candidate.resolution)
-        save_network(
-            sized, folder, preprocessing=entry.family.preprocessing, classes=stored.classes
-        )
-        losses = trainer.rank(entry, sized, phase=phase)
-        val = trainer.store.held_out("val", entry.candidate.resolution, entry.family.preprocessing)
-        answer = evaluate_network(
-            sized, images=val, preprocessing=entry.family.preprocessing, device=trainer.device
-        )
-        earlier.copy_epochs(network, title=entry.title, phase=phase, to=run.path)
-        done = {"val_accuracy": answer.accuracy, "val_loss": float(losses.mean())}
-        files = keep_losses(folder, losses)
-        run.finish_stage(
-            stage, inputs=inputs, outputs=done, files=files, seconds=clock.monotonic() - started
-        )
-        logger.info(
-            "curve: %s, trained as %s (%s): val accuracy %.3f, loss of the file %.3f",
-            entry.title, network.name, network.phase, answer.accuracy, losses.mean(),
-        )  # fmt: skip
+    earlier.copy_epochs(network, title=entry.title, phase=phase, to=run.path)
+    losses, accuracy = settle(
+        entry,
+        phase,
+        run=run,
+        trainer=trainer,
+        load=lambda: load_network(network.folder),
+        inputs={"network": network.key, "value": entry.value},
+    )
     return Ranked(
         entry=entry,
         phase=phase,
-        losses=kept_losses(folder),
-        val_accuracy=float(done["val_accuracy"]),
+        losses=losses,
+        val_accuracy=accuracy,
         images_seen=network.images_seen,
         seconds=network.seconds,
     )

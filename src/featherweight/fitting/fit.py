@@ -22,6 +22,7 @@ from featherweight.fitting.pace import pace_stage
 from featherweight.fitting.race import open_trainer
 from featherweight.fitting.result import FitResult
 from featherweight.fitting.settings import FitSettings, TimePlan, allowed_metric, allowed_precisions
+from featherweight.fitting.settle import settle_stage
 from featherweight.fitting.stages import (
     create_sizer,
     kept_entries,
@@ -140,7 +141,7 @@ def _work(
     found = look(images, settings)
     stalls = families(found, settings)
     candidates, nearest = shop_stage(run, ledger, stalls, settings)
-    entries = kept_entries(candidates, stalls)
+    entries = shopped = kept_entries(candidates, stalls)
     if not entries:
         return end_infeasible(run, settings, nearest)
     trainer = open_trainer(images, settings, folder=run.path)
@@ -158,6 +159,7 @@ def _work(
     trained = last_training(run, winner, raced, trainer=trainer, plan=plan, settings=settings)
     finish_s = training_times(run, winner, plan=plan).finish_s
     trained = finish_stage(run, trained, trainer=trainer, time_s=finish_s, epochs=settings.epochs)
+    trained = settle_stage(run, ledger, trained, shopped, trainer=trainer)
     return prove_stage(
         run,
         ledger,
@@ -175,7 +177,7 @@ def _refuse_beside_from(given: list[str]) -> None:
         raise UsageError(
             f"{given[0]} was given together with --from",
             allowed="--latency, --on, --precision, --device and --output",
-            hint="data, seed and networks are the earlier run's, and nothing is trained",
+            hint="data, seed and networks are the earlier run's, and no network is trained",
         )
 
 

@@ -49,6 +49,7 @@ class Ranked:
         losses: loss of the file on each ranked val picture.
         val_accuracy: of the network on val.
         images_seen, seconds: of this training.
+        told_as: title and phase of its lines in train.jsonl, where they differ from its own.
     """
 
     entry: Entry
@@ -57,6 +58,7 @@ class Ranked:
     val_accuracy: float
     images_seen: int
     seconds: float
+    told_as: tuple[str, str] | None = None
 
     @property
     def val_loss(self) -> float:

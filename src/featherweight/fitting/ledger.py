@@ -75,6 +75,13 @@ class Ledger:
                 reason = f"val loss {ranked.val_loss:.3f} after the first rung"
             self._append_ranked(ranked, status="finalist" if final else "raced", reason=reason)
 
+    def note_settled(self, settled: Sequence[Ranked], *, as_trained: Ranked) -> None:
+        """Append at which sizes the trained network was tried, with a classifier for each."""
+        before = f"{as_trained.entry.candidate.name} as trained has {as_trained.val_loss:.3f}"
+        for ranked in settled:
+            reason = f"val loss {ranked.val_loss:.3f} with its classifier fitted again; {before}"
+            self._append_ranked(ranked, status="finalist", reason=reason)
+
     def note_verification(self, verification: Verification) -> None:
         """Append what was verified about the file."""
         self._verifications.append(to_plain(verification))
@@ -166,11 +173,9 @@ class Ledger:
         self._candidates.append(to_plain(candidate))
 
     def _epochs(self, trained: Ranked) -> list[dict[str, Any]]:
-        name = trained.entry.title
+        told_as = trained.told_as or (trained.entry.title, trained.phase)
         lines = Journal(self._run.path / "train.jsonl").read()
-        return [
-            line for line in lines if line["phase"] == trained.phase and line["network"] == name
-        ]
+        return [line for line in lines if (line["network"], line["phase"]) == told_as]
 
     def _curve(
         self, trained: Ranked, raced: Sequence[Ranked], proof: Proof

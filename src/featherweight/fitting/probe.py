@@ -15,16 +15,13 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 
 from featherweight.data.metrics import accuracy_interval
-from featherweight.exporting.export import export_network
+from featherweight.fitting.features import load_features, spaced_rows
 from featherweight.fitting.race import Entry, Trainer, difference_interval
-from featherweight.nn.network import Network
 from featherweight.run_directory import RunDirectory
-from featherweight.runtimes.runtime import RUNTIMES
 
 __all__ = ["Probed", "leave_one_out", "probe", "survivors"]
 
@@ -142,34 +139,10 @@ def _file_features(
     entry: Entry, *, trainer: Trainer
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return what the classifier of the exported file would read: (n, F), and the labels (n,)."""
-    preprocessing, resolution = entry.family.preprocessing, entry.candidate.resolution
-    count = len(trainer.store.data.splits["train"])
-    rows = np.linspace(0, count - 1, min(count, _MOST_PICTURES)).astype(np.int64)
-    train = trainer.store.held_out("train", resolution, preprocessing, rows=rows)
-    network = _emitting(trainer.start(entry, "probe"))
-    artifact = export_network(
-        network,
-        runtime=trainer.platform.runtime,
-        precision=entry.candidate.precision,
-        out=trainer.folder / "artifacts" / "probe" / entry.key,
-        calibration=trainer.calibration(resolution, preprocessing),
-        preprocessing=preprocessing,
-        labels=tuple(str(index) for index in range(network.architecture.num_classes)),
-        limit_pairs=trainer.platform.limits_pairs,
+    rows = spaced_rows(len(trainer.store.data.splits["train"]), most=_MOST_PICTURES)
+    train = trainer.store.held_out(
+        "train", entry.candidate.resolution, entry.family.preprocessing, rows=rows
     )
-    run = RUNTIMES[artifact.runtime].load(artifact, num_threads=2)
-    features = [run(np.ascontiguousarray(train.pixels[k : k + 1]))[0] for k in range(len(train))]
-    return np.stack(features).astype(np.float32), train.labels
-
-
-def _emitting(network: Network) -> Network:
-    """Return the network with an identity for its classifier: the logits are the features."""
-    width = network.get_parameter("classifier.weight").shape[1]
-    weights = {
-        **network.state_dict(),
-        "classifier.weight": torch.eye(width),
-        "classifier.bias": torch.zeros(width),
-    }
-    emitting = Network(network.architecture.changed(num_classes=width))
-    emitting.load_state_dict(weights)
-    return emitting.eval()
+    network = trainer.start(entry, "probe")
+    features = load_features(entry, network, trainer=trainer, name="probe")
+    return features(train.pixels), train.labels

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 MOST_GROWTH = 1.15
 """Largest multiple of the resolution it was trained at that a network ships at."""
-_LEAST_SHARE = 0.9
+_LEAST_SHARE = 0.75
 """Share of the trained network's val accuracy below which a replacement is not shipped."""
 
 

@@ -91,6 +91,20 @@ class Entry:
             return self.family.label(float(resolution))
         return self.candidate.name
 
+    def at(self, value: float) -> Entry:
+        """Return the candidate at another value of its knob, not measured."""
+        architecture = self.family.build(value)
+        candidate = self.candidate.model_copy(
+            update={
+                "name": self.family.label(value),
+                "architecture_digest": architecture.digest,
+                "resolution": architecture.resolution,
+                "latency_ms": None,
+                "interval_ms": None,
+            }
+        )
+        return Entry(candidate, self.family, value)
+
     @property
     def title(self) -> str:
         """What journals and messages call it."""

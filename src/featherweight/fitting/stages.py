@@ -18,6 +18,7 @@ from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.probe import probe, survivors
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings, SamplePlan, TimePlan
+from featherweight.fitting.settle import SETTLE_S
 from featherweight.fitting.shop import Shopper, shop
 from featherweight.fitting.sizing import Sizer
 from featherweight.fitting.timing import time_architectures
@@ -267,18 +268,8 @@ def teacher_of(winner: Entry, *, plan: TimePlan) -> Entry | None:
     value = max(v for v in family.values if v <= _GROWTH * winner.value)
     if value < _LEAST_GROWTH * winner.value:
         return None
-    architecture = family.build(value)
-    candidate = winner.candidate.model_copy(
-        update={
-            "name": family.label(value),
-            "architecture_digest": architecture.digest,
-            "resolution": architecture.resolution,
-            "precision": "fp32",
-            "latency_ms": None,
-            "interval_ms": None,
-        }
-    )
-    return Entry(candidate, family, value)
+    senior = winner.at(value)
+    return replace(senior, candidate=senior.candidate.model_copy(update={"precision": "fp32"}))
 
 
 class TrainingTimes(NamedTuple):
@@ -295,11 +286,12 @@ def training_times(run: RunDirectory, winner: Entry, *, plan: TimePlan) -> Train
         return TrainingTimes(None, None, None)
     teacher = teacher_of(winner, plan=plan) is not None
     inputs = {
-        "winner": winner.key, "total_s": plan.asked_s, "teacher": teacher, "finish": FINISH_SHARE
+        "winner": winner.key, "total_s": plan.asked_s, "teacher": teacher, "finish": FINISH_SHARE,
     }  # fmt: skip
     done = run.stage_done("plan", inputs=inputs)
     if done is None:
-        left_s = max(plan.total_s - run.elapsed_s - plan.prove_s, 0.1 * plan.total_s)
+        reserved_s = plan.prove_s + (0.0 if winner.family.source is None else SETTLE_S)
+        left_s = max(plan.total_s - run.elapsed_s - reserved_s, 0.1 * plan.total_s)
         finish_s = FINISH_SHARE * left_s if winner.candidate.precision == "int8" else 0.0
         if finish_s < LEAST_FINISH_S:
             finish_s = 0.0
