@@ -23,6 +23,7 @@ RESULTS = Path(__file__).parent / "results"
 CASES = {
     "clothing": ["clothing", "--latency", "2.5ms", "--time", "30m"],
     "clothing_15m": ["clothing", "--latency", "2.5ms", "--time", "15m"],
+    "clothing_3m": ["clothing", "--latency", "2.5ms", "--time", "3m"],
     "clothing_4ms": ["clothing", "--latency", "4ms", "--time", "20m"],
     "clothing_11ms": ["clothing", "--latency", "11ms", "--time", "30m"],
     "clothing_scratch": [

@@ -69,7 +69,12 @@ def largest(
             max_s_each=3.0, repeat_disturbed=False,
         )  # fmt: skip
     medians = {value: one.median_ms for value, one in zip(values, measured, strict=True)}
-    return max(value for value in values if medians[value] <= budget_ms), medians
+    fitting = [value for value in values if medians[value] <= budget_ms]
+    if not fitting:
+        raise SystemExit(
+            f"no value fits {budget_ms} ms on {on}; the least took {min(medians.values()):.3f} ms"
+        )
+    return max(fitting), medians
 
 
 @dataclass(frozen=True)

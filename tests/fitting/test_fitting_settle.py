@@ -1,0 +1,130 @@
+"""What a fit ends with: the trained network at the size that fits, if its file is better there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from featherweight.data.images import load_images
+from featherweight.fitting import settle as settling
+from featherweight.fitting.families import Family
+from featherweight.fitting.halving import Ranked
+from featherweight.fitting.ledger import Ledger
+from featherweight.fitting.race import Entry, Trainer
+from featherweight.fitting.settle import settle_stage, sizes_to_settle
+from featherweight.journal import Journal
+from featherweight.measuring.platform import parse_platform
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.networks.resolve import create_architecture
+from featherweight.networks.storage import load_network, save_network
+from featherweight.nn.network import build_network
+from featherweight.reporting.run import Candidate
+from featherweight.run_directory import open_run
+from featherweight.training.pixels import PixelStore
+
+VALUES = tuple(float(value) for value in range(16, 72, 8))
+
+
+def family(*, source: str | None = "auto", knob: str = "resolution") -> Family:
+    return Family(
+        "mobilenet_v2", cast(Any, knob), VALUES,
+        lambda value: create_architecture(
+            "mobilenet_v2", width=0.25, resolution=int(value), classes=10
+        ),
+        source, Preprocessing(),
+    )  # fmt: skip
+
+
+def entry(value: float, precision: str = "fp32", **of: Any) -> Entry:
+    drawn = family(**of)
+    candidate = Candidate(
+        name=drawn.label(value), architecture_digest=drawn.build(value).digest,
+        family="mobilenet_v2", resolution=int(value), precision=precision, runtime="onnxruntime",
+        status="kept", stage="shop", latency_ms=0.1,
+    )  # fmt: skip
+    return Entry(candidate, drawn, value)
+
+
+@pytest.mark.parametrize(
+    ("trained", "shopped", "sizes"),
+    [
+        (32, [(32, "fp32")], [32]),
+        (32, [(40, "fp32")], [32, 40]),
+        (64, [(64, "fp32")], [64]),
+        (56, [(64, "fp32")], [56]),  # within what the proof reaches by itself
+        (16, [(64, "fp32")], [16, 32]),  # 2.25 times at most
+        (32, [(64, "int8")], [32]),
+        (32, [(16, "fp32")], [32]),
+        (32, [], [32]),
+    ],
+)
+def test_its_own_size_and_the_one_that_fits(
+    trained: int, shopped: list[tuple[int, str]], sizes: list[int]
+) -> None:
+    found = sizes_to_settle(entry(trained), [entry(*one) for one in shopped])
+    assert [one.value for one in found] == sizes
+    assert [one.candidate.resolution for one in found] == sizes
+    digests = [one.candidate.architecture_digest for one in found]
+    assert digests == [family().build(size).digest for size in sizes]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Any:
+    with open_run(tmp_path / "run", parent=tmp_path, identity={"name": "x"}, command="x") as opened:
+        yield opened
+
+
+@pytest.fixture
+def trainer(tmp_path: Path) -> Trainer:
+    store = PixelStore(load_images("demo"), small=True, directory=tmp_path / "cache")
+    return Trainer(
+        store, parse_platform("local/onnxruntime"), tmp_path / "run", seed=0, device="cpu"
+    )
+
+
+def untrained(trainer: Trainer, one: Entry) -> Ranked:
+    network = build_network(one.family.build(one.value), seed=0).eval()
+    folder = trainer.network_folder(one, "train")
+    save_network(network, folder, preprocessing=Preprocessing(), classes=tuple("0123456789"))
+    losses = trainer.rank(one, network, phase="train")
+    return Ranked(one, "train", losses, 0.1, images_seen=64, seconds=1.0)
+
+
+def test_the_better_file_ships_and_nothing_is_done_twice(
+    run: Any, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = untrained(trainer, entry(16))
+    ledger = Ledger(run)
+    best = settle_stage(run, ledger, trained, [entry(32)], trainer=trainer)
+    assert best.val_loss < trained.val_loss - 0.3
+    assert best.val_accuracy > 0.3
+    assert (best.images_seen, best.told_as) == (64, (trained.entry.title, "train"))
+    assert best.phase == "train-at-16"
+    lines = Journal(run.path / "candidates.jsonl").read()
+    assert [(line["resolution"], line["status"]) for line in lines] == [
+        (16, "finalist"), (32, "finalist"),
+    ]  # fmt: skip
+    assert all("as trained has" in line["reason"] for line in lines)
+    shipped = load_network(trainer.network_folder(best.entry, best.phase)).network
+    assert shipped.architecture.resolution == best.entry.candidate.resolution
+    monkeypatch.setattr(settling, "with_fitted_classifier", None)
+    again = settle_stage(run, ledger, trained, [entry(32)], trainer=trainer)
+    assert np.array_equal(again.losses, best.losses)
+    assert (again.entry.key, again.phase, again.val_accuracy) == (
+        best.entry.key, best.phase, best.val_accuracy,
+    )  # fmt: skip
+
+
+def test_what_is_no_better_stays_as_trained(
+    run: Any, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = untrained(trainer, entry(16))
+    trained = replace(trained, losses=np.zeros_like(trained.losses))
+    assert settle_stage(run, Ledger(run), trained, [], trainer=trainer) is trained
+    monkeypatch.setattr(settling, "settle", None)
+    scratch = replace(trained, entry=entry(16, source=None))
+    assert settle_stage(run, Ledger(run), scratch, [], trainer=trainer) is scratch
