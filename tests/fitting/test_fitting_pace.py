@@ -121,7 +121,7 @@ def macs(one: Entry) -> int:
 def test_what_a_training_should_see() -> None:
     assert needed_images(images=50_000, batch_size=256, pretrained=False) == 600_000, "12 passes"
     assert needed_images(images=1_400, batch_size=64, pretrained=False) == 32_000, "500 steps"
-    assert needed_images(images=3_000, batch_size=64, pretrained=True) == 9_000, "3 passes"
+    assert needed_images(images=3_000, batch_size=64, pretrained=True) == 1_500, "half a pass"
 
 
 def test_a_candidate_that_is_fast_enough_stays(run: RunDirectory, shopper: FakeShopper) -> None:

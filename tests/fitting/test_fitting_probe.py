@@ -147,9 +147,14 @@ def test_every_candidate_is_a_stage_that_is_not_repeated(trainer: Trainer) -> No
     assert kept == field  # the same network twice: equal, and both go on
     assert [one.stage for one in noted] == ["probe", "probe"]
     assert "leave-one-out accuracy" in noted[0].reason
-    short = plan.model_copy(update={"asked_s": 60.0})
     noted.clear()
-    assert probe_stage(field, trainer=trainer, run=run, ledger=ledger, plan=short) == field
+    short = plan.model_copy(update={"asked_s": 599.0})
+    decided = probe_stage(field, trainer=trainer, run=run, ledger=ledger, plan=short)
+    assert decided == [first[0].entry], "no race in a short fit"
+    assert [one.status for one in noted].count("kept") == 1
+    noted.clear()
+    shorter = plan.model_copy(update={"asked_s": 60.0})
+    assert probe_stage(field, trainer=trainer, run=run, ledger=ledger, plan=shorter) == field
     assert noted == []
 
 

@@ -72,7 +72,7 @@ def test_kill_and_continue(moment: str, whole: dict[str, Any], tmp_path: Path) -
 
     output, _errors = start(tmp_path).communicate(timeout=240)
     summary = json.loads(output)
-    assert len(list((tmp_path / "runs").iterdir())) == 1, "a second run directory was opened"
+    (directory,) = (tmp_path / "runs").iterdir()  # not a second one
     again = stages(tmp_path / "runs")
     assert again[: len(done)] == done
     assert len(again) == len(set(again)), f"a finished stage was repeated: {again}"
@@ -82,6 +82,12 @@ def test_kill_and_continue(moment: str, whole: dict[str, Any], tmp_path: Path) -
     # the form of computing (contiguous or channels_last) may come out otherwise in the two runs.
     assert summary["accuracy"]["n"] == whole["accuracy"]["n"]
     assert summary["images_seen"] == whole["images_seen"]
+    # What only going on would need is gone; what ships and what `--from` needs is there.
+    assert not (directory / "checkpoints").exists()
+    assert [path.name for path in (directory / "artifacts").iterdir()] == [
+        Path(summary["artifact"]).name
+    ]
+    assert list((directory / "networks").glob("*-train/weights.safetensors"))
 
 
 def test_kill_in_a_timed_training(tmp_path: Path) -> None:
@@ -119,6 +125,7 @@ def test_a_finished_run_is_read_back(
     assert run(arguments) == 3
     assert (tmp_path / "run" / "measurements.jsonl").read_text() == lines
     assert "INFEASIBLE" in capsys.readouterr().out
+    assert not list((tmp_path / "run" / "artifacts").glob("*"))
 
 
 def test_ctrl_c_is_exit_130_with_a_hint(tmp_path: Path) -> None:

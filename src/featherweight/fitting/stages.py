@@ -44,8 +44,11 @@ logger = logging.getLogger(__name__)
 
 _TEACHER_SHARE = 0.5
 """Of the time that is left for the last training."""
-_LEAST_PROBING_S = 300.0
-"""A shorter fit has no time for a probe: about ten seconds per candidate, most of them decoding."""
+_LEAST_PROBING_S = 120.0
+"""A shorter fit has no time for a probe: about seven seconds per candidate."""
+_LEAST_RACING_S = 600.0
+"""In a shorter fit the probe decides: trainings of a few seconds each would tell less than it
+does, and take the time of the last one."""
 _LEAST_TEACHING_S = 7200.0
 """A shorter fit has no time for a teacher: on 3,000 photographs eight minutes of plain fine-tuning
 reached a val loss of 0.392 (104 pixels, benchmarks/results/fit_clothing_15m.json), seventeen with a
@@ -168,8 +171,9 @@ def probe_stage(
     probed = probe(entries, trainer=trainer, run=run)
     if not probed:
         return entries
-    kept = survivors(probed, seed=trainer.seed)
     best = probed[0]
+    short = plan.asked_s is not None and plan.asked_s < _LEAST_RACING_S
+    kept = [best.entry] if short else survivors(probed, seed=trainer.seed)
     ledger.note_candidates(
         one.entry.candidate.model_copy(
             update={
