@@ -12,7 +12,7 @@ from featherweight.data.images import load_images
 from featherweight.fitting import refit
 from featherweight.fitting.families import Family
 from featherweight.fitting.race import Entry, Trainer
-from featherweight.fitting.refit import with_fitted_classifier
+from featherweight.fitting.refit import pictures_to_see, with_fitted_classifier
 from featherweight.measuring.platform import parse_platform
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import create_architecture
@@ -60,6 +60,13 @@ def test_an_untrained_classifier_learns_and_nothing_else_changes(
     assert all(torch.equal(before[name], now) for name, now in network.state_dict().items())
     old, new = (trainer.rank(one, given, phase="x").mean() for given in (network, better))
     assert new < old - 0.3, "the loss of the file that would ship, in nats"
+
+
+@pytest.mark.parametrize(
+    ("macs", "pictures"), [(0, 1500), (10**9, 1500), (2 * 10**9, 750), (10**11, 300)]
+)
+def test_slow_networks_see_fewer_pictures(macs: int, pictures: int) -> None:
+    assert pictures_to_see(macs) == pictures
 
 
 def test_what_is_no_better_on_val_is_not_taken(

@@ -17,6 +17,7 @@ KEPT_BYTES = 10 * 2**30
 """What stays of earlier commands. Files that this process used count nothing towards it."""
 
 _SPARE_BYTES = 2**30
+_SUFFIXES = (".json", ".npy", ".partial")
 _STARTED = time.time()
 
 
@@ -64,7 +65,7 @@ def _stored(directory: Path) -> dict[Path, tuple[float, int]]:
             status = file.stat()
         except FileNotFoundError:  # another process removed it
             continue
-        if file.suffix != ".lock":
+        if file.suffix in _SUFFIXES:
             used, size = stored.get(file.with_suffix(""), (0.0, 0))
             stored[file.with_suffix("")] = max(used, status.st_mtime), size + status.st_size
     return stored
@@ -80,6 +81,6 @@ def _remove(stem: Path) -> bool:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        for suffix in (".json", ".npy", ".partial"):
+        for suffix in _SUFFIXES:
             stem.with_suffix(suffix).unlink(missing_ok=True)
     return True

@@ -20,13 +20,17 @@ from numpy.typing import NDArray
 from featherweight.fitting.features import load_features, spaced_rows
 from featherweight.fitting.race import Entry, Trainer, file_losses
 from featherweight.nn.network import Network
+from featherweight.profiling.profile import profile
 from featherweight.training.refit import refit_classifier
 
-__all__ = ["with_fitted_classifier"]
+__all__ = ["pictures_to_see", "with_fitted_classifier"]
 
 logger = logging.getLogger(__name__)
 
 _MOST_PICTURES = 1500
+_FEWEST_PICTURES = 300
+_MOST_MACS = 1.5e12
+"""Of all pictures together, about half a minute: a network of 5G sees the fewest pictures."""
 
 
 def with_fitted_classifier(
@@ -42,10 +46,11 @@ def with_fitted_classifier(
     """
     preprocessing, resolution = entry.family.preprocessing, network.architecture.resolution
     count = len(trainer.store.data.splits["train"])
-    rows = spaced_rows(count, most=_MOST_PICTURES)
+    most = pictures_to_see(profile(network.architecture).macs or 0)
+    rows = spaced_rows(count, most=most)
     train = trainer.store.held_out("train", resolution, preprocessing, rows=rows)
     val = trainer.store.held_out("val", resolution, preprocessing)
-    ranked = spaced_rows(len(val), most=_MOST_PICTURES)
+    ranked = spaced_rows(len(val), most=most)
     features = load_features(entry, network, trainer=trainer, name=name)
     weight, bias = (
         network.get_parameter(part).detach().float().cpu()
@@ -74,6 +79,14 @@ def with_fitted_classifier(
         **network.state_dict(), "classifier.weight": fitted[0], "classifier.bias": fitted[1],
     })  # fmt: skip
     return better.eval()
+
+
+def pictures_to_see(macs: int) -> int:
+    """Return how many pictures a classifier is fitted to, for a network of so many multiply-adds.
+
+    Not by the clock: the same call gives the same classifier on a slower machine.
+    """
+    return int(min(_MOST_PICTURES, max(_FEWEST_PICTURES, _MOST_MACS / max(macs, 1))))
 
 
 def _losses(
