@@ -64,7 +64,7 @@ def fit(  # noqa: PLR0913 - one parameter per flag
         typer.Option(
             "--from",
             help="Run directory of an earlier fit: its networks answer the new budget or platform "
-            "in about a minute, only classifiers are fitted again; DATA is left out.",
+            "in a minute or two, only classifiers are fitted again; DATA is left out.",
         ),
     ] = None,
     output_directory: Output = None,

@@ -1,4 +1,4 @@
-"""Another budget, or another platform, from the networks of an earlier fit, in about a minute.
+"""Another budget, or another platform, from the networks of an earlier fit, in a minute or two.
 
 Every network a fit trained is kept, and weights on photographs run at any resolution: an earlier
 run is a curve. Only the classifier is fitted again to each new size, which takes seconds. A new
@@ -41,8 +41,9 @@ __all__ = ["fit_from"]
 logger = logging.getLogger(__name__)
 
 _FAR = 0.6
-"""Of the resolution of the training: weights of 288 pixels answered 0.94 of the photographs there,
-0.62 at 112 and 0.26 at 64 (benchmarks/results/budget_hits.json)."""
+"""Of the resolution of the training: weights of 240 pixels answered 0.95 of the photographs there,
+0.90 at 120, 0.83 at 88 and 0.70 at 64, each with a classifier of its own
+(benchmarks/results/budget_hits.json)."""
 
 Offer = tuple[TrainedNetwork, Entry]
 """An earlier network, and the size and precision that it would ship in."""
@@ -59,7 +60,7 @@ def fit_from(
     runs: Path = Path("runs"),
     command: str = "featherweight.fit(...)",
 ) -> FitResult:
-    """Answer another budget, or another platform, from an earlier fit: about a minute.
+    """Answer another budget, or another platform, from an earlier fit: a minute or two.
 
     No network is trained; where its file answers val better with a classifier fitted to its new
     size, it gets that one. Data, seed and preprocessing are the earlier run's. The test split is

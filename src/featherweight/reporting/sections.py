@@ -199,7 +199,7 @@ def usage_commands(run: FitRun, t: Translate = ENGLISH) -> list[Command]:
     where = shlex.quote(where)
     if summary.artifact is not None and "from" not in run.identity:
         line = f"featherweight fit --from {folder} --latency {latency}"
-        purpose_from = t("Ask its networks for another budget, in about a minute")
+        purpose_from = t("Ask its networks for another budget, in a minute or two")
         commands.append(Command(purpose_from, line))
     line = f"featherweight fit {data} --latency {latency} --on {where}"
     commands.append(Command(purpose, line))
