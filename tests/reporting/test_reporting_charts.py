@@ -119,6 +119,24 @@ def test_nothing_to_draw_is_no_chart() -> None:
     assert training_chart([EpochLine(network="a")], quantity="accuracy") is None
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "least", "most"),
+    [((0.909, 0.906), 0.84, 0.97), ((0.2, 0.9), 0.1, 1.0), ((0.99, 0.98), 0.88, 1.02)],
+)
+def test_small_differences_of_accuracy_stay_small(
+    accuracies: tuple[float, float], least: float, most: float
+) -> None:
+    point = example_summary().curve[0]
+    curve = [point.model_copy(update={"val_accuracy": accuracy}) for accuracy in accuracies]
+    candidates = [one.model_copy(update={"val_accuracy": None}) for one in example_candidates()]
+    chart = accuracy_latency_chart(candidates, curve=curve, budget_ms=3.0)
+    assert chart is not None
+    low, high = chart["layout"]["yaxis"]["range"]
+    assert least < low < min(accuracies)
+    assert max(accuracies) < high < most
+    assert high - low > 0.1
+
+
 def test_line_joins_only_what_nothing_faster_equals() -> None:
     point = example_summary().curve[0]
     curve = [

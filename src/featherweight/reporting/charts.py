@@ -50,6 +50,8 @@ _LABELS_PX = 46
 """Room above a plot for its two rows of labels."""
 _FAR_IQRS = 6.0
 """Runs further above the third quartile, in interquartile ranges, are not drawn."""
+_LEAST_POINTS = 0.1
+"""Of accuracy, on an axis: a run of few networks would else blow up their differences."""
 
 
 def plotly_script() -> str:
@@ -154,6 +156,10 @@ def accuracy_latency_chart(
         top_px=_LABELS_PX,
     )
     layout |= {"shapes": shapes, "annotations": notes}
+    accuracies = [one.val_accuracy for one in curve]
+    accuracies += [one.val_accuracy for one in upper if one.val_accuracy is not None]
+    if accuracies:
+        layout["yaxis"]["range"] = _accuracy_range(accuracies)
     if strip:
         end = split - 0.08 if upper else 1.0
         title = "" if upper else t("not trained")
@@ -163,6 +169,16 @@ def accuracy_latency_chart(
             "showgrid": False,
         }
     return {"data": traces, "layout": layout}
+
+
+def _accuracy_range(accuracies: Sequence[float]) -> list[float]:
+    """Return the ends of an axis that does not make much of little: ten points at least."""
+    low, high = min(accuracies), max(accuracies)
+    missing = max(0.0, _LEAST_POINTS - (high - low))
+    high = min(1.0, high + missing / 2)
+    low = max(0.0, min(low, high - _LEAST_POINTS))
+    margin = 0.08 * (high - low)
+    return [low - margin, high + margin]
 
 
 def training_chart(
@@ -192,11 +208,14 @@ def training_chart(
     drawn = [trace for trace in traces if any(value is not None for value in trace["y"])]
     if not drawn:
         return None
-    yaxis = (
-        axis(t("validation accuracy")) | {"tickformat": ".0%"}
-        if quantity == "accuracy"
-        else axis(t("loss")) | {"rangemode": "tozero"}
-    )
+    if quantity == "accuracy":
+        told = [value for trace in drawn for value in trace["y"] if value is not None]
+        yaxis = axis(t("validation accuracy")) | {
+            "tickformat": ".0%",
+            "range": _accuracy_range(told),
+        }
+    else:
+        yaxis = axis(t("loss")) | {"rangemode": "tozero"}
     layout = layout_of(xaxis=axis(t("images seen")) | {"rangemode": "tozero"}, yaxis=yaxis)
     return {"data": drawn, "layout": layout}
 
