@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ from featherweight.training.recipe import Recipe, default_recipe
 
 RESULT = Path(__file__).parent / "results" / "ablations.json"
 NETWORK = "efficientnet_lite0"
+ARMS = ("base", "precision last", "width first", "taught", "scratch")
 SIDES = range(64, 232, 8)
 WIDTHS = tuple(step / 16 for step in range(4, 17))
 FULL_SIDE = 224
@@ -69,11 +71,13 @@ class Arms:
         found = read_pretrained(own, source="auto", seed=0).preprocessing
         self.preprocessing = found.model_copy(update={"crop_fraction": 1.0})
 
-    def recipe(self, resolution: int, *, pretrained: bool = True, taught: bool = False) -> Recipe:
+    def recipe(
+        self, resolution: int, *, pretrained: bool = True, taught: bool = False, whole: bool = True
+    ) -> Recipe:
         """Return the recipe of an arm; all see equally many pictures."""
         return default_recipe(
             pretrained=pretrained, resolution=resolution, epochs=self.epochs, seed=self.seed,
-            images=len(self.store.data.splits["train"]), distillation=taught,
+            images=len(self.store.data.splits["train"]), distillation=taught, whole=whole,
         )  # fmt: skip
 
     def tune(
@@ -89,21 +93,24 @@ class Arms:
         )
         done = fine_tune(
             start, store=self.store, preprocessing=self.preprocessing, on=self.on, teacher=teacher,
-            recipe=self.recipe(int(resolution), pretrained=pretrained, taught=teacher is not None),
+            recipe=self.recipe(  # norms of sliced weights take their statistics anew, as in a fit
+                int(resolution), pretrained=pretrained, taught=teacher is not None,
+                whole=width == 1.0,
+            ),
         )  # fmt: skip
         return done.network, done.found
 
-    def run(self) -> dict[str, dict[str, Any]]:
-        """Train every arm."""
+    def run(self, name: str) -> dict[str, Any]:
+        """Train one arm."""
         side = self.sizes["resolution"]
-        teacher, taught_by = self.tune(round(TEACHER_GROWTH * side / 8) * 8)
-        return {
-            "base": self.tune(side)[1],
-            "precision last": self.tune(self.sizes["resolution_by_fp32"])[1],
-            "width first": self.tune(FULL_SIDE, width=self.sizes["width"])[1],
-            "taught": {**self.tune(side, teacher=teacher)[1], "teacher": taught_by},
-            "scratch": self.tune(side, pretrained=False)[1],
-        }
+        if name == "taught":
+            teacher, taught_by = self.tune(round(TEACHER_GROWTH * side / 8) * 8)
+            return {**self.tune(side, teacher=teacher)[1], "teacher": taught_by}
+        if name == "precision last":
+            side = self.sizes["resolution_by_fp32"]
+        if name == "width first":
+            return self.tune(FULL_SIDE, width=self.sizes["width"])[1]
+        return self.tune(side, pretrained=name != "scratch")[1]
 
 
 def main() -> None:
@@ -114,32 +121,52 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=0.25, help="of the train split")
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument(
+        "--only", nargs="+", choices=ARMS, default=ARMS,
+        help="redo these; sizes and the other arms are those of the result file (same task)",
+    )  # fmt: skip
     options = parser.parse_args()
     images = load_images(options.data, seed=0)
-    sizes = choose(options.latency, on=options.on)
+    task = {
+        "budget_ms": options.latency, "share_of_train": options.share, "epochs": options.epochs,
+        "network": NETWORK,
+    }  # fmt: skip
+    sizes, runs = kept(task) if len(options.only) < len(ARMS) else (None, {})
+    sizes = sizes or choose(options.latency, on=options.on)
     print(json.dumps({key: sizes[key] for key in ("resolution", "resolution_by_fp32", "width")}))
-    runs: dict[str, list[dict[str, Any]]] = {}
+    runs = {name: [] if name in options.only else runs[name] for name in ARMS}
     for seed in range(options.seeds):
         store = open_store(part_of(images, share=options.share, seed=seed))
-        arms = Arms(store, sizes, epochs=options.epochs, seed=seed, on=options.on).run()
-        for name, found in arms.items():
-            runs.setdefault(name, []).append(found)
-            print(seed, name, f"{found['test_accuracy_of_the_file']:.3f}", flush=True)
-        found = {
-            **about(options.on),
-            "budget_ms": options.latency,
-            "share_of_train": options.share,
-            "epochs": options.epochs,
-            "network": NETWORK,
-            "sizes": sizes,
-            "base_minus": {
-                name: paired_difference(runs["base"], others)
-                for name, others in runs.items()
-                if name != "base"
-            },
-            "runs": runs,
-        }
-        RESULT.write_text(json.dumps(found, indent=1) + "\n")
+        arms = Arms(store, sizes, epochs=options.epochs, seed=seed, on=options.on)
+        for name in options.only:
+            runs[name].append({**arms.run(name), "collected": now()})
+            print(seed, name, f"{runs[name][-1]['test_accuracy_of_the_file']:.3f}", flush=True)
+    found = {
+        **about(options.on),
+        **task,
+        "sizes": sizes,
+        "base_minus": {
+            name: paired_difference(runs["base"], runs[name]) for name in ARMS if name != "base"
+        },
+        "runs": runs,
+    }
+    RESULT.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def kept(task: dict[str, Any]) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]]:
+    """Return sizes and runs of the result file; they go by epochs, so that no clock matters."""
+    before = json.loads(RESULT.read_text())
+    if any(before[key] != value for key, value in task.items()):
+        raise SystemExit(f"{RESULT.name} is of another task: {[before[key] for key in task]}")
+    runs = {
+        name: [{"collected": before["collected"], **one} for one in arm]
+        for name, arm in before["runs"].items()
+    }
+    return before["sizes"], runs
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from featherweight.fitting.race import Entry, Trainer
 from featherweight.nn.network import Network
 from featherweight.runtimes.runtime import RUNTIMES
 
-__all__ = ["Features", "load_features", "spaced_rows"]
+__all__ = ["Features", "load_features"]
 
 Features = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Pictures as the file takes them, uint8 (n, R, R, C), to features (n, F)."""
@@ -51,11 +51,6 @@ def load_features(entry: Entry, network: Network, *, trainer: Trainer, name: str
         return np.stack(rows).astype(np.float32)
 
     return features
-
-
-def spaced_rows(count: int, *, most: int) -> NDArray[np.int64]:
-    """Return at most so many of `count` pictures, evenly spaced, as folders list by class."""
-    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def _emitting(network: Network) -> Network:

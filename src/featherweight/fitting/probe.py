@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from sklearn.linear_model import RidgeCV
 
 from featherweight.data.metrics import accuracy_interval
-from featherweight.fitting.features import load_features, spaced_rows
+from featherweight.fitting.features import load_features
 from featherweight.fitting.race import Entry, Trainer, difference_interval
 from featherweight.run_directory import RunDirectory
+from featherweight.training.evaluate import spaced_rows
 
 __all__ = ["Probed", "leave_one_out", "probe", "survivors"]
 

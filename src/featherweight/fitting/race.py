@@ -37,6 +37,7 @@ from featherweight.training.classify import (
     train_classifier,
 )
 from featherweight.training.compute import Compute, choose_device
+from featherweight.training.evaluate import spaced_rows
 from featherweight.training.fake_quantisation import Int8Levels, observe_levels
 from featherweight.training.memory import memory_kept
 from featherweight.training.pixels import PixelStore, open_store
@@ -303,8 +304,7 @@ class Trainer:
     def _ranked_pictures(self, entry: Entry) -> tuple[TrainingImages, NDArray[np.int64]]:
         """Return val and which of its pictures rank: evenly spaced, as folders list by class."""
         val = self.store.held_out("val", entry.candidate.resolution, entry.family.preprocessing)
-        count = len(val.labels)
-        return val, np.linspace(0, count - 1, min(count, _VAL_PICTURES)).astype(np.int64)
+        return val, spaced_rows(len(val), most=_VAL_PICTURES)
 
     def _file_logits(self, entry: Entry, network: Network, *, phase: str) -> NDArray[np.float32]:
         """Return what the exported file answers to the ranked val pictures, (n, classes)."""

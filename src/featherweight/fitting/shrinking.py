@@ -30,6 +30,7 @@ from featherweight.networks.norms import with_carried_norms
 from featherweight.networks.storage import save_network
 from featherweight.nn.network import resized
 from featherweight.reporting.run import Candidate
+from featherweight.training.evaluate import spaced_rows
 
 __all__ = ["shrink_parent", "training_batches"]
 
@@ -181,7 +182,7 @@ def training_batches(
     """
     preprocessing = entry.family.preprocessing
     count = len(trainer.store.data.splits["train"])
-    rows = np.unique(np.linspace(0, count - 1, min(count, pictures)).astype(np.int64))
+    rows = spaced_rows(count, most=pictures)
     images = trainer.store.held_out("train", resolution, preprocessing, rows=rows)
     order = np.random.default_rng(trainer.seed).permutation(len(rows))
     for first in range(0, len(order), _BATCH):

@@ -24,6 +24,7 @@ from featherweight.training.evaluate import (
     TrainingImages,
     evaluate_network,
     evaluate_placed,
+    spaced_rows,
 )
 from featherweight.training.fake_quantisation import Int8Levels
 from featherweight.training.memory import memory_kept
@@ -173,7 +174,7 @@ def _run_epoch(
 def _plain_batches(learner: Learner, train: TrainingImages) -> Iterator[Tensor]:
     """Yield evenly spaced training pictures without augmentation, as the network takes them."""
     count = min(len(train), _SETTLING_BATCHES * learner.recipe.batch_size)
-    rows = np.linspace(0, len(train) - 1, count).astype(np.int64)
+    rows = spaced_rows(len(train), most=count)
     # At least two in each: norms have no statistics of one.
     for chosen in np.array_split(rows, max(1, min(_SETTLING_BATCHES, count // 2))):
         pixels, _ = train.batch(chosen)

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from featherweight.data.augmentation import normalise_batch
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
 from featherweight.records import write_bytes
-from featherweight.training.evaluate import TrainingImages
+from featherweight.training.evaluate import TrainingImages, spaced_rows
 
 __all__ = ["FIRST_WEIGHTS", "kept_first_weights", "suit_to_pictures"]
 
@@ -92,7 +91,7 @@ def suit_to_pictures(
 def _sample(images: TrainingImages, size: int, preprocessing: Preprocessing) -> Tensor:
     """Return evenly spaced pictures as the network sees them, (n, C, size, size)."""
     count = min(len(images), max(_FEWEST, _PIXELS // size**2))
-    rows = np.linspace(0, len(images) - 1, count).astype(np.int64)
+    rows = spaced_rows(len(images), most=count)
     pixels, _ = images.batch(rows)
     inputs = normalise_batch(pixels, mean=preprocessing.mean, std=preprocessing.std)
     if inputs.shape[2] != size:
