@@ -7,7 +7,7 @@ import re
 from featherweight.errors import UsageError
 from featherweight.records import Record
 
-__all__ = ["Budget", "Cost", "parse_duration_s", "parse_latency_ms"]
+__all__ = ["Budget", "Cost", "parse_duration_s", "parse_latency_ms", "parse_share"]
 
 _NUMBER = re.compile(r"^\s*(\d+(?:\.\d+)?|\.\d+)\s*([a-zA-Z%]*)\s*$")
 _LATENCY_MS = {"ms": 1.0, "us": 1e-3, "s": 1e3}
@@ -84,3 +84,19 @@ def parse_duration_s(text: str) -> float:
         wrong = f"unknown unit {unit!r}" if unit else "no unit"
         raise UsageError(f"{wrong} in the duration {text!r}", allowed=allowed)
     return value * _DURATION_S[unit]
+
+
+def parse_share(value: str | float | None) -> float | None:
+    """Return a share in 0..1 from `0.8`, `80%` or a number; `None` stays `None`.
+
+    Raises:
+        UsageError: no number, another unit, or not in 0..1.
+    """
+    if value is None:
+        return None
+    match = _NUMBER.match(str(value))
+    share = float("nan") if match is None or match[2] not in ("", "%") else float(match[1])
+    share = share / 100 if match is not None and match[2] == "%" else share
+    if not 0.0 <= share <= 1.0:
+        raise UsageError(f"cannot read the share {value!r}", allowed="0 to 1, or 0% to 100%")
+    return share

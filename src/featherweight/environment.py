@@ -7,16 +7,20 @@ import logging
 import os
 import platform
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 from featherweight.errors import RecordError
 from featherweight.records import read_json, write_json
 
-__all__ = ["int8_pairs_saturate", "note_environment"]
+__all__ = ["int8_pairs_saturate", "note_environment", "process_age_s"]
 
 logger = logging.getLogger(__name__)
 
+_IMPORTED_S = time.monotonic()
+_STARTED_FIELD = 21
+"""Of /proc/self/stat, counted from 0: clock ticks between the start of the system and ours."""
 _PACKAGES = ("featherweight", "numpy", "onnx", "onnxruntime", "pillow", "torch", "torchvision")
 
 
@@ -58,6 +62,17 @@ def int8_pairs_saturate(machine: str, cpu_flags: str) -> bool:
     if machine.lower() not in ("x86_64", "amd64", "i686"):
         return False
     return not set(cpu_flags.split()) & {"avx512_vnni", "avx_vnni"}
+
+
+def process_age_s() -> float:
+    """Return the seconds since this process started; off Linux, since this module was imported."""
+    try:
+        # The program's name, in parentheses, may hold blanks.
+        fields = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(") ")[2].split()
+        started_s = int(fields[_STARTED_FIELD - 2]) / os.sysconf("SC_CLK_TCK")
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - started_s
+    except (OSError, ValueError, IndexError, AttributeError):
+        return time.monotonic() - _IMPORTED_S
 
 
 def _environment() -> dict[str, Any]:

@@ -21,8 +21,9 @@ from featherweight.fitting.fill import fill_stage, parent_value
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.race import Entry, Trainer
-from featherweight.fitting.settings import FitSettings, TimePlan
+from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.shrinking import training_batches
+from featherweight.fitting.time_plan import TimePlan
 from featherweight.journal import Journal
 from featherweight.measuring.measurement import Measurement
 from featherweight.measuring.platform import parse_platform

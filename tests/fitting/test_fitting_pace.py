@@ -17,7 +17,8 @@ from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import Look
 from featherweight.fitting.pace import needed_images, pace_stage
 from featherweight.fitting.race import Entry, Trainer
-from featherweight.fitting.settings import FitSettings, TimePlan
+from featherweight.fitting.settings import FitSettings
+from featherweight.fitting.time_plan import TimePlan
 from featherweight.journal import Journal
 from featherweight.profiling.profile import profile
 from featherweight.reporting.run import Candidate

@@ -16,8 +16,8 @@ from featherweight.fitting import probe as probing
 from featherweight.fitting.families import Family
 from featherweight.fitting.probe import Probed, leave_one_out, probe, survivors
 from featherweight.fitting.race import Entry, Trainer
-from featherweight.fitting.settings import TimePlan
 from featherweight.fitting.stages import probe_stage
+from featherweight.fitting.time_plan import TimePlan
 from featherweight.measuring.platform import parse_platform
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import create_architecture

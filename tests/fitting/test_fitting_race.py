@@ -13,7 +13,8 @@ from featherweight.fitting import halving
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.prove import worth_shipping
 from featherweight.fitting.race import Entry, difference_interval, file_losses
-from featherweight.fitting.settings import FitSettings, TimePlan
+from featherweight.fitting.settings import FitSettings
+from featherweight.fitting.time_plan import TimePlan
 
 
 def test_file_losses_are_cross_entropy() -> None:

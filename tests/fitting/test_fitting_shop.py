@@ -15,9 +15,10 @@ from featherweight.devices.device import DeviceInfo
 from featherweight.errors import UsageError
 from featherweight.fitting.families import Family, families
 from featherweight.fitting.look import Look
-from featherweight.fitting.settings import FitSettings, SamplePlan
+from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.shop import Shopper, shop
 from featherweight.fitting.sizing import Sizer
+from featherweight.fitting.time_plan import SamplePlan
 from featherweight.measuring.measurement import Measurement
 from featherweight.profiling.profile import profile
 

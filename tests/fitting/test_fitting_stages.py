@@ -14,9 +14,10 @@ from featherweight.fitting.halving import Ranked
 from featherweight.fitting.look import Look
 from featherweight.fitting.prove import _resolutions
 from featherweight.fitting.race import Entry, Trainer
-from featherweight.fitting.settings import FitSettings, TimePlan
+from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.sizing import Sizer
 from featherweight.fitting.stages import last_training, teacher_of
+from featherweight.fitting.time_plan import TimePlan
 from featherweight.reporting.run import Candidate
 from featherweight.run_directory import RunDirectory
 

@@ -20,7 +20,13 @@ from featherweight.reporting.render import render_html
 HOME = Path(featherweight.reporting.__file__).parent
 TEMPLATE = HOME / "templates" / "report.html.j2"
 CALLED_BY_VALUE = {
-    "render.py": ("Budget met", "Budget not met", "Budget infeasible", "Running"),
+    "render.py": (
+        "Budget met",
+        "Budget not met",
+        "Too inaccurate",
+        "Budget infeasible",
+        "Running",
+    ),
     "charts.py": ("winner", "finalist", "kept", "raced", "rejected"),
     "sections.py": ("architecture.json is not there",),
 }

@@ -20,9 +20,12 @@ from featherweight.cli.options import (
     Seed,
     Time,
 )
+from featherweight.environment import process_age_s
 from featherweight.reporting.run import FitSummary
 
 __all__ = ["fit"]
+
+_VERDICTS = {"met": "MET", "too_inaccurate": "TOO INACCURATE", "not_met": "NOT MET"}
 
 
 def fit(  # noqa: PLR0913 - one parameter per flag
@@ -57,6 +60,14 @@ def fit(  # noqa: PLR0913 - one parameter per flag
             help="accuracy, or balanced_accuracy: every class counts the same in all choices.",
         ),
     ] = "accuracy",
+    min_accuracy: Annotated[
+        str | None,
+        typer.Option(
+            "--min-accuracy",
+            help="Least accuracy of the file on test, 0.8 or 80%; below it the verdict is TOO "
+            "INACCURATE. Without it the file must answer better than by guessing.",
+        ),
+    ] = None,
     seed: Seed = 0,
     device: Device = "auto",
     from_run: Annotated[
@@ -72,7 +83,8 @@ def fit(  # noqa: PLR0913 - one parameter per flag
 ) -> int:
     """Train, export, measure and verify the best network for a latency budget.
 
-    Exit code 0: the exported file keeps the budget. 3: it does not, or no network can.
+    Exit code 0: the exported file keeps the budget and answers better than by guessing. 3: it does
+    not, or no network can.
     The same command continues an interrupted run.
     """
     output.show_log(quiet=False)
@@ -88,11 +100,13 @@ def fit(  # noqa: PLR0913 - one parameter per flag
         pretrained=pretrained,
         precisions=tuple(precision) if precision else None,
         metric=metric,
+        min_accuracy=min_accuracy,
         seed=seed,
         device=device,
         from_run=from_run,
         output=output_directory,
         command=shlex.join(["featherweight", *sys.argv[1:]]),
+        spent_s=process_age_s(),
     )
     if json:
         output.print_json(result.summary.model_dump(mode="json"))
@@ -109,7 +123,9 @@ def _verdict(summary: FitSummary) -> list[str]:
             f"nearest feasible: --latency {_nearest(summary)}",
             f"report: {summary.run_directory}/report.html",
         ]
-    lines = [f"{'MET' if summary.verdict == 'met' else 'NOT MET'}: {budget}"]
+    lines = [f"{_VERDICTS[summary.verdict]}: {budget}"]
+    if summary.shortfall is not None:
+        lines.append(_why_too_inaccurate(summary))
     if summary.measured is not None:
         low, high = summary.measured.interval_ms
         lines.append(
@@ -139,6 +155,19 @@ def _verdict(summary: FitSummary) -> list[str]:
     if summary.bundle is not None:
         lines.append(f"bundle for the device: {summary.run_directory}/{summary.bundle}")
     return [*lines, f"report: {summary.run_directory}/report.html"]
+
+
+def _why_too_inaccurate(summary: FitSummary) -> str:
+    least = f"the {summary.min_accuracy} that was asked for"
+    if summary.shortfall == "guessing":
+        least = (
+            f"that of always answering with the commonest class ({summary.commonest_class:.3f}), "
+            "or too near to it"
+        )
+    return (
+        f"accuracy below {least}: give it more --time or more pictures, or look at them with "
+        "featherweight data check"
+    )
 
 
 def _nearest(summary: FitSummary) -> str:

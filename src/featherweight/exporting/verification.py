@@ -17,6 +17,7 @@ class Verification(Record):
         relative_error: that difference over the largest absolute logit of the network.
         top1_agreement: share of pictures with the same answer.
         accuracy: of the file.
+        network_accuracy: of the network; `None` = not noted (older runs).
         interval: 95 % Wilson interval of that accuracy.
         balanced_accuracy: of the file, mean over the classes.
         split: which pictures.
@@ -37,4 +38,5 @@ class Verification(Record):
     split: str
     n: int
     passed: bool
+    network_accuracy: float | None = None
     device_difference: float | None = None

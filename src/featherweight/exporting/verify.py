@@ -74,6 +74,7 @@ def verify_artifact(
         relative_error=relative_error,
         top1_agreement=agreement,
         accuracy=correct / len(images),
+        network_accuracy=float(np.mean(expected.argmax(axis=1) == labels)),
         interval=accuracy_interval(correct, len(images)),
         balanced_accuracy=balanced_accuracy(labels, answers, num_classes=found.shape[1]),
         split=split,

@@ -26,10 +26,16 @@ from featherweight.fitting.look import look
 from featherweight.fitting.prove import MOST_GROWTH
 from featherweight.fitting.race import Entry, Trainer, open_trainer
 from featherweight.fitting.result import FitResult
-from featherweight.fitting.settings import FitSettings, SamplePlan, allowed_precisions
+from featherweight.fitting.settings import FitSettings, allowed_precisions
 from featherweight.fitting.settle import settle
 from featherweight.fitting.shop import Shopper, shop
-from featherweight.fitting.stages import kept_entries, open_shopper
+from featherweight.fitting.stages import (
+    create_sizer,
+    kept_entries,
+    open_shopper,
+    ship_size_stage,
+)
+from featherweight.fitting.time_plan import SamplePlan
 from featherweight.measuring.platform import parse_platform
 from featherweight.networks.storage import load_network
 from featherweight.records import parse_record
@@ -49,12 +55,13 @@ Offer = tuple[TrainedNetwork, Entry]
 """An earlier network, and the size and precision that it would ship in."""
 
 
-def fit_from(
+def fit_from(  # noqa: PLR0913 - the parameters of the command
     earlier: Path,
     *,
     latency: str | float,
     on: str | None = None,
     precisions: Sequence[str] | None = None,
+    min_accuracy: float | None = None,
     device: str = "auto",
     output: Path | None = None,
     runs: Path = Path("runs"),
@@ -72,6 +79,7 @@ def fit_from(
         on: platform; `None` = the earlier run's.
         precisions: what may ship; `None` = the one `on` spells out, else what the earlier run
             allowed, as far as the runtime has it.
+        min_accuracy: least accuracy of the file on test; `None` = better than guessing.
         device: where PyTorch computes: auto, cpu, cuda or mps.
         output: run directory; by default a new one under `runs`.
         runs: where run directories are made.
@@ -83,7 +91,7 @@ def fit_from(
     """
     found = read_earlier(earlier)
     settings = _settings(found.settings, latency=latency, on=on, precisions=precisions)
-    settings = settings.model_copy(update={"device": device})
+    settings = settings.model_copy(update={"device": device, "min_accuracy": min_accuracy})
     started = clock.monotonic()
     images = load_images(settings.data, seed=settings.seed)
     if images.fingerprint != found.fingerprint:
@@ -169,9 +177,10 @@ def _work(
         )
         for one in ranked
     )
+    sizer = create_sizer(run, ledger, settings)
     return prove_stage(
         run, ledger, best, others, trainer=trainer, settings=settings, found=found,
-        loading_s=loading_s,
+        value=ship_size_stage(run, best, [], sizer=sizer), loading_s=loading_s,
     )  # fmt: skip
 
 
@@ -191,7 +200,7 @@ def _offer_stage(
     """Measure what the earlier networks may ship as; return that and the nearest feasible ms."""
     inputs = {
         "networks": [f"{one.key} {one.phase}" for one in networks],
-        "fit": settings.model_dump(mode="json"),
+        "fit": settings.model_dump(mode="json", exclude={"data", "device"}),
     }
     done = run.stage_done("shop", inputs=inputs)
     if done is None:

@@ -13,8 +13,8 @@ from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import Look
 from featherweight.fitting.prove import prove
 from featherweight.fitting.race import Trainer
-from featherweight.fitting.settings import FitSettings, SamplePlan
-from featherweight.fitting.stages import create_sizer
+from featherweight.fitting.settings import FitSettings
+from featherweight.fitting.time_plan import SamplePlan
 from featherweight.networks.storage import save_network
 from featherweight.reporting.report import write_report
 from featherweight.reporting.run import FitSummary
@@ -25,7 +25,7 @@ __all__ = ["end_again", "end_infeasible", "prove_stage"]
 logger = logging.getLogger(__name__)
 
 
-def prove_stage(
+def prove_stage(  # noqa: PLR0913 - all that a fit knows at its end
     run: RunDirectory,
     ledger: Ledger,
     trained: Ranked,
@@ -33,6 +33,7 @@ def prove_stage(
     *,
     trainer: Trainer,
     settings: FitSettings,
+    value: float,
     found: Look,
     loading_s: float,
 ) -> FitSummary:
@@ -45,10 +46,11 @@ def prove_stage(
         raced: everything else that was trained.
         trainer: exports and loads networks.
         settings: the budget and the platform.
+        value: size at which the trained network should just fit.
         found: what was seen of the data.
         loading_s: seconds spent before the run directory was opened.
     """
-    inputs = {"trained": trained.entry.key, "phase": trained.phase}
+    inputs = {"trained": trained.entry.key, "phase": trained.phase, "value": value}
     done = run.stage_done("prove", inputs=inputs)
     if done is not None:  # cut between the proof and its report: the test split stays read once
         return _finish(run, FitSummary.model_validate(done["summary"]))
@@ -58,9 +60,9 @@ def prove_stage(
         trained,
         others,
         trainer=trainer,
+        value=value,
         budget_ms=settings.latency_ms,
         samples=SamplePlan.of(settings),
-        sizer=create_sizer(run, ledger, settings),
         record=lambda measurement: ledger.note_measurements([measurement], purpose="prove"),
     )
     ledger.note_verification(proof.verification)

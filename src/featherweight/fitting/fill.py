@@ -16,14 +16,15 @@ from typing import Any
 from featherweight.adapting.shrink import hidden_widths
 from featherweight.errors import DivergedError, UnsupportedError
 from featherweight.fitting.families import stored_family
-from featherweight.fitting.halving import Ranked, train_stage
+from featherweight.fitting.halving import Length, Ranked, train_stage
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.race import Entry, Trainer, difference_interval
-from featherweight.fitting.settings import FitSettings, SamplePlan, TimePlan
+from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.shop import Shopper
 from featherweight.fitting.shrinking import shrink_parent
 from featherweight.fitting.stages import open_shopper
 from featherweight.fitting.steps import adapt_parent
+from featherweight.fitting.time_plan import SamplePlan, TimePlan
 from featherweight.profiling.profile import profile
 from featherweight.reporting.run import Candidate
 from featherweight.run_directory import RunDirectory
@@ -59,7 +60,8 @@ def fill_stage(
         return winner, []
     with_steps = plan.fill_s >= _STEPS_LEAST_S
     time_s = (_TRAINING_SHARE_OF_3 if with_steps else _TRAINING_SHARE) * plan.fill_s
-    own = train_stage(winner, "fill", trainer=trainer, run=run, time_s=time_s, epochs=None)
+    length = Length(time_s, None)
+    own = train_stage(winner, "fill", trainer=trainer, run=run, length=length)
     search = _Search(run, ledger, winner, value, trainer=trainer, settings=settings)
     found = [search.by_knapsack()]
     if with_steps:
@@ -69,7 +71,7 @@ def fill_stage(
         if entry is None:
             continue
         try:
-            other = train_stage(entry, "fill", trainer=trainer, run=run, time_s=time_s, epochs=None)
+            other = train_stage(entry, "fill", trainer=trainer, run=run, length=length)
         except DivergedError as failure:  # the winner as it is goes on, as in a race
             logger.warning("fill: %s is out: %s", entry.title, failure)
             continue

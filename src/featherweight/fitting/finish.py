@@ -13,11 +13,11 @@ from dataclasses import replace
 import numpy as np
 
 from featherweight.errors import DivergedError
-from featherweight.fitting.halving import Ranked, train_stage
+from featherweight.fitting.halving import Length, Ranked, train_stage
 from featherweight.fitting.race import Trainer
 from featherweight.run_directory import RunDirectory
 
-__all__ = ["FINISH_SHARE", "LEAST_FINISH_S", "finish_stage"]
+__all__ = ["FINISH_SHARE", "LEAST_FINISH_S", "finish_stage", "is_worth_finishing"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,15 +50,12 @@ def finish_stage(
     """
     if trained.entry.candidate.precision != "int8" or time_s == 0.0:
         return trained
-    cost = _cost_stage(run, trained, trainer=trainer)
-    if cost <= _MOST_COST:
-        logger.info("finish: int8 costs %.1f points of val accuracy: nothing to do", 100 * cost)
+    if not is_worth_finishing(run, trained, trainer=trainer):
         return trained
-    length = None if epochs is None else max(1, epochs // _EPOCHS_SHARE)
-    logger.info("finish: int8 costs %.1f points of val accuracy", 100 * cost)
+    passes = None if epochs is None else max(1, epochs // _EPOCHS_SHARE)
     try:
         finished = train_stage(
-            trained.entry, "finish", trainer=trainer, run=run, time_s=time_s, epochs=length,
+            trained.entry, "finish", trainer=trainer, run=run, length=Length(time_s, passes),
             before=trained,
         )  # fmt: skip
     except DivergedError as failure:
@@ -74,6 +71,13 @@ def finish_stage(
         images_seen=trained.images_seen + finished.images_seen,
         seconds=trained.seconds + finished.seconds,
     )
+
+
+def is_worth_finishing(run: RunDirectory, trained: Ranked, *, trainer: Trainer) -> bool:
+    """Return whether the int8 file loses more val accuracy than nothing is done about: a stage."""
+    cost = _cost_stage(run, trained, trainer=trainer)
+    logger.info("finish: int8 costs %s %.1f points of val accuracy", trained.phase, 100 * cost)
+    return cost > _MOST_COST
 
 
 def _cost_stage(run: RunDirectory, trained: Ranked, *, trainer: Trainer) -> float:

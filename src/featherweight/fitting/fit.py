@@ -7,31 +7,35 @@ import time as clock
 from collections.abc import Sequence
 from pathlib import Path
 
-from featherweight.budget import parse_duration_s, parse_latency_ms
+from featherweight.budget import parse_duration_s, parse_latency_ms, parse_share
 from featherweight.data.images import ImageData, load_images
 from featherweight.errors import UsageError
 from featherweight.fitting.curve import fit_from
 from featherweight.fitting.ending import end_again, end_infeasible, prove_stage
+from featherweight.fitting.ending_time import EndingTime
 from featherweight.fitting.families import families
 from featherweight.fitting.fill import fill_stage
 from featherweight.fitting.finish import finish_stage
 from featherweight.fitting.halving import run_race
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import look
+from featherweight.fitting.moments import Moments
 from featherweight.fitting.pace import pace_stage
 from featherweight.fitting.race import open_trainer
 from featherweight.fitting.result import FitResult
-from featherweight.fitting.settings import FitSettings, TimePlan, allowed_metric, allowed_precisions
+from featherweight.fitting.settings import FitSettings, allowed_metric, allowed_precisions
 from featherweight.fitting.settle import settle_stage
 from featherweight.fitting.stages import (
     create_sizer,
     kept_entries,
     last_training,
     probe_stage,
+    ship_size_stage,
     shop_stage,
     size_stage,
     training_times,
 )
+from featherweight.fitting.time_plan import TimePlan, check_time
 from featherweight.measuring.platform import DEFAULT_PLATFORM, parse_platform
 from featherweight.reporting.run import FitSummary
 from featherweight.run_directory import RunDirectory, open_run
@@ -52,12 +56,14 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     pretrained: str = "auto",
     precisions: Sequence[str] | None = None,
     metric: str = "accuracy",
+    min_accuracy: str | float | None = None,
     seed: int = 0,
     device: str = "auto",
     from_run: Path | None = None,
     output: Path | None = None,
     runs: Path = Path("runs"),
     command: str = "featherweight.fit(...)",
+    spent_s: float = 0.0,
 ) -> FitResult:
     """Train, export, measure and verify the best network for a latency budget.
 
@@ -72,6 +78,8 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         precisions: what may ship; by default the one `on` spells out, else fp32 and int8.
         metric: `accuracy`, or `balanced_accuracy`: every class counts the same in trainings and
             choices, however many pictures it has.
+        min_accuracy: least accuracy of the exported file on test, `0.8` or `80%`; `None` = surely
+            better than always answering with the commonest class.
         seed: of everything that draws.
         device: where training runs: auto, cpu, cuda or mps.
         from_run: run directory of an earlier fit: its networks answer the new budget, nothing is
@@ -80,9 +88,11 @@ def fit(  # noqa: PLR0913 - the parameters of the command
             same call.
         runs: where run directories are made.
         command: the command line, for the record.
+        spent_s: part of `time` that was gone before this call.
 
     Raises:
-        UsageError: bad data, names, units or a run directory that belongs to another fit.
+        UsageError: bad data, names or units, a time too short, or a run directory that belongs to
+            another fit.
         FailedError: training failed (loss not finite) or the disk is full.
         DeviceError: the device could not measure.
     """
@@ -94,8 +104,9 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         }  # fmt: skip
         _refuse_beside_from([name for name, value in given.items() if value is not None])
         return fit_from(
-            from_run, latency=latency, on=on, precisions=precisions, device=device,
-            output=output, runs=runs, command=command,
+            from_run, latency=latency, on=on, precisions=precisions,
+            min_accuracy=parse_share(min_accuracy), device=device, output=output, runs=runs,
+            command=command,
         )  # fmt: skip
     if data is None:
         raise UsageError(
@@ -115,12 +126,13 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         pretrained=pretrained,
         precisions=allowed_precisions(precisions, platform, on),
         metric=allowed_metric(metric),
+        min_accuracy=parse_share(min_accuracy),
         seed=seed,
         device=device,
     )
     started = clock.monotonic()
     images = load_images(settings.data, seed=settings.seed)
-    loading_s = clock.monotonic() - started
+    loading_s = spent_s + clock.monotonic() - started
     identity = {
         "name": f"fit-{images.name}",
         **settings.model_dump(mode="json"),
@@ -136,40 +148,47 @@ def _work(
     run: RunDirectory, images: ImageData, settings: FitSettings, *, loading_s: float
 ) -> FitSummary:
     logger.info("run directory: %s", run.path)
-    ledger = Ledger(run)
+    ledger, moments = Ledger(run), Moments()
     ledger.write_splits(images)
     found = look(images, settings)
+    check_time(settings, found)
+    moments.take()
+    plan = TimePlan.of(settings, spent_s=loading_s, small=found.small)
+    ending = EndingTime.of(images, settings)
     stalls = families(found, settings)
-    candidates, nearest = shop_stage(run, ledger, stalls, settings)
+    candidates, nearest = shop_stage(
+        run, ledger, stalls, settings, plan=plan, moments=moments, ending=ending
+    )
     entries = shopped = kept_entries(candidates, stalls)
     if not entries:
         return end_infeasible(run, settings, nearest)
     trainer = open_trainer(images, settings, folder=run.path)
-    plan = TimePlan.of(settings, spent_s=loading_s, small=found.small)
-    entries = probe_stage(entries, trainer=trainer, run=run, ledger=ledger, plan=plan)
-    entries, trainer = pace_stage(
-        entries, trainer=trainer, run=run, ledger=ledger, settings=settings, plan=plan
+    entries, trainer = probe_stage(
+        entries, trainer=trainer, run=run, ledger=ledger, plan=plan, moments=moments, ending=ending
     )
+    entries, trainer = pace_stage(
+        entries, trainer=trainer, run=run, ledger=ledger, settings=settings, plan=plan,
+        moments=moments, ending=ending,
+    )  # fmt: skip
     raced = run_race(entries, trainer=trainer, run=run, plan=plan)
     ledger.note_race(raced)
     sizer = create_sizer(run, ledger, settings)
     winner = size_stage(run, ledger, raced[0].entry if raced else entries[0], sizer=sizer)
     winner, filled = fill_stage(run, ledger, winner, trainer=trainer, settings=settings, plan=plan)
     raced = [*raced, *filled]
-    trained = last_training(run, winner, raced, trainer=trainer, plan=plan, settings=settings)
-    finish_s = training_times(run, winner, plan=plan).finish_s
-    trained = finish_stage(run, trained, trainer=trainer, time_s=finish_s, epochs=settings.epochs)
-    trained = settle_stage(run, ledger, trained, shopped, trainer=trainer)
-    return prove_stage(
-        run,
-        ledger,
-        trained,
-        raced,
-        trainer=trainer,
-        settings=settings,
-        found=found,
-        loading_s=loading_s,
+    times = training_times(run, winner, raced, trainer=trainer, plan=plan, ending=ending)
+    trained = last_training(
+        run, winner, raced, trainer=trainer, plan=plan, times=times, settings=settings
     )
+    trained = finish_stage(
+        run, trained, trainer=trainer, time_s=times.finish_s, epochs=settings.epochs
+    )
+    value = ship_size_stage(run, trained, shopped, sizer=sizer)
+    trained = settle_stage(run, ledger, trained, value, trainer=trainer)
+    return prove_stage(
+        run, ledger, trained, raced, trainer=trainer, settings=settings, value=value, found=found,
+        loading_s=loading_s,
+    )  # fmt: skip
 
 
 def _refuse_beside_from(given: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +19,11 @@ from featherweight.fitting.race import (
     keep_losses,
     kept_losses,
 )
-from featherweight.fitting.settings import TimePlan
+from featherweight.fitting.time_plan import TimePlan
 from featherweight.run_directory import RunDirectory
 from featherweight.training.recipe import int8_recipe
 
-__all__ = ["MOST_RACERS", "Ranked", "cheapest_of_equals", "run_race", "train_stage"]
+__all__ = ["MOST_RACERS", "Length", "Ranked", "cheapest_of_equals", "run_race", "train_stage"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,20 @@ class Ranked:
     def val_loss(self) -> float:
         """Mean loss on val."""
         return float(self.losses.mean())
+
+
+class Length(NamedTuple):
+    """How long a training is.
+
+    Attributes:
+        time_s: wall clock; `None` = it goes by epochs.
+        epochs: passes over the pictures; `None` = it goes by time.
+        spent_s: part of `time_s` that is gone already; below 0 = there is more.
+    """
+
+    time_s: float | None
+    epochs: int | None
+    spent_s: float = 0.0
 
 
 def run_race(
@@ -112,7 +127,7 @@ def _rung(
     for entry in field:
         try:
             ranked.append(
-                train_stage(entry, phase, trainer=trainer, run=run, time_s=time_s, epochs=epochs)
+                train_stage(entry, phase, trainer=trainer, run=run, length=Length(time_s, epochs))
             )
         except DivergedError as failure:  # one that diverges loses; the others go on
             logger.warning("%s: %s is out: %s", phase, entry.title, failure)
@@ -141,8 +156,7 @@ def train_stage(
     *,
     trainer: Trainer,
     run: RunDirectory,
-    time_s: float | None,
-    epochs: int | None,
+    length: Length,
     teacher: tuple[Entry, str] | None = None,
     before: Ranked | None = None,
 ) -> Ranked:
@@ -153,12 +167,12 @@ def train_stage(
         phase: of the fit; names the stage and its folders.
         trainer: trains and ranks.
         run: the run directory.
-        time_s: wall clock of the training; `None` = it goes by epochs.
-        epochs: its length otherwise.
+        length: of the training.
         teacher: the candidate to learn from and the phase it was trained in.
         before: go on from that network, in int8, and keep to its answers.
     """
     stage = f"{phase}:{entry.key}"
+    time_s, epochs, spent_s = length
     inputs = {"phase": phase, "candidate": entry.key, "epochs": epochs}
     if before is not None:
         inputs["before"] = before.phase
@@ -176,8 +190,9 @@ def train_stage(
             assert guide is not None
             recipe, start = int8_recipe(recipe, time_s=time_s, epochs=epochs), guide.network
         result = trainer.train(
-            entry, phase=phase, recipe=recipe, teacher=guide, before=start, beat=run.beat
-        )
+            entry, phase=phase, recipe=recipe, teacher=guide, before=start, beat=run.beat,
+            spent_s=spent_s,
+        )  # fmt: skip
         losses = trainer.rank(entry, result.network, phase=phase)
         last = result.history[-1]
         done = {

@@ -23,6 +23,7 @@ from featherweight.reporting.run import (
     FileAccuracy,
     FitSummary,
     MeasuredLatency,
+    Verdict,
 )
 from featherweight.run_directory import RunDirectory
 
@@ -117,8 +118,13 @@ class Ledger:
         epochs = self._epochs(trained)
         busy_s = sum(epoch["images_seen"] / epoch["images_per_s"] for epoch in _increments(epochs))
         loads = [e["foreign_cpu_share"] for e in epochs if e.get("foreign_cpu_share") is not None]
+        shortfall = proof.shortfall(settings.min_accuracy)
+        verdict: Verdict = "met" if shortfall is None else "too_inaccurate"
         return FitSummary(
-            verdict="met" if proof.met else "not_met",
+            verdict=verdict if proof.met else "not_met",
+            shortfall=shortfall,
+            min_accuracy=settings.min_accuracy,
+            commonest_class=proof.commonest,
             budget=Budget(latency_ms=settings.latency_ms),
             platform=measured.platform,
             measured=MeasuredLatency(
@@ -126,7 +132,7 @@ class Ledger:
             ),
             utilisation=measured.median_ms / settings.latency_ms,
             accuracy=FileAccuracy(
-                network=proof.network_accuracy,
+                network=verification.network_accuracy,
                 artifact=verification.accuracy,
                 split=verification.split,
                 n=verification.n,

@@ -2,7 +2,8 @@
 
 Features of training pictures are emitted by the file that was timed, int8 damage included; a
 ridge regression on them is solved in closed form, and its leave-one-out error ranks the
-candidates. What cannot be told from the best goes on.
+candidates. What cannot be told from the best goes on, and starts with that regression for its
+classifier (`fitting.linear_start`).
 
 Source: Kornblith et al. 2019, arXiv 1805.08974 (ImageNet networks rank alike on other pictures:
 r = 0.99 for linear classifiers, 0.96 fine-tuned); Allen 1974 (leave-one-out in closed form).
@@ -11,28 +12,31 @@ r = 0.99 for linear classifiers, 0.96 fine-tuned); Allen 1974 (leave-one-out in 
 from __future__ import annotations
 
 import logging
+import statistics
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import RidgeCV
 
 from featherweight.data.metrics import accuracy_interval
 from featherweight.fitting.features import load_features
+from featherweight.fitting.linear_start import keep_classifier, solve_ridge
+from featherweight.fitting.moments import Moments
 from featherweight.fitting.race import Entry, Trainer, difference_interval
 from featherweight.run_directory import RunDirectory
 from featherweight.training.evaluate import spaced_rows
 
-__all__ = ["Probed", "leave_one_out", "probe", "survivors"]
+__all__ = ["Probed", "probe", "survivors"]
 
 logger = logging.getLogger(__name__)
 
 _MOST_PICTURES = 1500
 """A standard error of one point of accuracy, and some seconds per candidate."""
+_FEWEST_PICTURES = 300
+_TIMED_PICTURES = 32
 _MOST_SURVIVORS = 4
-_PENALTIES = tuple(10.0**power for power in range(-4, 3))
-"""Ridge penalties tried, as multiples of the features' squared sum per picture."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +47,15 @@ class Probed:
         entry: which candidate.
         losses: squared leave-one-out error of each picture, (n,).
         accuracy: leave-one-out.
+        picture_s: seconds of one picture, from its file on disk to the file's answer.
+        classifier: file of the regression, as a classifier to start with.
     """
 
     entry: Entry
     losses: NDArray[np.float64]
     accuracy: float
+    picture_s: float
+    classifier: Path
 
     @property
     def loss(self) -> float:
@@ -55,15 +63,32 @@ class Probed:
         return float(self.losses.mean())
 
 
-def probe(entries: list[Entry], *, trainer: Trainer, run: RunDirectory) -> list[Probed]:
+def probe(
+    entries: list[Entry],
+    *,
+    trainer: Trainer,
+    run: RunDirectory,
+    within_s: float | None,
+    moments: Moments,
+) -> list[Probed]:
     """Probe every pretrained candidate (a stage each); the best comes first.
 
-    Without weights there is nothing to probe, and one candidate needs no ranking: then the
-    list is empty.
+    Without weights there is nothing to probe: then the list is empty.
+
+    Args:
+        entries: the candidates.
+        trainer: has pictures and platform.
+        run: the run directory.
+        within_s: time for all of them, which sets the number of pictures; `None` = no limit.
+        moments: taken between the candidates.
     """
-    if len(entries) < 2 or any(entry.family.source is None for entry in entries):
+    if not entries or any(entry.family.source is None for entry in entries):
         return []
-    probed = [_probe_stage(entry, trainer=trainer, run=run) for entry in entries]
+    count = _pictures_stage(entries, trainer=trainer, run=run, within_s=within_s)
+    probed = []
+    for entry in entries:
+        probed.append(_probe_stage(entry, trainer=trainer, run=run, count=count))
+        moments.take()
     return sorted(probed, key=lambda one: one.loss)
 
 
@@ -85,65 +110,76 @@ def survivors(probed: list[Probed], *, seed: int) -> list[Entry]:
     return kept
 
 
-def leave_one_out(
-    features: NDArray[np.floating], labels: NDArray[np.int64], *, classes: int
-) -> tuple[NDArray[np.float64], float]:
-    """Return the squared error of each picture and the accuracy of ridge regression without it.
-
-    Regression onto one-hot labels with a free intercept, features scaled to unit variance; the
-    penalty with the least leave-one-out error is taken.
-
-    Args:
-        features: (n, F).
-        labels: (n,) in 0 .. classes - 1.
-        classes: number of classes.
-
-    Returns:
-        errors (n,), summed over the classes, and the accuracy in [0, 1].
-    """
-    scale = features.std(axis=0)
-    scaled = (features - features.mean(axis=0)) / np.where(scale > 0.0, scale, 1.0)
-    targets = np.eye(classes)[labels]
-    centre = targets.mean(axis=0)
-    strength = float(np.square(scaled, dtype=np.float64).sum()) / len(labels)
-    alphas = [penalty * strength for penalty in _PENALTIES]
-    model = RidgeCV(alphas, scoring="neg_mean_squared_error", store_cv_results=True)
-    model.fit(scaled.astype(np.float64), targets - centre)
-    predictions = model.cv_results_[:, :, alphas.index(model.alpha_)] + centre
-    errors = ((predictions - targets) ** 2).sum(axis=1)
-    return errors, float((predictions.argmax(axis=1) == labels).mean())
+def _pictures_stage(
+    entries: list[Entry], *, trainer: Trainer, run: RunDirectory, within_s: float | None
+) -> int:
+    """Return how many training pictures every candidate sees: the same ones, to be paired."""
+    whole = min(_MOST_PICTURES, len(trainer.store.data.splits["train"]))
+    if within_s is None:
+        return whole
+    inputs = {"candidates": [entry.key for entry in entries], "within_s": within_s}
+    done = run.stage_done("probe-pictures", inputs=inputs)
+    if done is None:
+        started = time.monotonic()
+        picture_s = statistics.median(
+            _file_features(entry, trainer=trainer, count=_TIMED_PICTURES)[2] for entry in entries
+        )
+        count = int(within_s / len(entries) / picture_s)
+        done = {
+            "pictures": min(whole, max(_FEWEST_PICTURES, count)), "seconds_per_picture": picture_s,
+        }  # fmt: skip
+        seconds = time.monotonic() - started
+        run.finish_stage("probe-pictures", inputs=inputs, outputs=done, seconds=seconds)
+    return int(done["pictures"])
 
 
-def _probe_stage(entry: Entry, *, trainer: Trainer, run: RunDirectory) -> Probed:
-    stage, inputs = f"probe:{entry.key}", {"candidate": entry.key}
+def _probe_stage(entry: Entry, *, trainer: Trainer, run: RunDirectory, count: int) -> Probed:
+    stage, inputs = f"probe:{entry.key}", {"candidate": entry.key, "pictures": count}
     folder = trainer.folder / "artifacts" / "probe" / entry.key
     losses_file = folder / "losses.npy"
+    classifier = trainer.folder / "checkpoints" / f"linear-start-{entry.key}.safetensors"
     done = run.stage_done(stage, inputs=inputs)
     if done is None:
         started = time.monotonic()
-        features, labels = _file_features(entry, trainer=trainer)
-        classes = len(trainer.store.data.classes)
-        losses, accuracy = leave_one_out(features, labels, classes=classes)
-        np.save(losses_file, losses)
-        done = {"accuracy": accuracy, "loss": float(losses.mean()), "pictures": len(labels)}
+        features, labels, picture_s = _file_features(entry, trainer=trainer, count=count)
+        found = solve_ridge(features, labels, classes=len(trainer.store.data.classes))
+        np.save(losses_file, found.errors)
+        keep_classifier(classifier, found)
+        done = {
+            "accuracy": found.accuracy, "loss": float(found.errors.mean()),
+            "pictures": len(labels), "seconds_per_picture": picture_s,
+        }  # fmt: skip
         seconds = time.monotonic() - started
-        run.finish_stage(stage, inputs=inputs, outputs=done, files=[losses_file], seconds=seconds)
-        low, high = accuracy_interval(round(accuracy * len(labels)), len(labels))
+        run.finish_stage(
+            stage, inputs=inputs, outputs=done, files=[losses_file, classifier], seconds=seconds
+        )
+        low, high = accuracy_interval(round(found.accuracy * len(labels)), len(labels))
         logger.info(
             "probe: %s: leave-one-out accuracy %.3f [%.3f, %.3f] on %d train pictures",
-            entry.title, accuracy, low, high, len(labels),
+            entry.title, found.accuracy, low, high, len(labels),
         )  # fmt: skip
-    return Probed(entry, np.load(losses_file), float(done["accuracy"]))
+    return Probed(
+        entry,
+        losses=np.load(losses_file),
+        accuracy=float(done["accuracy"]),
+        picture_s=float(done["seconds_per_picture"]),
+        classifier=classifier,
+    )
 
 
 def _file_features(
-    entry: Entry, *, trainer: Trainer
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return what the classifier of the exported file would read: (n, F), and the labels (n,)."""
-    rows = spaced_rows(len(trainer.store.data.splits["train"]), most=_MOST_PICTURES)
+    entry: Entry, *, trainer: Trainer, count: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
+    """Return what the classifier of the exported file would read: (n, F), and the labels (n,).
+
+    The third value is the seconds that one picture took, decoding included.
+    """
+    rows = spaced_rows(len(trainer.store.data.splits["train"]), most=count)
+    network = trainer.start(entry, "probe")
+    features = load_features(entry, network, trainer=trainer, name="probe")
+    started = time.monotonic()
     train = trainer.store.held_out(
         "train", entry.candidate.resolution, entry.family.preprocessing, rows=rows
     )
-    network = trainer.start(entry, "probe")
-    features = load_features(entry, network, trainer=trainer, name="probe")
-    return features(train.pixels), train.labels
+    found = features(train.pixels)
+    return found, train.labels, (time.monotonic() - started) / len(rows)

@@ -16,12 +16,13 @@ from featherweight.exporting.verification import Verification
 from featherweight.exporting.verify import verify_artifact
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.race import Entry, Trainer
-from featherweight.fitting.settings import SamplePlan
-from featherweight.fitting.sizing import Sizer
+from featherweight.fitting.time_plan import SamplePlan
 from featherweight.measuring.agreement import MOST_DIFFERENCE, device_difference
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measurement import Measurement
 from featherweight.nn.network import Network, resized
+from featherweight.profiling.profile import profile
+from featherweight.reporting.run import Shortfall
 from featherweight.runtimes.artifact import Artifact
 from featherweight.runtimes.runtime import RUNTIMES
 from featherweight.training.classify import evaluate_network
@@ -45,7 +46,7 @@ class Proof:
         network: the PyTorch network of that file.
         measurement: from a fresh process that took no part in any choice.
         verification: parity and accuracy of the file on the test split.
-        network_accuracy: of the PyTorch network on the same pictures.
+        commonest: share of the test pictures that are of the commonest class.
         val_accuracy: of that network on val, at the size that ships.
         bundle: folder to copy to the device; `None` = the runtime has none.
         met: the upper end of the interval of the median is within the budget.
@@ -55,10 +56,20 @@ class Proof:
     network: Network
     measurement: Measurement
     verification: Verification
-    network_accuracy: float
+    commonest: float
     val_accuracy: float
     bundle: Path | None
     met: bool
+
+    def shortfall(self, least: float | None) -> Shortfall | None:
+        """Return why the file's accuracy is too low to be of use; `None` = it is not.
+
+        Args:
+            least: accuracy that the user asks for; `None` = surely better than guessing.
+        """
+        if least is not None and self.verification.accuracy < least:
+            return "below_asked"
+        return "guessing" if self.verification.interval[0] <= self.commonest else None
 
 
 @dataclass(frozen=True)
@@ -76,12 +87,14 @@ def prove(
     alternatives: Sequence[Ranked],
     *,
     trainer: Trainer,
+    value: float,
     budget_ms: float,
     samples: SamplePlan,
-    sizer: Sizer,
     record: Callable[[Measurement], None],
 ) -> tuple[Ranked, Proof, float]:
     """Prove the trained network's file; over budget, fall back to what is faster.
+
+    `value` is the size at which the trained network should just fit.
 
     First the next smaller resolutions of the same weights (a network on photographs runs at any
     size), then the other networks of the race, best first, if they learned comparably. The test
@@ -95,7 +108,7 @@ def prove(
     for ranked in (trained, *worth_shipping(trained, alternatives)):
         for found in _tries(
             ranked, trainer=trainer, record=record, budget_ms=budget_ms, samples=samples,
-            sizer=sizer,
+            value=value if ranked is trained else ranked.entry.value,
         ):  # fmt: skip
             first = first or found
             nearest_ms = min(nearest_ms, found.measurement.interval_ms[1])
@@ -123,13 +136,22 @@ def _tries(
     trainer: Trainer,
     budget_ms: float,
     samples: SamplePlan,
-    sizer: Sizer,
+    value: float,
     record: Callable[[Measurement], None],
 ) -> Iterator[_Try]:
-    """Measure a trained network's file, then at smaller resolutions, each in a fresh process."""
+    """Measure a trained network's file, then at smaller resolutions, each in a fresh process.
+
+    After a second miss, sizes that should miss too are passed over: time grows with the
+    multiply-adds.
+    """
     entry = ranked.entry
     network = trainer.load(entry, ranked.phase).network
-    for resolution in _resolutions(entry, sizer=sizer):
+    sizes = _resolutions(entry, largest=value)
+    misses, most_macs = 0, float("inf")
+    for resolution in sizes:
+        macs = profile(network.architecture.at_resolution(resolution)).macs or 0
+        if macs > most_macs and resolution != sizes[-1]:
+            continue
         sized = resized(network, resolution)
         artifact = _export(entry, sized, trainer=trainer)
         measurement = _measure(artifact, entry, trainer=trainer, samples=samples.prove)
@@ -140,21 +162,19 @@ def _tries(
             measurement.median_ms, *measurement.interval_ms, budget_ms,
         )  # fmt: skip
         yield _Try(ranked, sized, artifact, measurement)
+        misses += 1
+        if misses > 1:
+            most_macs = macs * budget_ms / measurement.interval_ms[1]
 
 
-def _resolutions(entry: Entry, *, sizer: Sizer) -> list[int]:
+def _resolutions(entry: Entry, *, largest: float) -> list[int]:
     """Return the resolutions to prove, the one that should just fit first.
 
-    The machine may be faster or slower than it was before the training. Weights run at any
-    resolution, so the choice is made again, in processes that the proof does not use. It stays
-    near the size of the training: nobody has looked at the accuracy far above it. Whatever may
-    fit is tried, without a margin: a proof that fails costs a measurement, a size too small costs
-    accuracy.
+    Whatever may fit is tried, without a margin: a proof that fails costs a measurement, a size
+    too small costs accuracy.
     """
     if entry.family.knob != "resolution" or len(entry.family.values) < 2:
         return [entry.candidate.resolution]
-    first, _ = sizer.size(entry.family, entry.candidate.precision, entry.value, margin=False)
-    largest = min(first, MOST_GROWTH * entry.value)
     return [int(value) for value in reversed(entry.family.values) if value <= largest]
 
 
@@ -249,19 +269,11 @@ def _verify(shipped: _Try, *, trainer: Trainer, met: bool) -> Proof:
         artifact, network, images=test.pixels, labels=test.labels, split="test", num_threads=2
     )
     _judge(verification)
-    commonest = float(np.bincount(test.labels).max() / len(test.labels))
-    if verification.interval[0] <= commonest:
-        logger.warning(
-            "the network answers hardly better than always naming the commonest class (%.1f %% of "
-            "the pictures): give it more --time, or look at the data with data check",
-            100 * commonest,
-        )
     difference = _difference_there(artifact, trainer=trainer)
     verification = verification.model_copy(update={"device_difference": difference})
     val = trainer.store.held_out("val", resolution, preprocessing)
-    on_test, on_val = (
-        evaluate_network(network, images=split, preprocessing=preprocessing, device=trainer.device)
-        for split in (test, val)
+    on_val = evaluate_network(
+        network, images=val, preprocessing=preprocessing, device=trainer.device
     )
     run = RUNTIMES[artifact.runtime].load(artifact, num_threads=1)
     sample = np.ascontiguousarray(val.pixels[:1])
@@ -275,7 +287,7 @@ def _verify(shipped: _Try, *, trainer: Trainer, met: bool) -> Proof:
         network=network,
         measurement=shipped.measurement,
         verification=verification,
-        network_accuracy=on_test.accuracy,
+        commonest=float(np.bincount(test.labels).max() / len(test.labels)),
         val_accuracy=on_val.accuracy,
         bundle=bundle,
         met=met,

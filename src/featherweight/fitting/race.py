@@ -45,7 +45,11 @@ from featherweight.training.progress import ProgressLog
 from featherweight.training.recipe import Recipe, default_recipe
 from featherweight.training.results import EpochRecord
 from featherweight.training.speed import Probe, choose_compute
-from featherweight.training.start import kept_first_weights, suit_to_pictures
+from featherweight.training.start import (
+    kept_first_weights,
+    suit_to_pictures,
+    with_classifier,
+)
 
 __all__ = [
     "Entry",
@@ -124,6 +128,8 @@ class Trainer:
         device: where training runs.
         forms: how the networks of a family compute in training, where that is known; the others
             find out at the start of each training.
+        classifiers: files of the classifiers that the networks of a family start with, where they
+            were fitted (`fitting.linear_start`).
     """
 
     store: PixelStore
@@ -132,6 +138,7 @@ class Trainer:
     seed: int
     device: str
     forms: Mapping[str, Compute] = field(default_factory=dict)
+    classifiers: Mapping[str, Path] = field(default_factory=dict)
 
     def start(self, entry: Entry, phase: str) -> Network:
         """Return the network before a training: pretrained, or freshly drawn and kept there."""
@@ -149,7 +156,9 @@ class Trainer:
                     preprocessing=preprocessing,
                 ),
             )
-        return load_pretrained(architecture, source=entry.family.source, seed=self.seed)
+        network = load_pretrained(architecture, source=entry.family.source, seed=self.seed)
+        classifier = self.classifiers.get(entry.family.name)
+        return network if classifier is None else with_classifier(network, classifier)
 
     def recipe(
         self, entry: Entry, *, time_s: float | None, epochs: int | None, distillation: bool
@@ -175,6 +184,7 @@ class Trainer:
         beat: Callable[[], None],
         teacher: StoredNetwork | None = None,
         before: Network | None = None,
+        spent_s: float = 0.0,
     ) -> TrainingResult:
         """Train a candidate and save the network.
 
@@ -186,6 +196,7 @@ class Trainer:
             teacher: whose answers are imitated.
             before: go on from this network, which learns to be rounded as its int8 file is;
                 `None` = from the candidate's start.
+            spent_s: part of the recipe's time that is gone, lost attempts included.
         """
         preprocessing = entry.family.preprocessing
         resolution = entry.candidate.resolution
@@ -225,6 +236,7 @@ class Trainer:
             levels=None if before is None else self._levels(entry, before),
             progress=end_epoch,
             tick=told.tick,
+            spent_s=spent_s,
         )
         save_network(
             result.network,

@@ -1,9 +1,9 @@
 """After the last training: the network at the size that fits, with a classifier that suits it.
 
 A short fit trains at a size at which it sees enough pictures (`fitting.pace`), which may be far
-below what the budget allows. Weights on photographs run at any resolution, and a classifier is
-fitted to a new one in seconds (`fitting.refit`): so the trained network is tried at both sizes,
-and the file with the lower loss on val ships.
+below what the budget allows, and a machine that has become slower allows less than before.
+Weights on photographs run at any resolution, and a classifier is fitted to a new one in seconds
+(`fitting.refit`): so a network that ships far from the size of its training gets one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.ledger import Ledger
-from featherweight.fitting.prove import MOST_GROWTH
 from featherweight.fitting.race import Entry, Trainer, keep_losses, kept_losses
 from featherweight.fitting.refit import with_fitted_classifier
 from featherweight.networks.storage import StoredNetwork, save_network
@@ -26,12 +25,13 @@ from featherweight.nn.network import resized
 from featherweight.run_directory import RunDirectory
 from featherweight.training.classify import evaluate_network
 
-__all__ = ["SETTLE_S", "settle", "settle_stage", "sizes_to_settle"]
+__all__ = ["largest_size", "settle", "settle_stage"]
 
 logger = logging.getLogger(__name__)
 
-SETTLE_S = 20.0
-"""Reserved for two sizes: most of it for decoding, the rest for their files."""
+_NEAR = (0.95, 1.1)
+"""Multiples of the size of its training at which a network keeps its classifier: there a fitted
+one gained nothing (docs/adr/0013-classifier-fitted-last.md)."""
 _FARTHEST = 2.25
 """Largest multiple of the resolution of its training that a network is tried at. Seen by
 hand in one run: EfficientNet-Lite0, trained at 128 pixels for 18 s, answered 0.74 of the val
@@ -39,14 +39,9 @@ photographs there, 0.88 at 144 and 0.89 at 240, both with a classifier of their 
 
 
 def settle_stage(
-    run: RunDirectory,
-    ledger: Ledger,
-    trained: Ranked,
-    shopped: Sequence[Entry],
-    *,
-    trainer: Trainer,
+    run: RunDirectory, ledger: Ledger, trained: Ranked, value: float, *, trainer: Trainer
 ) -> Ranked:
-    """Return what ships: the trained network as it is, or with a classifier that makes it better.
+    """Return what ships: the trained network as it is, or at a size with a classifier that suits.
 
     Only networks that started from weights of a larger data set: the features are theirs, and
     trainings from scratch are long enough for their classifiers.
@@ -55,38 +50,36 @@ def settle_stage(
         run: the run directory.
         ledger: its journals.
         trained: what the last training ended with.
-        shopped: the candidates at the largest sizes that fit, as shopping kept them.
+        value: the size that it should ship at.
         trainer: exports and ranks.
     """
-    if trained.entry.family.source is None:
+    growth = value / trained.entry.value
+    if trained.entry.family.source is None or _NEAR[0] <= growth <= _NEAR[1]:
         return trained
-    settled = []
-    for entry in sizes_to_settle(trained.entry, shopped):
-        phase = f"{trained.phase}-at-{trained.entry.value:g}"
-        losses, accuracy = settle(
-            entry,
-            phase,
-            run=run,
-            trainer=trainer,
-            load=lambda: trainer.load(trained.entry, trained.phase),
-            inputs={"trained": trained.entry.key, "phase": trained.phase, "value": entry.value},
-        )
-        told_as = trained.told_as or (trained.entry.title, trained.phase)
-        settled.append(
-            replace(
-                trained,
-                entry=entry,
-                phase=phase,
-                losses=losses,
-                val_accuracy=accuracy,
-                told_as=told_as,
-            )
-        )
-    ledger.note_settled(settled, as_trained=trained)
-    best = min([trained, *settled], key=lambda ranked: ranked.val_loss)
+    entry = trained.entry.at(value)
+    phase = f"{trained.phase}-at-{trained.entry.value:g}"
+    losses, accuracy = settle(
+        entry,
+        phase,
+        run=run,
+        trainer=trainer,
+        load=lambda: trainer.load(trained.entry, trained.phase),
+        inputs={"trained": trained.entry.key, "phase": trained.phase, "value": value},
+    )
+    settled = replace(
+        trained,
+        entry=entry,
+        phase=phase,
+        losses=losses,
+        val_accuracy=accuracy,
+        told_as=trained.told_as or (trained.entry.title, trained.phase),
+    )
+    ledger.note_settled([settled], as_trained=trained)
+    # What is smaller than the training's size ships because the trained size does not fit.
+    best = settled if growth < 1.0 or settled.val_loss < trained.val_loss else trained
     logger.info(
         "settle: %s has loss %.3f on val; %s as trained %.3f",
-        best.entry.title, best.val_loss, trained.entry.title, trained.val_loss,
+        entry.title, settled.val_loss, trained.entry.title, trained.val_loss,
     )  # fmt: skip
     return best
 
@@ -139,16 +132,17 @@ def settle(
     return kept_losses(folder), float(done["val_accuracy"])
 
 
-def sizes_to_settle(trained: Entry, shopped: Sequence[Entry]) -> list[Entry]:
-    """Return the trained network at its own size, and as large as fits where that is far above."""
+def largest_size(trained: Entry, shopped: Sequence[Entry]) -> float:
+    """Return the size where the search for the one that ships begins.
+
+    That of the training; far above it, what shopping found to fit, where a slow machine trained
+    at less.
+    """
     family = trained.family
-    sizes = [trained]
+    sizes = [trained.value]
     for entry in shopped:
         same = entry.family.name == family.name
-        if not same or entry.candidate.precision != trained.candidate.precision:
-            continue
-        most = min(entry.value, _FARTHEST * trained.value)
-        value = max((v for v in family.values if v <= most), default=trained.value)
-        if family.knob == "resolution" and value > MOST_GROWTH * trained.value:
-            sizes.append(entry if value == entry.value else trained.at(value))
-    return sizes
+        if same and entry.candidate.precision == trained.candidate.precision:
+            most = min(entry.value, _FARTHEST * trained.value)
+            sizes += [value for value in family.values if value <= most]
+    return max(sizes)

@@ -17,7 +17,7 @@ import numpy as np
 
 from featherweight.architecture import Architecture
 from featherweight.fitting.families import Family
-from featherweight.fitting.settings import SamplePlan
+from featherweight.fitting.time_plan import SamplePlan
 from featherweight.measuring.measurement import Measurement
 from featherweight.profiling.profile import profile
 from featherweight.reporting.run import Candidate
@@ -37,6 +37,9 @@ _NARROW_MISS = 2.0
 """Up to this multiple of the budget a slow moment may explain the miss."""
 _LEAP = 6.0
 """Most growth in multiply-adds from one look to the next."""
+_HOPELESS = 1.3
+"""Times another precision of the same network: one that much slower cannot fit 0.9 of its
+multiply-adds, and would not be kept."""
 
 Measure = Callable[[Sequence[tuple[str, Architecture, str]], Path, int], list[Measurement]]
 """(label, architecture, precision) ..., a folder for the files, samples -> one measurement each."""
@@ -156,12 +159,24 @@ class Shopper:
 
 
 def shop(
-    stalls: Sequence[Family], *, precisions: Sequence[str], budget_ms: float, shopper: Shopper
+    stalls: Sequence[Family],
+    *,
+    precisions: Sequence[str],
+    budget_ms: float,
+    shopper: Shopper,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> Stock:
     """Find for every family and precision the dearest network within the budget.
 
     Of two precisions of one family the one that fits more multiply-adds is kept (the other
     too when it comes within 10 %); a budget below everything ends with no kept candidate.
+
+    Args:
+        stalls: the networks and their sizes.
+        precisions: what may ship.
+        budget_ms: the budget.
+        shopper: measures.
+        is_over: asked before every look but the first two: whether the time for it is gone.
     """
     pairs = [(family, precision) for family in stalls for precision in precisions]
     shopper.visit([(f, p, f.values[0]) for f, p in pairs])
@@ -169,8 +184,9 @@ def shop(
     for _ in range(_APPEALS if near else 0):  # one slow moment must not lose a family
         shopper.confirm([(f, p, f.values[0]) for f, p in near])
     feasible = [pair for pair in pairs if _median(_cheapest(*pair, shopper)) <= budget_ms]
+    feasible = _promising(feasible, shopper)
     if feasible:
-        _narrow(feasible, budget_ms=budget_ms, shopper=shopper)
+        _narrow(feasible, budget_ms=budget_ms, shopper=shopper, is_over=is_over)
     best = {(f.name, p): _largest(f, p, budget_ms=budget_ms, shopper=shopper) for f, p in feasible}
     chosen: dict[tuple[str, str], str] = {}
     for family in stalls:
@@ -198,9 +214,32 @@ def _misses_narrowly(point: Candidate, budget_ms: float) -> bool:
     return budget_ms < _median(point) <= _NARROW_MISS * budget_ms
 
 
-def _narrow(feasible: Sequence[tuple[Family, str]], *, budget_ms: float, shopper: Shopper) -> None:
+def _promising(
+    feasible: Sequence[tuple[Family, str]], shopper: Shopper
+) -> list[tuple[Family, str]]:
+    """Leave out a precision that is far slower than another one of the same network."""
+    fastest: dict[str, float] = {}
+    for family, precision in feasible:
+        ms = _median(_cheapest(family, precision, shopper))
+        fastest[family.name] = min(ms, fastest.get(family.name, ms))
+    return [
+        (family, precision)
+        for family, precision in feasible
+        if _median(_cheapest(family, precision, shopper)) <= _HOPELESS * fastest[family.name]
+    ]
+
+
+def _narrow(
+    feasible: Sequence[tuple[Family, str]],
+    *,
+    budget_ms: float,
+    shopper: Shopper,
+    is_over: Callable[[], bool],
+) -> None:
     """Measure where the budget should fall until no guess is new, then confirm around it."""
-    for _ in range(_LOOKS):
+    for look in range(_LOOKS):
+        if look > 0 and is_over():
+            return
         known = len(shopper.points)
         shopper.visit(
             [(f, p, _guess(f, p, budget_ms=budget_ms, shopper=shopper)) for f, p in feasible]
@@ -215,6 +254,8 @@ def _narrow(feasible: Sequence[tuple[Family, str]], *, budget_ms: float, shopper
         )
     ]
     for _ in range(_CONFIRMATIONS):
+        if is_over():
+            return
         shopper.confirm(around)
 
 

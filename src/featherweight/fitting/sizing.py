@@ -18,8 +18,6 @@ __all__ = ["Sizer"]
 
 logger = logging.getLogger(__name__)
 
-_PROCESSES = 3
-"""Fresh processes that time every size considered."""
 _REACH = 2
 """Sizes considered on each side of the present one."""
 _MOVES = 3
@@ -32,11 +30,15 @@ class Sizer:
     Args:
         open_shopper: returns a shopper that remembers nothing.
         budget_ms: the budget.
+        processes: fresh processes that time every size considered.
     """
 
-    def __init__(self, open_shopper: Callable[[], Shopper], *, budget_ms: float) -> None:
+    def __init__(
+        self, open_shopper: Callable[[], Shopper], *, budget_ms: float, processes: int
+    ) -> None:
         self._open_shopper = open_shopper
         self._budget_ms = budget_ms
+        self._processes = processes
 
     def size(
         self,
@@ -67,7 +69,7 @@ class Sizer:
         for _ in range(_MOVES):
             reach = range(max(0, place - _REACH), min(len(values), place + _REACH + 1))
             new = [index for index in reach if index not in considered]
-            for _ in range(_PROCESSES if new else 0):
+            for _ in range(self._processes if new else 0):
                 shopper.confirm([(family, precision, values[index]) for index in new])
             considered.update(new)
             fitting = [

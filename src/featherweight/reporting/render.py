@@ -17,6 +17,7 @@ __all__ = ["render_html", "template_environment"]
 
 _LABELS = {
     "met": "Budget met",
+    "too_inaccurate": "Too inaccurate",
     "not_met": "Budget not met",
     "infeasible": "Budget infeasible",
     "running": "Running",

@@ -19,8 +19,15 @@ __all__ = [
     "FileAccuracy",
     "FitSummary",
     "MeasuredLatency",
+    "Shortfall",
+    "Verdict",
     "latest_candidates",
 ]
+
+Verdict = Literal["met", "too_inaccurate", "not_met", "infeasible"]
+
+Shortfall = Literal["below_asked", "guessing"]
+"""Below the accuracy that was asked for, or not surely above that of the commonest class."""
 
 
 class Candidate(Record):
@@ -80,14 +87,15 @@ class FileAccuracy(Record):
     """Accuracy of the exported file, with the evidence behind it.
 
     Attributes:
-        network: accuracy of the trained network before export, on the same pictures.
+        network: accuracy of the trained network before export, on the same pictures; `None` = not
+            noted.
         artifact: accuracy of the exported file.
         split: where the pictures come from.
         n: number of pictures.
         interval: 95 % interval (Wilson) of `artifact`.
     """
 
-    network: float
+    network: float | None
     artifact: float
     split: str
     n: int
@@ -110,8 +118,13 @@ class FitSummary(Record):
     """summary.json: the answer of a fit run; its plain form is what `fit --json` prints.
 
     Attributes:
-        verdict: `met` = the upper end of the interval is within the budget; `infeasible` = no
-            candidate measured fits, `nearest_feasible_ms` names the least that would.
+        verdict: `met` = the upper end of the interval is within the budget and the file answers
+            as well as it must; `too_inaccurate` = only the first; `infeasible` = no candidate
+            measured fits, `nearest_feasible_ms` names the least that would.
+        shortfall: why the accuracy is too low; `None` = it is not.
+        min_accuracy: what the user asked for; `None` = nothing.
+        commonest_class: share of the test pictures that are of the commonest class: what always
+            answering with that class would reach.
         budget: `{"latency_ms": ...}`.
         platform: text form of the platform.
         utilisation: measured median / budget.
@@ -124,7 +137,10 @@ class FitSummary(Record):
         network: name of the network that ships.
     """
 
-    verdict: Literal["met", "not_met", "infeasible"]
+    verdict: Verdict
+    shortfall: Shortfall | None = None
+    min_accuracy: float | None = None
+    commonest_class: float | None = None
     budget: Budget
     platform: str
     measured: MeasuredLatency | None = None

@@ -112,6 +112,17 @@ def verdict_sentences(run: FitRun, t: Translate = ENGLISH) -> list[str]:
                 high=show_percent(accuracy.interval[1]),
             )
         )
+    if summary.shortfall == "below_asked" and summary.min_accuracy is not None:
+        least = show_percent(summary.min_accuracy)
+        sentences.append(t("That is below the {least} that was asked for.", least=least))
+    elif summary.shortfall == "guessing":
+        sentences.append(
+            t(
+                "That is not surely better than always answering with the commonest class "
+                "({share}).",
+                share=show_percent(summary.commonest_class),
+            )
+        )
     if summary.verdict == "infeasible":
         sentences.append(
             t(

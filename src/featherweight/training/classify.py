@@ -70,6 +70,7 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
     levels: Int8Levels | None = None,
     progress: Callable[[EpochRecord], None] | None = None,
     tick: Callable[[TrainingTick], None] | None = None,
+    spent_s: float = 0.0,
 ) -> TrainingResult:
     """Train a copy of a network and return its averaged weights of the best epoch.
 
@@ -95,6 +96,7 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
             Norms keep their statistics, and everything is computed in float32.
         progress: called after every epoch.
         tick: called about once a second.
+        spent_s: part of `recipe.time_s` that is gone already, that of lost attempts included.
 
     Raises:
         DataError: pictures or labels do not fit the network.
@@ -110,7 +112,9 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
     if levels is not None:  # bfloat16 rounds as coarsely as the levels
         compute = replace(compute or Compute(place, "channels_last"), dtype="fp32")
     with memory_kept():
-        session = open_session(probe, val=val, directory=directory, device=place, compute=compute)
+        session = open_session(
+            probe, val=val, directory=directory, device=place, compute=compute, spent_s=spent_s
+        )
         report = _Reporter(session, tick)
 
         while session.state.stopped is None:
@@ -235,7 +239,10 @@ def _batches(session: Session, images: int) -> Iterator[np.ndarray]:
     """
     plan = session.state.plan
     order = torch.randperm(images, generator=session.generator).numpy()
-    for index in range(min(plan.steps_per_epoch, plan.total_steps - session.state.step)):
+    steps = plan.steps_per_epoch
+    if session.time_s is None:
+        steps = min(steps, plan.total_steps - session.state.step)
+    for index in range(steps):
         yield order[index * plan.batch_size : (index + 1) * plan.batch_size]
 
 
@@ -262,17 +269,22 @@ class _Reporter:
         if self._tick is None or now_s - self._told_s < _TICK_S:
             return
         self._told_s = now_s
-        plan, epoch = self._session.state.plan, len(self._session.state.history) + 1
+        session, plan = self._session, self._session.state.plan
+        epoch = len(session.state.history) + 1
         step_s = (now_s - self._start_s) / (step - self._first_step)
-        validations = plan.epochs - epoch + 1
+        total_steps = plan.total_steps
+        left_s = (total_steps - step) * step_s + (plan.epochs - epoch + 1) * plan.epoch_end_s
+        if session.time_s is not None:
+            total_steps = max(step, round(step / max(session.share, 1e-3)))
+            left_s = max(session.time_s - session.elapsed_s, 0.0)
         self._tick(
             TrainingTick(
                 epoch=epoch,
-                epochs=plan.epochs,
+                epochs=math.ceil(total_steps / plan.steps_per_epoch),
                 step=step,
-                total_steps=plan.total_steps,
+                total_steps=total_steps,
                 images_per_s=plan.batch_size / step_s,
-                seconds_left=(plan.total_steps - step) * step_s + validations * plan.epoch_end_s,
+                seconds_left=left_s,
             )
         )
 

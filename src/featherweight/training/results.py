@@ -43,7 +43,10 @@ class EpochRecord(Record):
 
 
 class TrainingTick(Record):
-    """Where a training is, about once a second; `seconds_left` is an estimate."""
+    """Where a training is, about once a second; `seconds_left` is an estimate.
+
+    Where time counts, `epochs` and `total_steps` are estimates too.
+    """
 
     epoch: int
     epochs: int
@@ -61,7 +64,7 @@ class TrainingResult:
         network: the averaged weights of the best epoch (lowest validation loss), on the CPU.
         history: one record per epoch.
         best: the record of that epoch.
-        stopped: `finished`, or `deadline` when the time ran out before the planned last step.
+        stopped: `finished` = it took its epochs, `deadline` = it took its time.
         seconds: wall clock, summed over resumed attempts.
     """
 

@@ -1,11 +1,13 @@
-"""How many steps a training takes, and what each of them does: fixed once, then followed."""
+"""What a training does when: a plan by steps, which a training with a time follows by its clock."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal
+
+import numpy as np
 
 from featherweight.records import Record
 from featherweight.training.recipe import Recipe
@@ -19,8 +21,12 @@ StepSeconds = Callable[[bool, int], float]
 class Plan(Record):
     """The steps of one training.
 
+    A training whose length is a number of epochs takes exactly these steps. One whose length is
+    a time takes as many as it can: the share of the time that is gone says which step of the plan
+    is due (`due`), whatever the speed of the machine was when the plan was made.
+
     Attributes:
-        total_steps: optimizer steps in all.
+        total_steps: optimizer steps in all; where time counts, as many as were expected.
         steps_per_epoch: steps of a whole epoch; the last epoch may be shorter.
         batch_size: pictures per step.
         frozen_steps: first steps, which train only the classifier.
@@ -32,6 +38,8 @@ class Plan(Record):
         resolution, low_resolution: sides of the pictures in pixels.
         begun_s: wall clock that was gone when the first step began, when time counts.
         epoch_end_s: what a validation and a checkpoint were estimated to take, when time counts.
+        clock: (share of the time, step) at every change between frozen, low and full steps, where
+            time counts: pictures of a low resolution take less of it.
     """
 
     total_steps: int
@@ -47,11 +55,17 @@ class Plan(Record):
     low_resolution: int
     begun_s: float = 0.0
     epoch_end_s: float = 0.0
+    clock: tuple[tuple[float, int], ...] = ()
 
     @property
     def epochs(self) -> int:
         """Number of validations: whole epochs and the shorter last one."""
         return math.ceil(self.total_steps / self.steps_per_epoch)
+
+    def due(self, share: float) -> int:
+        """Return the step that is due when this share of the time is gone, in 0..1."""
+        shares, steps = zip(*self.clock, strict=True)
+        return min(int(np.interp(share, shares, steps)), self.total_steps - 1)
 
     def frozen_at(self, step: int) -> bool:
         """Whether only the classifier is trained in `step` (counted from 0)."""
@@ -96,7 +110,7 @@ def plan_time(
     step_s: StepSeconds,
     epoch_end_s: float,
 ) -> Plan:
-    """Return the longest plan that fits the time.
+    """Return the longest plan that fits the time at the speed of the moment.
 
     Args:
         recipe: the hyperparameters.
@@ -119,16 +133,24 @@ def plan_time(
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
-    return plan(low).model_copy(update={"epoch_end_s": epoch_end_s})
+    found = plan(low)
+    parts = list(_parts_s(found, step_s))
+    whole_s = sum(seconds for _, seconds in parts)
+    gone_s = itertools.accumulate(seconds for _, seconds in parts)
+    clock = [(s / whole_s, stop) for s, (stop, _) in zip(gone_s, parts, strict=True)]
+    return found.model_copy(update={"epoch_end_s": epoch_end_s, "clock": ((0.0, 0), *clock)})
 
 
 def _duration_s(plan: Plan, step_s: StepSeconds, epoch_end_s: float) -> float:
+    return sum(seconds for _, seconds in _parts_s(plan, step_s)) + plan.epochs * epoch_end_s
+
+
+def _parts_s(plan: Plan, step_s: StepSeconds) -> Iterator[tuple[int, float]]:
+    """Yield the last step and the seconds of each stretch of equal steps."""
     edges = sorted({0, plan.frozen_steps, plan.low_steps, plan.total_steps})
-    steps = sum(
-        (stop - start) * step_s(plan.frozen_at(start), plan.resolution_at(start))
-        for start, stop in itertools.pairwise(edges)
-    )
-    return steps + plan.epochs * epoch_end_s
+    for start, stop in itertools.pairwise(edges):
+        seconds = (stop - start) * step_s(plan.frozen_at(start), plan.resolution_at(start))
+        yield stop, seconds
 
 
 def _steps_per_epoch(recipe: Recipe, images: int) -> int:

@@ -37,7 +37,6 @@ JOURNAL = "train.jsonl"
 ROLLED_BACK_SCALE = 1 / 3
 """Factor on the learning rate of a training that diverged once."""
 
-_PLANNED_SHARE = 0.95  # of the time; the rest absorbs a machine that slows down
 _TIMED_STEPS = 20
 _TIMING_SHARE = 0.04
 _DISK_BYTES_PER_S = 2e8
@@ -53,8 +52,9 @@ class Session:
         state: the scalars as of the last whole epoch.
         best: tensors of the best averaged network so far.
         directory: where checkpoint and journal are.
-        time_s: the recipe's wall clock; `None` = unlimited.
+        time_s: the recipe's wall clock; `None` = it goes by epochs.
         started_s: `time.perf_counter()` at the start of this attempt.
+        before_s: wall clock that was gone when this attempt started.
     """
 
     learner: Learner
@@ -79,23 +79,35 @@ class Session:
     @property
     def out_of_time(self) -> bool:
         """Whether only the time for a last validation is left."""
-        return self.time_s is not None and (
-            self.elapsed_s >= self.time_s - self.state.plan.epoch_end_s
-        )
+        return self.time_s is not None and self.elapsed_s >= self.time_s - self.epoch_end_s
+
+    @property
+    def epoch_end_s(self) -> float:
+        """Seconds of a validation with its checkpoint: as the last one took, first as planned."""
+        history = self.state.history
+        if not history:
+            return self.state.plan.epoch_end_s
+        before = history[-2].images_seen if len(history) > 1 else 0
+        last = history[-1]
+        return last.seconds - (last.images_seen - before) / last.images_per_s
+
+    @property
+    def share(self) -> float:
+        """Share of the time for steps that is gone, in 0..1; 0 where it goes by epochs."""
+        if self.time_s is None:
+            return 0.0
+        begun_s = self.state.plan.begun_s
+        whole_s = max(self.time_s - self.epoch_end_s - begun_s, 1e-9)
+        return min(max((self.elapsed_s - begun_s) / whole_s, 0.0), 1.0)
 
     def position(self, step: int) -> int:
-        """Return the step of the plan that a step counts as.
+        """Return the step of the plan that a step counts as: by the clock, where time counts.
 
-        A training that is late, on a machine that has become slower, skips ahead in its schedule:
-        it must not be stopped at a high learning rate. One that is on time never is behind the
-        clock: steps at a low resolution, which are fast, come first.
+        Machines change their speed by three times within minutes. A schedule by steps would end
+        early on one that becomes faster, and be cut at a high learning rate on one that becomes
+        slower.
         """
-        plan = self.state.plan
-        if self.time_s is None:
-            return step
-        whole_s = max(self.time_s - plan.epoch_end_s - plan.begun_s, 1e-9)
-        due = int(plan.total_steps * (self.elapsed_s - plan.begun_s) / whole_s)
-        return min(max(step, due), plan.total_steps - 1)
+        return step if self.time_s is None else self.state.plan.due(self.share)
 
     def end_epoch(self, record: EpochRecord, *, step: int) -> None:
         """Keep the best weights, write the checkpoint, then the journal's line."""
@@ -103,8 +115,10 @@ class Session:
         best_epoch = min(history, key=lambda one: one.val_loss).epoch
         if best_epoch == record.epoch:
             self.best = _clone(self.learner.average.network)
-        finished = step >= self.state.plan.total_steps
-        stopped = "finished" if finished else "deadline" if self.out_of_time else None
+        if self.time_s is None:
+            stopped = "finished" if step >= self.state.plan.total_steps else None
+        else:
+            stopped = "deadline" if self.out_of_time else None
         self.state = self.state.model_copy(
             update={
                 "step": step,
@@ -171,6 +185,7 @@ def open_session(
     directory: Path,
     device: torch.device,
     compute: Compute | None = None,
+    spent_s: float = 0.0,
 ) -> Session:
     """Resume the training in a directory, or time, plan and start a new one there.
 
@@ -180,6 +195,7 @@ def open_session(
         directory: of this training alone.
         device: where it runs.
         compute: the form of computing of a new one; `None` = the fastest is found.
+        spent_s: part of the recipe's time that is gone, lost attempts included.
 
     Raises:
         RunDirectoryError: the checkpoint there belongs to another training.
@@ -193,8 +209,9 @@ def open_session(
     if found is None:
         with dropout_seed(device):
             session = _start(
-                probe, val, directory, device, identity, started_s=started_s, compute=compute
-            )
+                probe, val, directory, device, identity,
+                started_s=started_s - spent_s, compute=compute,
+            )  # fmt: skip
         session.save()
         return session
     state, tensors = found
@@ -205,6 +222,7 @@ def open_session(
             hint="choose another directory",
         )
     resumed = Compute(device=device, memory_format=state.memory_format, dtype=state.dtype)
+    state = state.model_copy(update={"elapsed_s": max(state.elapsed_s, spent_s)})
     session = _session(probe, resumed, state, directory, started_s)
     session.restore(tensors)
     _complete_journal(session)
@@ -302,7 +320,7 @@ def _make_plan(probe: Probe, val: TrainingImages, compute: Compute, started_s: f
     elapsed_s = time.perf_counter() - started_s
     plan = plan_time(
         recipe, images=images, resolution=resolution, step_s=step_s, epoch_end_s=epoch_end_s,
-        available_s=_PLANNED_SHARE * (recipe.time_s - elapsed_s),
+        available_s=recipe.time_s - elapsed_s,
     )  # fmt: skip
     return plan.model_copy(update={"begun_s": elapsed_s})
 

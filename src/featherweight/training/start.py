@@ -1,7 +1,7 @@
-"""First weights that suit the pictures, for a training from scratch.
+"""First weights that suit the pictures: of a training from scratch, and of a new classifier.
 
-Source: Jordan 2024, arXiv 2404.00498, section 3: a whitening first layer and identity ("dirac")
-filters, two of what makes its trainings short.
+Source of the first: Jordan 2024, arXiv 2404.00498, section 3: a whitening first layer and
+identity ("dirac") filters, two of what makes its trainings short.
 
 Deviations: the first convolution keeps its kernel and stays trainable; its norm follows it.
 """
@@ -22,7 +22,13 @@ from featherweight.nn.network import Network
 from featherweight.records import write_bytes
 from featherweight.training.evaluate import TrainingImages, spaced_rows
 
-__all__ = ["FIRST_WEIGHTS", "kept_first_weights", "suit_to_pictures"]
+__all__ = [
+    "FIRST_WEIGHTS",
+    "kept_first_weights",
+    "save_classifier",
+    "suit_to_pictures",
+    "with_classifier",
+]
 
 FIRST_WEIGHTS = "first_weights.safetensors"
 """Name of the file in the directory of a training from scratch."""
@@ -51,6 +57,24 @@ def kept_first_weights(directory: Path, draw: Callable[[], Network]) -> Network:
         directory.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
         write_bytes(path, save(weights))
+    return network
+
+
+def save_classifier(path: Path, weight: Tensor, bias: Tensor) -> None:
+    """Write a classifier (K, F) and (K,) for `with_classifier`.
+
+    Raises:
+        FailedError: the file cannot be written (disk full).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, save({"weight": weight.contiguous(), "bias": bias.contiguous()}))
+
+
+def with_classifier(network: Network, path: Path) -> Network:
+    """Return the network, its classifier replaced by the one that `save_classifier` wrote."""
+    kept = load(path.read_bytes())
+    parts = {"classifier.weight": kept["weight"], "classifier.bias": kept["bias"]}
+    network.load_state_dict({**network.state_dict(), **parts})
     return network
 
 
