@@ -169,8 +169,9 @@ def warnings(run: FitRun, t: Translate = ENGLISH) -> list[str]:
         )
     if summary is not None and summary.verdict != "infeasible" and summary.pretrained is None:
         found.append(t("Trained from random weights: no pretrained weights were used."))
-    if summary is not None and summary.accuracy is not None:
-        lost = summary.accuracy.network - summary.accuracy.artifact
+    accuracy = None if summary is None else summary.accuracy
+    if accuracy is not None and accuracy.network is not None:
+        lost = accuracy.network - accuracy.artifact
         if lost > 0.003:
             found.append(t("Export cost {points} points of accuracy.", points=f"{100 * lost:.1f}"))
     failed = [line.platform for line in run.verifications if line.passed is False]

@@ -1,0 +1,122 @@
+"""Where the minutes of a fit go: every share of time, and the least time a fit needs."""
+
+from __future__ import annotations
+
+from featherweight.errors import UsageError
+from featherweight.fitting.look import Look
+from featherweight.fitting.settings import FitSettings
+from featherweight.records import Record
+
+__all__ = ["SamplePlan", "TimePlan", "check_time", "least_time_s"]
+
+_SHOP_SHARE = 0.1
+"""Most of the whole time for shopping; the first two looks at every network are always taken."""
+_PROBE_SHARE = 0.08
+"""Most of the whole time for the features of all candidates: so many pictures are probed."""
+_RACE_SHARE, _SMALL_RACE_SHARE = 0.22, 0.15
+"""Small pictures make many steps a minute, so that a shorter race tells as much."""
+_FILL_SHARE = 0.15
+_LEAST_FILLED_S = 900.0
+"""A shorter fit has no time to make a network smaller: half a minute of timing, two trainings."""
+_LEAST_S, _LEAST_SMALL_S = 45.0, 30.0
+"""Of a fit on photographs, and on small pictures: starting, some ten processes that time files,
+as long a training, and the proof."""
+_LEAST_S_PER_TEST_PICTURE = 0.01
+
+
+class TimePlan(Record):
+    """How the wall clock is shared.
+
+    Attributes:
+        shop_s: most of it for shopping; `None` = no limit.
+        probe_s: most of it for probing; `None` = no limit.
+        race_s: all trainings of the race together; `None` = by epochs.
+        epochs: of the final training; `None` = by time.
+        fill_s: for a parent made smaller, where the budget is not used up; 0 = not tried.
+        total_s: the whole command, less what reading the data took.
+        asked_s: the whole command as asked for; does not change between attempts.
+    """
+
+    total_s: float | None
+    race_s: float | None
+    shop_s: float | None = None
+    probe_s: float | None = None
+    fill_s: float = 0.0
+    epochs: int | None = None
+    asked_s: float | None = None
+
+    @classmethod
+    def of(cls, settings: FitSettings, *, spent_s: float, small: bool) -> TimePlan:
+        """Share out the time of `settings`, of which starting and reading took `spent_s`."""
+        time_s = settings.time_s
+        if time_s is None:
+            return cls(total_s=None, race_s=None, epochs=settings.epochs)
+        filled = not small and time_s >= _LEAST_FILLED_S
+        return cls(
+            total_s=time_s - spent_s,
+            shop_s=_SHOP_SHARE * time_s,
+            probe_s=_PROBE_SHARE * time_s,
+            race_s=(_SMALL_RACE_SHARE if small else _RACE_SHARE) * time_s,
+            fill_s=_FILL_SHARE * time_s if filled else 0.0,
+            asked_s=time_s,
+        )
+
+
+class SamplePlan(Record):
+    """How many samples each kind of measurement takes.
+
+    A neighbour on the same host can slow a machine by half for some seconds at a time, unseen in
+    /proc/stat. Medians settle when a measurement is longer than such spells, which takes tens of
+    seconds: a fit that has little time must do with less.
+
+    Attributes:
+        glance: while a family is being sized.
+        confirm: of the last guesses, in each process.
+        prove: of the file that ships.
+        sizing_processes: fresh processes that time every size considered before a training or a
+            proof.
+        margin: share of the budget that a network may take before its proof. The proof is a new
+            measurement in a new process: medians of one file move between processes, the more
+            the shorter they are measured, so a network that just fits would often miss.
+    """
+
+    glance: int
+    confirm: int
+    prove: int
+    sizing_processes: int = 3
+    margin: float = 0.94
+
+    @classmethod
+    def of(cls, settings: FitSettings) -> SamplePlan:
+        """Scale with the time there is: 60 s and below take the least, 30 m and above the most."""
+        time_s = 300.0 if settings.time_s is None else settings.time_s
+        share = min(1.0, max(0.0, (time_s - 60.0) / (1800.0 - 60.0)))
+        return cls(
+            glance=30,
+            confirm=round(30 + 120 * share),
+            prove=round(400 + 800 * share),
+            sizing_processes=3 if share == 1.0 else 2,
+            margin=0.85 + 0.09 * share,
+        )
+
+
+def least_time_s(look: Look) -> float:
+    """Return the least `--time` that a fit of these pictures can keep."""
+    least_s = _LEAST_SMALL_S if look.small else _LEAST_S
+    return least_s + (0.0 if look.small else _LEAST_S_PER_TEST_PICTURE * look.images["test"])
+
+
+def check_time(settings: FitSettings, look: Look) -> None:
+    """Refuse a time that could not be kept.
+
+    Raises:
+        UsageError: names the least time.
+    """
+    least_s = least_time_s(look)
+    if settings.time_s is not None and settings.time_s < least_s:
+        raise UsageError(
+            f"--time {settings.time_s:g}s is too short",
+            allowed=f"{least_s:.0f}s or more for {look.images['train']} pictures to train on and "
+            f"{look.images['test']} to test on",
+            hint="starting, timing files and proving the answer take most of that",
+        )
