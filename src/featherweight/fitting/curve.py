@@ -180,7 +180,7 @@ def _work(
     sizer = create_sizer(run, ledger, settings)
     return prove_stage(
         run, ledger, best, others, trainer=trainer, settings=settings, found=found,
-        value=ship_size_stage(run, best, [], sizer=sizer), loading_s=loading_s,
+        value=ship_size_stage(run, best, sizer=sizer), loading_s=loading_s,
     )  # fmt: skip
 
 

@@ -21,10 +21,11 @@ from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import look
 from featherweight.fitting.moments import Moments
 from featherweight.fitting.pace import pace_stage
+from featherweight.fitting.prove import MOST_GROWTH
 from featherweight.fitting.race import open_trainer
 from featherweight.fitting.result import FitResult
 from featherweight.fitting.settings import FitSettings, allowed_metric, allowed_precisions
-from featherweight.fitting.settle import settle_stage
+from featherweight.fitting.settle import FARTHEST, settle_stage
 from featherweight.fitting.stages import (
     create_sizer,
     kept_entries,
@@ -159,7 +160,7 @@ def _work(
     candidates, nearest = shop_stage(
         run, ledger, stalls, settings, plan=plan, moments=moments, ending=ending
     )
-    entries = shopped = kept_entries(candidates, stalls)
+    entries = kept_entries(candidates, stalls)
     if not entries:
         return end_infeasible(run, settings, nearest)
     trainer = open_trainer(images, settings, folder=run.path)
@@ -183,7 +184,10 @@ def _work(
     trained = finish_stage(
         run, trained, trainer=trainer, time_s=times.finish_s, epochs=settings.epochs
     )
-    value = ship_size_stage(run, trained, shopped, sizer=sizer)
+    pretrained = trained.entry.family.source is not None
+    value = ship_size_stage(
+        run, trained, sizer=sizer, growth=FARTHEST if pretrained else MOST_GROWTH
+    )
     trained = settle_stage(run, ledger, trained, value, trainer=trainer)
     return prove_stage(
         run, ledger, trained, raced, trainer=trainer, settings=settings, value=value, found=found,

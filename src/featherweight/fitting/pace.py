@@ -31,6 +31,7 @@ from featherweight.reporting.run import Candidate
 from featherweight.run_directory import RunDirectory
 from featherweight.training.compute import Compute, choose_device
 from featherweight.training.recipe import Recipe
+from featherweight.training.session import FORWARD_SPEED
 
 __all__ = ["needed_images", "pace_stage"]
 
@@ -44,8 +45,6 @@ _STEPS = {"scratch": 500, "pretrained": 20}
 """Steps that it should make, however few pictures there are."""
 _TRIES = 3
 """Sizes timed per family."""
-_FORWARD_SPEED = 3.0
-"""Times the pictures per second of a training step: a step goes forward once and back twice."""
 _HOPELESS = 1 / 3
 """Share of the needed pictures below which a candidate is left out, if another one has more."""
 
@@ -104,16 +103,19 @@ def pace_stage(
         )
         run.finish_stage("pace", inputs=inputs, outputs=done, seconds=time.monotonic() - started)
     device = choose_device(trainer.device)
-    kept, forms = [], {}
+    kept, forms, speeds = [], {}, {}
     for entry, line in zip(entries, done["entries"], strict=True):
         forms[entry.family.name] = Compute(
             device=device, memory_format=line["memory_format"], dtype=line["dtype"]
         )
+        speeds[entry.family.name] = float(line["images_per_s"])
         if not line["out"]:
             kept.append(_paced(entry, line))
-            ending.forward_s = 1.0 / (_FORWARD_SPEED * float(line["images_per_s"]))
+            ending.forward_s = 1.0 / (FORWARD_SPEED * float(line["images_per_s"]))
             ending.is_refitted = ending.is_refitted or bool(line["changed"])
-    return list({entry.key: entry for entry in kept}.values()), replace(trainer, forms=forms)
+    return list({entry.key: entry for entry in kept}.values()), replace(
+        trainer, forms=forms, speeds=speeds
+    )
 
 
 def _paced(entry: Entry, line: Mapping[str, Any]) -> Entry:

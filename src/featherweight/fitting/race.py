@@ -128,6 +128,7 @@ class Trainer:
         device: where training runs.
         forms: how the networks of a family compute in training, where that is known; the others
             find out at the start of each training.
+        speeds: pictures per second that the networks of a family train on, where that is known.
         classifiers: files of the classifiers that the networks of a family start with, where they
             were fitted (`fitting.linear_start`).
     """
@@ -138,6 +139,7 @@ class Trainer:
     seed: int
     device: str
     forms: Mapping[str, Compute] = field(default_factory=dict)
+    speeds: Mapping[str, float] = field(default_factory=dict)
     classifiers: Mapping[str, Path] = field(default_factory=dict)
 
     def start(self, entry: Entry, phase: str) -> Network:
@@ -237,6 +239,7 @@ class Trainer:
             progress=end_epoch,
             tick=told.tick,
             spent_s=spent_s,
+            images_per_s=self.speeds.get(entry.family.name) if teacher is None else None,
         )
         save_network(
             result.network,

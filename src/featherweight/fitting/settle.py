@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -25,14 +25,14 @@ from featherweight.nn.network import resized
 from featherweight.run_directory import RunDirectory
 from featherweight.training.classify import evaluate_network
 
-__all__ = ["largest_size", "settle", "settle_stage"]
+__all__ = ["FARTHEST", "settle", "settle_stage"]
 
 logger = logging.getLogger(__name__)
 
 _NEAR = (0.95, 1.1)
 """Multiples of the size of its training at which a network keeps its classifier: there a fitted
 one gained nothing (docs/adr/0013-classifier-fitted-last.md)."""
-_FARTHEST = 2.25
+FARTHEST = 2.25
 """Largest multiple of the resolution of its training that a network is tried at. Seen by
 hand in one run: EfficientNet-Lite0, trained at 128 pixels for 18 s, answered 0.74 of the val
 photographs there, 0.88 at 144 and 0.89 at 240, both with a classifier of their own."""
@@ -130,19 +130,3 @@ def settle(
             phase, entry.title, accuracy, losses.mean(),
         )  # fmt: skip
     return kept_losses(folder), float(done["val_accuracy"])
-
-
-def largest_size(trained: Entry, shopped: Sequence[Entry]) -> float:
-    """Return the size where the search for the one that ships begins.
-
-    That of the training; far above it, what shopping found to fit, where a slow machine trained
-    at less.
-    """
-    family = trained.family
-    sizes = [trained.value]
-    for entry in shopped:
-        same = entry.family.name == family.name
-        if same and entry.candidate.precision == trained.candidate.precision:
-            most = min(entry.value, _FARTHEST * trained.value)
-            sizes += [value for value in family.values if value <= most]
-    return max(sizes)

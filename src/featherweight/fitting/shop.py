@@ -180,7 +180,13 @@ def shop(
     """
     pairs = [(family, precision) for family in stalls for precision in precisions]
     shopper.visit([(f, p, f.values[0]) for f, p in pairs])
-    near = [pair for pair in pairs if _misses_narrowly(_cheapest(*pair, shopper), budget_ms)]
+    served = {f.name for f, p in pairs if _median(_cheapest(f, p, shopper)) <= budget_ms}
+    near = [
+        (family, precision)
+        for family, precision in pairs
+        if family.name not in served
+        and _misses_narrowly(_cheapest(family, precision, shopper), budget_ms)
+    ]
     for _ in range(_APPEALS if near else 0):  # one slow moment must not lose a family
         shopper.confirm([(f, p, f.values[0]) for f, p in near])
     feasible = [pair for pair in pairs if _median(_cheapest(*pair, shopper)) <= budget_ms]

@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 from featherweight.fitting.families import Family
 from featherweight.fitting.shop import Shopper
+from featherweight.profiling.profile import profile
 from featherweight.reporting.run import Candidate
 
 __all__ = ["Sizer"]
@@ -65,6 +66,8 @@ class Sizer:
         shopper = self._open_shopper()
         values = [v for v in family.values if ceiling is None or v <= ceiling]
         place = values.index(value)
+        if not margin:
+            place = self._expected(shopper, family, precision, values, place)
         considered: set[int] = set()
         for _ in range(_MOVES):
             reach = range(max(0, place - _REACH), min(len(values), place + _REACH + 1))
@@ -92,6 +95,20 @@ class Sizer:
             ),
         )  # fmt: skip
         return values[place], chosen
+
+    def _expected(
+        self, shopper: Shopper, family: Family, precision: str, values: list[float], place: int
+    ) -> int:
+        """Return where the budget should fall: time grows with the multiply-adds."""
+        if len(values) <= 2 * _REACH + 1:
+            return place
+        shopper.visit([(family, precision, values[place])])
+        here = shopper.at(family, precision, values[place])
+        most = (here.macs or 0) * self._budget_ms / (here.latency_ms or self._budget_ms)
+        return max(
+            (k for k, v in enumerate(values) if (profile(family.build(v)).macs or 0) <= most),
+            default=0,
+        )
 
     def _fits(
         self, shopper: Shopper, family: Family, precision: str, value: float, *, margin: bool

@@ -22,7 +22,6 @@ from featherweight.fitting.probe import probe, survivors
 from featherweight.fitting.prove import MOST_GROWTH
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings
-from featherweight.fitting.settle import largest_size
 from featherweight.fitting.shop import Shopper, shop
 from featherweight.fitting.sizing import Sizer
 from featherweight.fitting.time_plan import SamplePlan, TimePlan
@@ -187,24 +186,29 @@ def size_stage(run: RunDirectory, ledger: Ledger, winner: Entry, *, sizer: Sizer
 
 
 def ship_size_stage(
-    run: RunDirectory, trained: Ranked, shopped: Sequence[Entry], *, sizer: Sizer
+    run: RunDirectory, trained: Ranked, *, sizer: Sizer, growth: float = MOST_GROWTH
 ) -> float:
     """Return the size that the trained network should ship at: the largest that fits now.
 
     Weights on photographs run at any resolution. No margin is kept: what misses costs one
     measurement, and the next smaller size is proven. The size of a width is that of its training.
+
+    Args:
+        run: the run directory.
+        trained: what should ship.
+        sizer: times sizes.
+        growth: largest multiple of the size of its training.
     """
     entry = trained.entry
     if entry.family.knob != "resolution" or len(entry.family.values) < 2:
         return entry.value
-    largest = largest_size(entry, shopped)
-    inputs = {"trained": entry.key, "phase": trained.phase, "largest": largest}
+    inputs = {"trained": entry.key, "phase": trained.phase, "growth": growth}
     done = run.stage_done("ship-size", inputs=inputs)
     if done is None:
         started = clock.monotonic()
         value, _ = sizer.size(
-            entry.family, entry.candidate.precision, largest,
-            margin=False, ceiling=max(largest, MOST_GROWTH * entry.value),
+            entry.family, entry.candidate.precision, entry.value,
+            margin=False, ceiling=growth * entry.value,
         )  # fmt: skip
         done = {"value": value}
         seconds = clock.monotonic() - started

@@ -71,6 +71,7 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
     progress: Callable[[EpochRecord], None] | None = None,
     tick: Callable[[TrainingTick], None] | None = None,
     spent_s: float = 0.0,
+    images_per_s: float | None = None,
 ) -> TrainingResult:
     """Train a copy of a network and return its averaged weights of the best epoch.
 
@@ -97,6 +98,8 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
         progress: called after every epoch.
         tick: called about once a second.
         spent_s: part of `recipe.time_s` that is gone already, that of lost attempts included.
+        images_per_s: pictures per second that the training is known to take; `None` = some steps
+            are timed.
 
     Raises:
         DataError: pictures or labels do not fit the network.
@@ -113,8 +116,9 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
         compute = replace(compute or Compute(place, "channels_last"), dtype="fp32")
     with memory_kept():
         session = open_session(
-            probe, val=val, directory=directory, device=place, compute=compute, spent_s=spent_s
-        )
+            probe, val=val, directory=directory, device=place, compute=compute, spent_s=spent_s,
+            images_per_s=images_per_s,
+        )  # fmt: skip
         report = _Reporter(session, tick)
 
         while session.state.stopped is None:

@@ -25,17 +25,20 @@ from featherweight.training.compute import Compute, dropout_seed
 from featherweight.training.evaluate import TrainingImages
 from featherweight.training.optimizer import optimizer_tensors, restore_optimizer
 from featherweight.training.results import EpochRecord, TrainingResult
-from featherweight.training.schedule import Plan, plan_epochs, plan_time
+from featherweight.training.schedule import Plan, StepSeconds, plan_epochs, plan_time
 from featherweight.training.speed import Probe, choose_compute
 from featherweight.training.step import Learner
 
-__all__ = ["JOURNAL", "ROLLED_BACK_SCALE", "Session", "open_session", "roll_back"]
+__all__ = ["FORWARD_SPEED", "JOURNAL", "ROLLED_BACK_SCALE", "Session", "open_session", "roll_back"]
 
 JOURNAL = "train.jsonl"
 """Name of the journal in the directory of a training."""
 
 ROLLED_BACK_SCALE = 1 / 3
 """Factor on the learning rate of a training that diverged once."""
+
+FORWARD_SPEED = 3.0
+"""Times the pictures per second of a training step: a step goes forward once and back twice."""
 
 _TIMED_STEPS = 20
 _TIMING_SHARE = 0.04
@@ -186,6 +189,7 @@ def open_session(
     device: torch.device,
     compute: Compute | None = None,
     spent_s: float = 0.0,
+    images_per_s: float | None = None,
 ) -> Session:
     """Resume the training in a directory, or time, plan and start a new one there.
 
@@ -196,6 +200,8 @@ def open_session(
         device: where it runs.
         compute: the form of computing of a new one; `None` = the fastest is found.
         spent_s: part of the recipe's time that is gone, lost attempts included.
+        images_per_s: how many pictures a second the network trains on, where that is known; `None`
+            = it is timed.
 
     Raises:
         RunDirectoryError: the checkpoint there belongs to another training.
@@ -210,7 +216,7 @@ def open_session(
         with dropout_seed(device):
             session = _start(
                 probe, val, directory, device, identity,
-                started_s=started_s - spent_s, compute=compute,
+                started_s=started_s - spent_s, compute=compute, images_per_s=images_per_s,
             )  # fmt: skip
         session.save()
         return session
@@ -273,6 +279,7 @@ def _start(
     *,
     started_s: float,
     compute: Compute | None,
+    images_per_s: float | None,
 ) -> Session:
     journal = Journal(directory / JOURNAL)
     architecture = probe.network.architecture
@@ -288,7 +295,7 @@ def _start(
         compute, speeds = choice.compute, choice.images_per_s
     form = {"memory_format": compute.memory_format, "dtype": compute.dtype}
     journal.append({"event": "speed", **form, "images_per_s": speeds})
-    plan = _make_plan(probe, val, compute, started_s)
+    plan = _make_plan(probe, val, compute, started_s, images_per_s)
     journal.append({"event": "plan", "epochs": plan.epochs, **to_plain(plan)})
     state = CheckpointState.model_validate(
         {**form, "identity": identity, "plan": plan, "step": 0, "num_updates": 0,
@@ -297,13 +304,40 @@ def _start(
     return _session(probe, compute, state, directory, started_s)
 
 
-def _make_plan(probe: Probe, val: TrainingImages, compute: Compute, started_s: float) -> Plan:
+def _make_plan(
+    probe: Probe,
+    val: TrainingImages,
+    compute: Compute,
+    started_s: float,
+    images_per_s: float | None,
+) -> Plan:
     recipe, resolution = probe.recipe, probe.network.architecture.resolution
     images = len(probe.train)
     if recipe.time_s is None:
         return plan_epochs(recipe, images=images, resolution=resolution)
-    measured: dict[tuple[bool, int], float] = {}
+    if images_per_s is not None and recipe.low_resolution is None and not recipe.freeze_epochs:
+        known_s = recipe.batch_size / images_per_s
+        step_s: StepSeconds = lambda frozen, size: known_s  # noqa: ARG005, E731
+        validation_s = len(val) / (FORWARD_SPEED * images_per_s)
+    else:
+        step_s = _time_steps(probe, compute, resolution)
+        validation_s = probe.validation_s(compute, val)
+    weights = sum(tensor.nbytes for tensor in probe.network.state_dict().values())
+    epoch_end_s = validation_s + 4 * weights / _DISK_BYTES_PER_S
+    elapsed_s = time.perf_counter() - started_s
+    plan = plan_time(
+        recipe, images=images, resolution=resolution, step_s=step_s, epoch_end_s=epoch_end_s,
+        available_s=recipe.time_s - elapsed_s,
+    )  # fmt: skip
+    return plan.model_copy(update={"begun_s": elapsed_s})
+
+
+def _time_steps(probe: Probe, compute: Compute, resolution: int) -> StepSeconds:
+    """Time a step at the full size and, where there is one, at the low one; others when asked."""
+    recipe = probe.recipe
+    assert recipe.time_s is not None
     most_s = _TIMING_SHARE * recipe.time_s
+    measured: dict[tuple[bool, int], float] = {}
 
     def step_s(frozen: bool, size: int) -> float:  # noqa: FBT001 - StepSeconds
         if (frozen, size) not in measured:
@@ -315,14 +349,7 @@ def _make_plan(probe: Probe, val: TrainingImages, compute: Compute, started_s: f
     step_s(False, resolution)  # noqa: FBT003
     if recipe.low_resolution is not None and recipe.low_resolution_share > 0:
         step_s(False, min(recipe.low_resolution, resolution))  # noqa: FBT003
-    weights = sum(tensor.nbytes for tensor in probe.network.state_dict().values())
-    epoch_end_s = probe.validation_s(compute, val) + 4 * weights / _DISK_BYTES_PER_S
-    elapsed_s = time.perf_counter() - started_s
-    plan = plan_time(
-        recipe, images=images, resolution=resolution, step_s=step_s, epoch_end_s=epoch_end_s,
-        available_s=recipe.time_s - elapsed_s,
-    )  # fmt: skip
-    return plan.model_copy(update={"begun_s": elapsed_s})
+    return step_s
 
 
 def _complete_journal(session: Session) -> None:
