@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from featherweight.fitting import pace
+from featherweight.fitting.ending_time import EndingTime
 from featherweight.fitting.families import Family, families
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import Look
+from featherweight.fitting.moments import Moments
 from featherweight.fitting.pace import needed_images, pace_stage
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings
@@ -42,6 +44,8 @@ class FakeTrainer:
     macs_per_s: float
     device: str = "cpu"
     forms: dict[str, Compute] = field(default_factory=dict)
+    speeds: dict[str, float] = field(default_factory=dict)
+    slow_moments: list[float] = field(default_factory=list)
     asked: list[tuple[str, Compute | None]] = field(default_factory=list)
 
     @property
@@ -58,6 +62,7 @@ class FakeTrainer:
         self.asked.append((entry.family.label(entry.value), compute))
         found = compute or Compute(torch.device("cpu"), "channels_last", "fp32")
         share = 0.2 if entry.family.name.startswith("mobilenet") else 1.0
+        share /= self.slow_moments.pop(0) if self.slow_moments else 1.0
         return found, share * self.macs_per_s / (profile(entry.family.build(entry.value)).macs or 1)
 
 
@@ -105,12 +110,26 @@ def run(tmp_path: Path) -> Iterator[RunDirectory]:
         yield opened
 
 
+class Ending:
+    """Takes no time."""
+
+    seconds = 0.0
+    forward_s = 0.0
+    is_refitted = False
+
+
 def stage(
-    entries: list[Entry], trainer: FakeTrainer, run: RunDirectory, *, time_s: float | None = 100.0
+    entries: list[Entry],
+    trainer: FakeTrainer,
+    run: RunDirectory,
+    *,
+    time_s: float | None = 100.0,
+    moments: Moments | None = None,
 ) -> tuple[list[Entry], Trainer]:
-    plan = TimePlan(total_s=time_s, race_s=0.0, prove_s=0.0, asked_s=time_s)
+    plan = TimePlan(total_s=time_s, race_s=0.0, asked_s=time_s)
     return pace_stage(
         entries, trainer=cast(Trainer, trainer), run=run, ledger=Ledger(run), plan=plan,
+        moments=moments or Moments(lambda: 0.01), ending=cast(EndingTime, Ending()),
         settings=FitSettings(data="d", latency_ms=1, platform="p", time_s=time_s),
     )  # fmt: skip
 
@@ -193,6 +212,36 @@ def test_a_finished_stage_is_read_back(run: RunDirectory, shopper: FakeShopper) 
     assert again == first
     assert knowing_again.forms == knowing.forms
     assert len(trainer.asked) == count
+
+
+def test_one_slow_moment_makes_nobody_step_down(run: RunDirectory, shopper: FakeShopper) -> None:
+    one = entry("convnet", 1.0)
+    trainer = FakeTrainer(1.01 * NEEDED * macs(one) / 100.0, slow_moments=[3.0])
+    kept, knowing = stage([one], trainer, run)
+    assert kept == [one]
+    assert len(trainer.asked) == 2
+    assert knowing.speeds["convnet"] == pytest.approx(1.01 * NEEDED / 100.0)
+
+
+def test_a_slow_machine_at_two_moments_does(run: RunDirectory, shopper: FakeShopper) -> None:
+    one = entry("convnet", 1.0)
+    trainer = FakeTrainer(1.01 * NEEDED * macs(one) / 100.0, slow_moments=[3.0] * 9)
+    (kept,), _ = stage([one], trainer, run)
+    assert kept.value < one.value
+
+
+def test_what_a_slow_moment_timed_is_corrected_to_the_usual_speed(
+    run: RunDirectory, shopper: FakeShopper
+) -> None:
+    one = entry("convnet", 1.0)
+    seconds = iter([0.01] * 5 + [0.03] * 2)
+    moments = Moments(lambda: next(seconds))
+    for _ in range(5):
+        moments.take()
+    trainer = FakeTrainer(1.01 * NEEDED * macs(one) / 100.0, slow_moments=[3.0])
+    kept, _ = stage([one], trainer, run, moments=moments)
+    assert kept == [one]
+    assert len(trainer.asked) == 1, "no second look was needed"
 
 
 def test_epochs_take_the_time_they_take(run: RunDirectory, shopper: FakeShopper) -> None:

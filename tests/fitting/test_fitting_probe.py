@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,10 +13,15 @@ import torch
 from sklearn.linear_model import Ridge
 
 from featherweight.data.images import load_images
+from featherweight.fitting import linear_start
 from featherweight.fitting import probe as probing
+from featherweight.fitting import race as racing
 from featherweight.fitting.families import Family
-from featherweight.fitting.probe import Probed, leave_one_out, probe, survivors
-from featherweight.fitting.race import Entry, Trainer
+from featherweight.fitting.linear_start import Ridge as LinearStart
+from featherweight.fitting.linear_start import solve_ridge
+from featherweight.fitting.moments import Moments
+from featherweight.fitting.probe import Probed, probe, survivors
+from featherweight.fitting.race import Entry, Trainer, file_losses
 from featherweight.fitting.stages import probe_stage
 from featherweight.fitting.time_plan import TimePlan
 from featherweight.measuring.platform import parse_platform
@@ -47,19 +53,34 @@ def test_the_closed_form_is_leaving_out_one_by_one(width: int) -> None:
     labels[:3] = [0, 1, 2]
     centres = generator.normal(size=(3, width))
     features = centres[labels] + generator.normal(size=(40, width))
-    errors, accuracy = leave_one_out(features, labels, classes=3)
-    expected = [brute_force(features, labels, penalty) for penalty in probing._PENALTIES]
+    found = solve_ridge(features, labels, classes=3)
+    expected = [brute_force(features, labels, penalty) for penalty in linear_start._PENALTIES]
     least = min(expected, key=lambda one: one.mean())
-    assert np.allclose(errors, least, rtol=1e-6)
-    assert 1 / 3 < accuracy <= 1.0
+    assert np.allclose(found.errors, least, rtol=1e-6)
+    assert 1 / 3 < found.accuracy <= 1.0
+
+
+def test_the_solution_is_a_classifier_of_the_features_as_they_are() -> None:
+    """Not of scaled ones: it is put into a network. Its logits are as sure as they may be."""
+    generator = np.random.default_rng(0)
+    labels = generator.integers(0, 3, 300)
+    features = 5.0 + 0.1 * (np.eye(3)[labels] + 0.4 * generator.normal(size=(300, 3)))
+    found = solve_ridge(features.astype(np.float32), labels, classes=3)
+    logits = features @ found.weight.T + found.bias
+    assert (logits.argmax(axis=1) == labels).mean() > 0.85
+    loss = file_losses(logits, labels).mean()
+    assert loss < 0.5 * np.log(3)
+    assert all(file_losses(k * logits, labels).mean() > 0.99 * loss for k in (0.25, 4.0))
 
 
 def test_features_without_information_are_near_chance() -> None:
     generator = np.random.default_rng(0)
-    _, accuracy = leave_one_out(
+    found = solve_ridge(
         generator.normal(size=(600, 20)), generator.integers(0, 10, 600), classes=10
     )
-    assert accuracy < 0.2
+    assert found.accuracy < 0.2
+    logits = generator.normal(size=(600, 20)) @ found.weight.T + found.bias
+    assert np.abs(logits - logits.mean()).max() < 3.0, "knows nothing, and says so"
 
 
 def entry(name: str, macs: int, *, source: str | None = "auto") -> Entry:
@@ -77,7 +98,7 @@ def entry(name: str, macs: int, *, source: str | None = "auto") -> Entry:
 
 def probed(name: str, loss: float, *, macs: int = 10) -> Probed:
     noise = 0.1 * np.random.default_rng(len(name)).normal(size=500)
-    return Probed(entry(name, macs), loss + noise - noise.mean(), 0.5)
+    return Probed(entry(name, macs), loss + noise - noise.mean(), 0.5, 0.01, Path(name))
 
 
 def test_what_cannot_be_told_from_the_best_goes_on_with_the_fastest() -> None:
@@ -107,7 +128,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
 
 
 def test_features_are_those_of_the_network(trainer: Trainer) -> None:
-    features, labels = probing._file_features(entry("a", 1), trainer=trainer)
+    features, labels, picture_s = probing._file_features(entry("a", 1), trainer=trainer, count=80)
     images = trainer.store.held_out("train", 16, Preprocessing())
     rows = np.linspace(0, len(images) - 1, 80).astype(np.int64)
     network = trainer.start(entry("a", 1), "probe")
@@ -117,6 +138,7 @@ def test_features_are_those_of_the_network(trainer: Trainer) -> None:
     assert features.shape == (80, 1280)
     assert np.abs(features - expected).max() <= 1e-4 * np.abs(expected).max()
     assert np.array_equal(labels, images.labels[rows])
+    assert 0.0 < picture_s < 1.0
 
 
 class Journal:
@@ -124,6 +146,7 @@ class Journal:
 
     def __init__(self) -> None:
         self.done: dict[str, dict[str, Any]] = {}
+        self.elapsed_s = 0.0
 
     def stage_done(self, stage: str, *, inputs: object) -> dict[str, Any] | None:
         return self.done.get(stage)
@@ -136,29 +159,64 @@ class Journal:
 def test_every_candidate_is_a_stage_that_is_not_repeated(trainer: Trainer) -> None:
     run = cast(Any, Journal())
     field = [entry("a", 2), entry("b", 1)]
-    first = probe(field, trainer=trainer, run=run)
-    again = probe(field, trainer=trainer, run=run)
+    moments = Moments(lambda: 0.01)
+    more: dict[str, Any] = {"trainer": trainer, "run": run, "moments": moments}
+    first = probe(field, within_s=None, **more)
+    again = probe(field, within_s=None, **more)
     assert {one.entry.candidate.name for one in first} == {"a", "b"}
     assert [one.loss for one in first] == [one.loss for one in again]
+    assert len(moments.seconds) == 4
     noted: list[Candidate] = []
-    ledger = cast(Any, SimpleNamespace(note_candidates=noted.extend))
-    plan = TimePlan(total_s=900, race_s=100, prove_s=60, asked_s=900)
-    kept = probe_stage(field, trainer=trainer, run=run, ledger=ledger, plan=plan)
+    more["ledger"] = cast(Any, SimpleNamespace(note_candidates=noted.extend))
+    more["ending"] = SimpleNamespace(picture_s=0.0)
+    plan = TimePlan(total_s=900, race_s=100, asked_s=900)
+    kept, knowing = probe_stage(field, plan=plan, **more)
     assert kept == field  # the same network twice: equal, and both go on
     assert [one.stage for one in noted] == ["probe", "probe"]
     assert "leave-one-out accuracy" in noted[0].reason
+    assert more["ending"].picture_s > 0.0
+    assert set(knowing.classifiers) == {"a", "b"}
     noted.clear()
     short = plan.model_copy(update={"asked_s": 599.0})
-    decided = probe_stage(field, trainer=trainer, run=run, ledger=ledger, plan=short)
+    decided, _ = probe_stage(field, plan=short, **more)
     assert decided == [first[0].entry], "no race in a short fit"
     assert [one.status for one in noted].count("kept") == 1
-    noted.clear()
-    shorter = plan.model_copy(update={"asked_s": 60.0})
-    assert probe_stage(field, trainer=trainer, run=run, ledger=ledger, plan=shorter) == field
-    assert noted == []
 
 
-def test_without_weights_or_choice_nothing_is_probed(trainer: Trainer) -> None:
+def test_little_time_means_few_pictures_the_same_for_all(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probing, "_FEWEST_PICTURES", 50)
+    run = Journal()
+    field = [entry("a", 2), entry("b", 1)]
+    probed = probe(
+        field, trainer=trainer, run=cast(Any, run), within_s=1e-6, moments=Moments(lambda: 0.01)
+    )
+    assert [len(one.losses) for one in probed] == [50, 50]
+    assert run.done["probe-pictures"]["pictures"] == 50
+
+
+def test_a_training_starts_with_the_solution(
+    trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()  # the real start
+    found = LinearStart(np.ones((10, 1280), np.float32), np.arange(10, dtype=np.float32),
+                        np.zeros(1), 0.5)  # fmt: skip
+    linear_start.keep_classifier(tmp_path / "one.safetensors", found)
+    monkeypatch.setattr(racing, "load_pretrained", lambda drawn, **_: build_network(drawn, seed=0))
+    one = entry("a", 1)
+    before = trainer.start(one, "train").get_parameter("classifier.bias")
+    knowing = replace(trainer, classifiers={"a": tmp_path / "one.safetensors"})
+    after = knowing.start(one, "train")
+    assert not torch.equal(before, torch.arange(10.0))
+    assert torch.equal(after.get_parameter("classifier.bias"), torch.arange(10.0))
+    assert torch.equal(after.get_parameter("classifier.weight"), torch.ones(10, 1280))
+    recipe = knowing.recipe(one, time_s=60.0, epochs=None, distillation=False)
+    assert recipe.least_peak_steps is not None, "a few steps keep what the classifier knows"
+
+
+def test_without_weights_nothing_is_probed(trainer: Trainer) -> None:
     fresh = [entry("a", 2, source=None), entry("b", 1, source=None)]
-    assert probe(fresh, trainer=trainer, run=cast(Any, None)) == []
-    assert probe([entry("a", 2)], trainer=trainer, run=cast(Any, None)) == []
+    more: dict[str, Any] = {"run": cast(Any, None), "within_s": None, "moments": Moments()}
+    assert probe(fresh, trainer=trainer, **more) == []
+    assert probe([], trainer=trainer, **more) == []

@@ -17,7 +17,7 @@ from featherweight.fitting.families import Family
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.race import Entry, Trainer
-from featherweight.fitting.settle import settle_stage, sizes_to_settle
+from featherweight.fitting.settle import settle_stage
 from featherweight.journal import Journal
 from featherweight.measuring.platform import parse_platform
 from featherweight.networks.preprocessing import Preprocessing
@@ -51,29 +51,6 @@ def entry(value: float, precision: str = "fp32", **of: Any) -> Entry:
     return Entry(candidate, drawn, value)
 
 
-@pytest.mark.parametrize(
-    ("trained", "shopped", "sizes"),
-    [
-        (32, [(32, "fp32")], [32]),
-        (32, [(40, "fp32")], [32, 40]),
-        (64, [(64, "fp32")], [64]),
-        (56, [(64, "fp32")], [56]),  # within what the proof reaches by itself
-        (16, [(64, "fp32")], [16, 32]),  # 2.25 times at most
-        (32, [(64, "int8")], [32]),
-        (32, [(16, "fp32")], [32]),
-        (32, [], [32]),
-    ],
-)
-def test_its_own_size_and_the_one_that_fits(
-    trained: int, shopped: list[tuple[int, str]], sizes: list[int]
-) -> None:
-    found = sizes_to_settle(entry(trained), [entry(*one) for one in shopped])
-    assert [one.value for one in found] == sizes
-    assert [one.candidate.resolution for one in found] == sizes
-    digests = [one.candidate.architecture_digest for one in found]
-    assert digests == [family().build(size).digest for size in sizes]
-
-
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
     with open_run(tmp_path / "run", parent=tmp_path, identity={"name": "x"}, command="x") as opened:
@@ -101,20 +78,20 @@ def test_the_better_file_ships_and_nothing_is_done_twice(
 ) -> None:
     trained = untrained(trainer, entry(16))
     ledger = Ledger(run)
-    best = settle_stage(run, ledger, trained, [entry(32)], trainer=trainer)
+    best = settle_stage(run, ledger, trained, 32.0, trainer=trainer)
     assert best.val_loss < trained.val_loss - 0.3
     assert best.val_accuracy > 0.3
     assert (best.images_seen, best.told_as) == (64, (trained.entry.title, "train"))
     assert best.phase == "train-at-16"
     lines = Journal(run.path / "candidates.jsonl").read()
     assert [(line["resolution"], line["status"]) for line in lines] == [
-        (16, "finalist"), (32, "finalist"),
+        (32, "finalist"),
     ]  # fmt: skip
     assert all("as trained has" in line["reason"] for line in lines)
     shipped = load_network(trainer.network_folder(best.entry, best.phase)).network
     assert shipped.architecture.resolution == best.entry.candidate.resolution
     monkeypatch.setattr(settling, "with_fitted_classifier", None)
-    again = settle_stage(run, ledger, trained, [entry(32)], trainer=trainer)
+    again = settle_stage(run, ledger, trained, 32.0, trainer=trainer)
     assert np.array_equal(again.losses, best.losses)
     assert (again.entry.key, again.phase, again.val_accuracy) == (
         best.entry.key, best.phase, best.val_accuracy,
@@ -122,28 +99,41 @@ def test_the_better_file_ships_and_nothing_is_done_twice(
 
 
 def test_a_fit_settles_what_it_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settled: list[tuple[str, list[float]]] = []
+    settled: list[tuple[str, float]] = []
 
-    def watched(
-        run: Any, ledger: Any, trained: Ranked, shopped: list[Entry], **more: Any
-    ) -> Ranked:
-        settled.append((trained.phase, [entry.value for entry in shopped]))
-        return settle_stage(run, ledger, trained, shopped, **more)
+    def watched(run: Any, ledger: Any, trained: Ranked, value: float, **more: Any) -> Ranked:
+        settled.append((trained.phase, value / trained.entry.value))
+        return settle_stage(run, ledger, trained, value, **more)
 
     monkeypatch.setattr(fitting, "settle_stage", watched)
     flags = ["--latency", "3ms", "--epochs", "1", "--model", "convnet", "--precision", "fp32"]
     assert cli(["fit", "demo", *flags, "--output", str(tmp_path / "run")]) == 0
-    ((phase, shopped),) = settled
-    assert phase == "train"
-    assert shopped
+    assert settled == [("train", 1.0)]
 
 
-def test_what_is_no_better_stays_as_trained(
-    run: Any, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_no_better_stays_as_trained(run: Any, trainer: Trainer) -> None:
     trained = untrained(trainer, entry(16))
     trained = replace(trained, losses=np.zeros_like(trained.losses))
-    assert settle_stage(run, Ledger(run), trained, [], trainer=trainer) is trained
+    assert settle_stage(run, Ledger(run), trained, 32.0, trainer=trainer) is trained
+
+
+@pytest.mark.parametrize(("source", "value"), [("auto", 64.0), ("auto", 56.0 * 1.1), (None, 32.0)])
+def test_near_its_training_or_from_scratch_a_network_keeps_its_classifier(
+    source: str | None, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(settling, "settle", None)
-    scratch = replace(trained, entry=entry(16, source=None))
-    assert settle_stage(run, Ledger(run), scratch, [], trainer=trainer) is scratch
+    nothing = cast(Any, None)
+    trained = Ranked(
+        entry(56 if value < 64 else 64, source=source), "train", np.zeros(2), 0.5, 1, 1.0
+    )
+    assert settle_stage(nothing, nothing, trained, value, trainer=nothing) is trained
+
+
+def test_a_smaller_size_ships_with_its_classifier_whatever_the_loss(
+    run: Any, trainer: Trainer
+) -> None:
+    """The size of the training does not fit any more."""
+    trained = untrained(trainer, entry(32))
+    trained = replace(trained, losses=np.zeros_like(trained.losses))
+    best = settle_stage(run, Ledger(run), trained, 16.0, trainer=trainer)
+    assert (best.entry.value, best.phase) == (16.0, "train-at-32")

@@ -40,6 +40,7 @@ class FakeDevice:
         self.fixed_ms = fixed_ms
         self.gmacs = {"fp32": fp32_gmacs, "int8": int8_gmacs}
         self.measured = 0
+        self.processes = 0
 
     def latency_ms(self, architecture: Architecture, precision: str) -> float:
         macs = profile(architecture).macs
@@ -50,6 +51,7 @@ class FakeDevice:
         self, wanted: Sequence[tuple[str, Architecture, str]], folder: Path, samples: int
     ) -> list[Measurement]:
         self.measured += len(wanted)
+        self.processes += 1
         return [
             Measurement(
                 network=label,
@@ -180,6 +182,7 @@ def sizer(device: FakeDevice, *, budget_ms: float, tmp_path: Path) -> Sizer:
     return Sizer(
         lambda: Shopper(device, folder=tmp_path, runtime="fake", samples=samples),
         budget_ms=budget_ms,
+        processes=3,
     )
 
 
@@ -203,13 +206,10 @@ def test_a_size_that_is_over_the_budget_in_slow_moments_is_not_chosen(tmp_path: 
     class Moody(FakeDevice):
         """Every third process is a quarter slower."""
 
-        processes = 0
-
         def __call__(
             self, wanted: Sequence[tuple[str, Architecture, str]], folder: Path, samples: int
         ) -> list[Measurement]:
-            self.processes += 1
-            slower = 1.25 if self.processes % 3 == 0 else 1.0
+            slower = 1.25 if self.processes % 3 == 2 else 1.0
             return [
                 one.model_copy(update={"samples_ms": tuple(slower * ms for ms in one.samples_ms)})
                 for one in super().__call__(wanted, folder, samples)
@@ -232,6 +232,39 @@ def test_nothing_fits_gives_the_smallest_considered(tmp_path: Path) -> None:
     device = FakeDevice(fixed_ms=0.1, fp32_gmacs=30.0, int8_gmacs=60.0)
     value, _ = sizer(device, budget_ms=0.01, tmp_path=tmp_path).size(family, "int8", 0.25)
     assert value == family.values[0]
+
+
+def test_a_machine_that_is_four_times_faster_now_is_found_in_one_leap(tmp_path: Path) -> None:
+    """A network that was shopped for in a slow moment must not ship at half of its budget."""
+    settings = FitSettings(data="d", latency_ms=1, platform="p")
+    family = families(PHOTOS, settings)[0]
+    device = FakeDevice(fixed_ms=0.01, fp32_gmacs=135.0, int8_gmacs=270.0)
+    value, _ = sizer(device, budget_ms=1.0, tmp_path=tmp_path).size(
+        family, "int8", 96.0, margin=False, ceiling=2.25 * 96
+    )
+    usual = [v for v in family.values if device.latency_ms(family.build(v), "int8") <= 1.0]
+    assert value == usual[-1] > 150
+    assert device.processes <= 8
+
+
+def test_when_its_time_is_over_shopping_ends_after_the_second_look(tmp_path: Path) -> None:
+    listed = families(SMALL, FitSettings(data="d", latency_ms=1, platform="p"))
+    device = FakeDevice(fixed_ms=0.1, fp32_gmacs=30.0, int8_gmacs=60.0)
+    samples = SamplePlan(glance=10, confirm=10, prove=10, margin=MARGIN)
+    shopper = Shopper(device, folder=tmp_path, runtime="fake", samples=samples)
+    stock = shop(
+        listed, precisions=("fp32", "int8"), budget_ms=1.0, shopper=shopper, is_over=lambda: True
+    )
+    assert device.processes == 2
+    assert [c.status for c in stock.candidates].count("kept") >= 3
+
+
+def test_a_precision_that_is_far_slower_is_looked_at_once(tmp_path: Path) -> None:
+    listed = families(SMALL, FitSettings(data="d", latency_ms=1, platform="p"))
+    device = FakeDevice(fixed_ms=0.0001, fp32_gmacs=30.0, int8_gmacs=60.0)
+    _, stock = go_shopping(listed, device, budget_ms=1.0, tmp_path=tmp_path)
+    seen = [c for c in stock.candidates if c.precision == "fp32"]  # type: ignore[attr-defined]
+    assert {c.width for c in seen} == {family.values[0] for family in listed}
 
 
 def test_a_short_fit_keeps_more_margin() -> None:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
-from featherweight.errors import DivergedError
+from featherweight.errors import DivergedError, UsageError
 from featherweight.fitting import stages
+from featherweight.fitting.ending_time import EndingTime
 from featherweight.fitting.families import Family, families
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.look import Look
 from featherweight.fitting.prove import _resolutions
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings
-from featherweight.fitting.sizing import Sizer
-from featherweight.fitting.stages import last_training, teacher_of
-from featherweight.fitting.time_plan import TimePlan
+from featherweight.fitting.stages import (
+    TrainingTimes,
+    last_training,
+    teacher_of,
+    training_times,
+)
+from featherweight.fitting.time_plan import TimePlan, check_time
 from featherweight.reporting.run import Candidate
 from featherweight.run_directory import RunDirectory
 
@@ -93,6 +100,7 @@ def test_only_a_teacher_that_learned_more_than_the_race_teaches(
     raced = [Ranked(winner, "race-2", np.full(4, 0.5), 0.7, images_seen=1, seconds=1.0)]
     trained = last_training(
         cast(RunDirectory, None), winner, raced, trainer=cast(Trainer, None), plan=plan(None),
+        times=TrainingTimes(None, None, None, 0.0),
         settings=FitSettings(data="d", latency_ms=1, platform="p", epochs=3),
     )  # fmt: skip
     assert trained.phase == "train"
@@ -101,18 +109,88 @@ def test_only_a_teacher_that_learned_more_than_the_race_teaches(
     assert teacher is None or (teacher[0].value, teacher[1]) == (168.0, "teacher")
 
 
-def test_a_network_ships_near_the_size_it_was_trained_at() -> None:
-    """A machine that became much faster does not make a network of 96 pixels read 160."""
-
-    class Generous:
-        def size(self, *_: Any, margin: bool) -> tuple[float, None]:
-            assert not margin
-            return 160.0, None
-
-    class Strict:
-        def size(self, *_: Any, margin: bool) -> tuple[float, None]:
-            return 80.0, None
-
+def test_sizes_are_proven_from_the_one_that_should_fit_downwards() -> None:
     trained = entry(photo_family(), 96.0)
-    assert _resolutions(trained, sizer=cast(Sizer, Generous())) == [104, 96, 88, 80, 72, 64]
-    assert _resolutions(trained, sizer=cast(Sizer, Strict())) == [80, 72, 64]
+    assert _resolutions(trained, largest=104.0) == [104, 96, 88, 80, 72, 64]
+    assert _resolutions(trained, largest=80.0) == [80, 72, 64]
+
+
+class Run:
+    """A run directory that has worked for a while and remembers stages."""
+
+    def __init__(self, elapsed_s: float) -> None:
+        self.elapsed_s = elapsed_s
+        self.done: dict[str, dict[str, Any]] = {}
+
+    def stage_done(self, name: str, **_: Any) -> dict[str, Any] | None:
+        return self.done.get(name)
+
+    def finish_stage(self, name: str, *, outputs: dict[str, Any], **_: Any) -> None:
+        self.done[name] = outputs
+
+
+def ending(seconds: float) -> EndingTime:
+    return cast(EndingTime, SimpleNamespace(seconds=seconds))
+
+
+def test_all_that_is_left_is_training_and_a_resumed_run_keeps_its_plan() -> None:
+    run = Run(elapsed_s=95.0)
+    more: dict[str, Any] = {"trainer": cast(Trainer, None), "plan": plan(480)}
+    one = entry(photo_family(), 96.0)
+    times = training_times(cast(RunDirectory, run), one, [], ending=ending(60.0), **more)
+    assert times == TrainingTimes(0.0, 480 - 5 - 95 - 60, 0.0, 95.0)
+    run.elapsed_s = 300.0
+    again = training_times(cast(RunDirectory, run), one, [], ending=ending(99.0), **more)
+    assert again == times
+
+
+@pytest.mark.parametrize("costly", [True, False])
+def test_time_for_int8_is_set_aside_only_where_the_race_has_shown_its_cost(
+    costly: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stages, "is_worth_finishing", lambda *_, **__: costly)
+    one = entry(photo_family(), 96.0)
+    raced = [Ranked(one, "race-2", np.full(4, 0.5), 0.7, images_seen=1, seconds=1.0)]
+    times = training_times(
+        cast(RunDirectory, Run(500.0)), one, raced, trainer=cast(Trainer, None), plan=plan(1800),
+        ending=ending(60.0),
+    )  # fmt: skip
+    assert (times.finish_s != 0.0) == costly
+    assert times.training_s is not None
+    assert times.training_s + (times.finish_s or 0.0) == pytest.approx(1800 - 5 - 500 - 60)
+
+
+def test_a_last_training_that_is_short_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("featherweight").propagate = True
+    training_times(
+        cast(RunDirectory, Run(50.0)), entry(photo_family(), 96.0), [], trainer=cast(Trainer, None),
+        plan=plan(100), ending=ending(20.0),
+    )  # fmt: skip
+    assert "only 25 % of the time is left for the last training" in caplog.text
+
+
+def test_the_end_is_reckoned_from_what_was_seen() -> None:
+    splits = {name: range(count) for name, count in (("train", 3000), ("val", 300), ("test", 2000))}
+    settings = FitSettings(data="d", latency_ms=1, platform="p", time_s=480)
+    images = cast(Any, SimpleNamespace(splits=splits))
+    quick = EndingTime.of(images, settings)
+    slow = EndingTime.of(images, settings)
+    slow.picture_s, slow.process_s = 0.03, 9.0
+    assert quick.seconds < 40.0
+    assert slow.seconds > quick.seconds + 0.029 * 2300 + 3 * 6.0
+    before_s = slow.seconds
+    slow.is_refitted = True
+    assert slow.seconds == pytest.approx(before_s + 0.03 * 1800)
+
+
+@pytest.mark.parametrize(("small", "least_s"), [(True, 30.0), (False, 65.0)])
+def test_a_time_too_short_is_refused_with_the_least(small: bool, least_s: float) -> None:
+    found = PHOTOS.model_copy(
+        update={"small": small, "images": {"train": 9, "val": 9, "test": 2000}}
+    )
+    settings = FitSettings(data="d", latency_ms=1, platform="p", time_s=least_s)
+    check_time(settings, found)
+    check_time(settings.model_copy(update={"time_s": None, "epochs": 1}), found)
+    with pytest.raises(UsageError, match=r"--time 3s is too short") as caught:
+        check_time(settings.model_copy(update={"time_s": 3.0}), found)
+    assert f"{least_s:.0f}s or more" in str(caught.value)

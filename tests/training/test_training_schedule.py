@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from featherweight.training.checkpoint import CheckpointState
 from featherweight.training.recipe import Recipe, default_recipe
+from featherweight.training.results import EpochRecord
 from featherweight.training.schedule import Plan, plan_epochs, plan_time
 from featherweight.training.session import Session
 from featherweight.training.step import Learner
@@ -122,25 +123,66 @@ def test_fewer_images_than_a_batch_are_one_batch():
     assert (plan.batch_size, plan.steps_per_epoch, plan.total_steps) == (10, 1, 2)
 
 
-@pytest.mark.parametrize(
-    ("late_s", "step", "expected"), [(0.0, 30, 30), (50.0, 30, 50), (50.0, 70, 70), (999.0, 30, 99)]
-)
-def test_a_late_training_skips_ahead(late_s, step, expected):
+def session(*, gone_s: float, history: tuple[EpochRecord, ...] = ()) -> Session:
+    """A training of 100 expected steps in 112 s, of which ten were gone before the first."""
     plan = Plan(
-        total_steps=100, steps_per_epoch=10, batch_size=8, resolution=32, low_resolution=32,
-        begun_s=10.0, epoch_end_s=2.0,
+        total_steps=100, steps_per_epoch=10, batch_size=8, resolution=32, low_resolution=16,
+        low_steps=40, begun_s=10.0, epoch_end_s=2.0, clock=((0.0, 0), (0.2, 40), (1.0, 100)),
     )  # fmt: skip
     state = CheckpointState(
         identity="", plan=plan, memory_format="contiguous", dtype="fp32", step=0, num_updates=0,
-        elapsed_s=0.0, history=(), best_epoch=0, stopped=None,
+        elapsed_s=0.0, history=history, best_epoch=0, stopped=None,
     )  # fmt: skip
-    session = Session(
+    return Session(
         learner=cast(Learner, None), generator=torch.Generator(), state=state, directory=Path(),
-        time_s=112.0, started_s=time.perf_counter(), before_s=10.01 + late_s,
+        time_s=112.0, started_s=time.perf_counter(), before_s=gone_s + 0.01,
     )  # fmt: skip
-    assert session.position(step) == expected
-    session.time_s = None
-    assert session.position(step) == step, "a training in epochs has no clock"
+
+
+@pytest.mark.parametrize("step", [0, 30, 5_000])
+@pytest.mark.parametrize(
+    ("gone_s", "expected"), [(0.0, 0), (10.0, 0), (20.0, 20), (30.0, 40), (70.0, 70), (999.0, 99)]
+)
+def test_the_clock_says_where_a_training_is_however_fast_the_machine(gone_s, expected, step):
+    """Low pictures have 40 of the steps and 20 % of the time."""
+    training = session(gone_s=gone_s)
+    assert training.position(step) == expected
+    training.time_s = None
+    assert training.position(step) == step, "a training in epochs has no clock"
+
+
+@pytest.mark.parametrize(("validation_s", "over"), [(1.0, False), (30.0, True)])
+def test_the_last_validation_is_expected_to_take_what_the_one_before_took(validation_s, over):
+    epoch = EpochRecord(
+        epoch=1, images_seen=100, seconds=10.0 + validation_s, images_per_s=10.0, train_loss=1.0,
+        val_loss=1.0, val_accuracy=0.5, learning_rate=0.1, resolution=32,
+        memory_format="contiguous", dtype="fp32", foreign_cpu_share=None,
+    )  # fmt: skip
+    training = session(gone_s=90.0, history=(epoch,))
+    assert training.epoch_end_s == pytest.approx(validation_s)
+    assert training.out_of_time == over
+
+
+def test_a_timed_plan_knows_the_share_of_the_time_of_its_low_steps():
+    recipe = Recipe(time_s=1.0, batch_size=10, low_resolution=8, low_resolution_share=0.4)
+    plan = plan_time(
+        recipe, images=205, resolution=16, available_s=100.0, epoch_end_s=0.0,
+        step_s=lambda frozen, resolution: 0.01 * (resolution / 16) ** 2,
+    )  # fmt: skip
+    assert plan.clock[0] == (0.0, 0)
+    assert plan.clock[-1] == (1.0, plan.total_steps)
+    share, step = plan.clock[1]
+    assert step == plan.low_steps
+    assert share == pytest.approx(0.4 * 0.25 / (0.4 * 0.25 + 0.6), abs=1e-3)
+    assert plan.due(share / 2) == pytest.approx(plan.low_steps / 2, abs=1)
+
+
+@pytest.mark.parametrize(("steps", "peak"), [(4, 0.2), (25, 0.5), (100, 1.0), (400, 1.0)])
+def test_a_few_steps_have_a_low_peak_where_the_classifier_is_fitted(steps, peak):
+    recipe = Recipe(epochs=steps, batch_size=10, least_peak_steps=100, warm_up_share=0.0)
+    plan = plan_epochs(recipe, images=10, resolution=8)
+    assert plan.total_steps == steps
+    assert plan.learning_rate_scale(0) == pytest.approx(peak)
 
 
 @pytest.mark.parametrize(("epochs", "strength"), [(1, 0.1), (5, 0.5), (30, 1.0)])

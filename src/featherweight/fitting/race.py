@@ -174,6 +174,7 @@ class Trainer:
             epochs=epochs,
             distillation=distillation,
             whole=entry.family.whole,
+            fitted_classifier=entry.family.name in self.classifiers,
             seed=self.seed,
         )
 
@@ -259,7 +260,7 @@ class Trainer:
         Args:
             entry: its value says which size is timed.
             recipe: of the training.
-            compute: the form; `None` = the fastest is found.
+            compute: the form; `None` = the fastest is found, on smaller batches.
         """
         architecture = entry.family.build(entry.value)
         probe = Probe(
@@ -271,7 +272,8 @@ class Trainer:
         )
         with memory_kept():
             if compute is None:
-                compute = choose_compute(probe, device=choose_device(self.device)).compute
+                choice = choose_compute(probe, device=choose_device(self.device))
+                return choice.compute, choice.fastest_images_per_s
             step_s = probe.mean_step_s(
                 compute, size=architecture.resolution, frozen=False, steps=5, most_s=2.0
             )

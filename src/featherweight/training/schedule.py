@@ -165,6 +165,7 @@ def _plan(recipe: Recipe, *, total_steps: int, images: int, resolution: int) -> 
     frozen = min(frozen, total_steps)
     low = recipe.low_resolution or resolution
     meant = total_steps if recipe.peak_steps is None else recipe.peak_steps
+    least = 1 if recipe.least_peak_steps is None else recipe.least_peak_steps
     scheduled = total_steps - frozen if frozen < total_steps else total_steps
     return Plan(
         total_steps=total_steps,
@@ -174,7 +175,7 @@ def _plan(recipe: Recipe, *, total_steps: int, images: int, resolution: int) -> 
         low_steps=int(recipe.low_resolution_share * total_steps) if low < resolution else 0,
         warm_up_steps=min(int(recipe.warm_up_share * scheduled), scheduled - 1),
         strength=min(1.0, total_steps / (recipe.full_strength_epochs * steps_per_epoch)),
-        peak=min(1.0, math.sqrt(meant / total_steps)),
+        peak=min(1.0, math.sqrt(meant / total_steps), math.sqrt(total_steps / least)),
         decay=recipe.decay,
         resolution=resolution,
         low_resolution=min(low, resolution),

@@ -47,6 +47,13 @@ class SpeedChoice:
     compute: Compute
     images_per_s: dict[str, float | None]
 
+    @property
+    def fastest_images_per_s(self) -> float:
+        """Images per second of the winner."""
+        found = self.images_per_s[f"{self.compute.memory_format}/{self.compute.dtype}"]
+        assert found is not None, "the winner was timed"
+        return found
+
 
 @dataclass(frozen=True)
 class Probe:
