@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -88,7 +89,7 @@ def test_it_goes_on_where_int8_costs(
     assert bool(asked) == (file_right == 890)
     if asked:
         assert asked[0]["before"] is trained
-        assert (asked[0]["time_s"], asked[0]["epochs"]) == (60.0, None)
+        assert asked[0]["length"] == (60.0, None, 0.0)
     if phase == "finish":
         assert (shipped.images_seen, shipped.seconds) == (1080, 130.0), "of both trainings"
 
@@ -115,9 +116,12 @@ def test_time_is_reserved_for_int8(
     settings = FitSettings(data="d", latency_ms=1, platform="p", time_s=time_s)
     plan = TimePlan.of(settings, spent_s=5.0, small=True)
     winner = Entry(candidate(precision), cast(Any, Plain()), 1.0)
-    times = training_times(run, winner, plan=plan)
+    more: dict[str, Any] = {
+        "trainer": cast(Trainer, None), "plan": plan, "ending": SimpleNamespace(seconds=60.0),
+    }  # fmt: skip
+    times = training_times(run, winner, [], **more)
     assert (times.finish_s != 0.0) == reserved
-    assert training_times(run, winner, plan=plan) == times, "fixed once"
+    assert training_times(run, winner, [], **more) == times, "fixed once"
 
 
 class Plain:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
@@ -123,10 +124,19 @@ def test_near_its_training_or_from_scratch_a_network_keeps_its_classifier(
 ) -> None:
     monkeypatch.setattr(settling, "settle", None)
     nothing = cast(Any, None)
+    data = SimpleNamespace(splits={"train": range(1000)})
+    trainer = cast(Trainer, SimpleNamespace(store=SimpleNamespace(data=data)))
     trained = Ranked(
-        entry(56 if value < 64 else 64, source=source), "train", np.zeros(2), 0.5, 1, 1.0
+        entry(56 if value < 64 else 64, source=source), "train", np.zeros(2), 0.5, 1000, 1.0
     )
-    assert settle_stage(nothing, nothing, trained, value, trainer=nothing) is trained
+    assert settle_stage(nothing, nothing, trained, value, trainer=trainer) is trained
+
+
+def test_one_that_has_not_seen_every_picture_gets_a_classifier(run: Any, trainer: Trainer) -> None:
+    trained = untrained(trainer, entry(16))
+    best = settle_stage(run, Ledger(run), trained, 16.0, trainer=trainer)
+    assert best.val_loss < trained.val_loss
+    assert best.entry.value == 16.0
 
 
 def test_a_smaller_size_ships_with_its_classifier_whatever_the_loss(

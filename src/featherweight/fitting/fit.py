@@ -133,6 +133,7 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     )
     started = clock.monotonic()
     images = load_images(settings.data, seed=settings.seed)
+    check_time(settings, images)
     loading_s = spent_s + clock.monotonic() - started
     identity = {
         "name": f"fit-{images.name}",
@@ -152,7 +153,6 @@ def _work(
     ledger, moments = Ledger(run), Moments()
     ledger.write_splits(images)
     found = look(images, settings)
-    check_time(settings, found)
     moments.take()
     plan = TimePlan.of(settings, spent_s=loading_s, small=found.small)
     ending = EndingTime.of(images, settings)

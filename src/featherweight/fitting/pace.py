@@ -112,7 +112,9 @@ def pace_stage(
         if not line["out"]:
             kept.append(_paced(entry, line))
             ending.forward_s = 1.0 / (FORWARD_SPEED * float(line["images_per_s"]))
-            ending.is_refitted = ending.is_refitted or bool(line["changed"])
+            seen = float(line["images_per_s"]) * (plan.total_s - run.elapsed_s - ending.seconds)
+            if line["changed"] or seen < ending.train:
+                ending.is_refitted = entry.family.source is not None
     return list({entry.key: entry for entry in kept}.values()), replace(
         trainer, forms=forms, speeds=speeds
     )

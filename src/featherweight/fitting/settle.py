@@ -54,7 +54,8 @@ def settle_stage(
         trainer: exports and ranks.
     """
     growth = value / trained.entry.value
-    if trained.entry.family.source is None or _NEAR[0] <= growth <= _NEAR[1]:
+    saw_all = trained.images_seen >= len(trainer.store.data.splits["train"])
+    if trained.entry.family.source is None or (saw_all and _NEAR[0] <= growth <= _NEAR[1]):
         return trained
     entry = trained.entry.at(value)
     phase = f"{trained.phase}-at-{trained.entry.value:g}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from featherweight.data.images import ImageData
 from featherweight.errors import UsageError
-from featherweight.fitting.look import Look
 from featherweight.fitting.settings import FitSettings
 from featherweight.records import Record
+from featherweight.training.pixels import SMALL_PICTURE
 
 __all__ = ["SamplePlan", "TimePlan", "check_time", "least_time_s"]
 
@@ -100,23 +101,25 @@ class SamplePlan(Record):
         )
 
 
-def least_time_s(look: Look) -> float:
+def least_time_s(images: ImageData) -> float:
     """Return the least `--time` that a fit of these pictures can keep."""
-    least_s = _LEAST_SMALL_S if look.small else _LEAST_S
-    return least_s + (0.0 if look.small else _LEAST_S_PER_TEST_PICTURE * look.images["test"])
+    if images.typical_size <= SMALL_PICTURE:
+        return _LEAST_SMALL_S
+    return _LEAST_S + _LEAST_S_PER_TEST_PICTURE * len(images.splits["test"])
 
 
-def check_time(settings: FitSettings, look: Look) -> None:
+def check_time(settings: FitSettings, images: ImageData) -> None:
     """Refuse a time that could not be kept.
 
     Raises:
         UsageError: names the least time.
     """
-    least_s = least_time_s(look)
+    least_s = least_time_s(images)
     if settings.time_s is not None and settings.time_s < least_s:
+        train, test = len(images.splits["train"]), len(images.splits["test"])
         raise UsageError(
             f"--time {settings.time_s:g}s is too short",
-            allowed=f"{least_s:.0f}s or more for {look.images['train']} pictures to train on and "
-            f"{look.images['test']} to test on",
+            allowed=f"{least_s:.0f}s or more for {train} pictures to train on and {test} to test "
+            "on",
             hint="starting, timing files and proving the answer take most of that",
         )
