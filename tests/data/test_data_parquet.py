@@ -10,14 +10,14 @@ from featherweight.data.images import load_images
 from featherweight.errors import DataError
 
 
-def test_two_labels_with_one_name_stay_two_classes(tmp_path, caplog):
+def test_two_labels_with_one_name_stay_two_classes(tmp_path):
     write(tmp_path / "a.parquet", [i % 3 for i in range(30)], names=["crane", "owl", "crane"])
     data = load_images(tmp_path)
     assert data.classes == ("crane (0)", "owl", "crane (2)")
     expected = {encoded(i): ("crane (0)", "owl", "crane (2)")[i % 3] for i in range(30)}
     assert labels_by_content(data) == expected
-    assert [problem.kind for problem in data.skipped] == ["same_name"]
-    assert "'crane'" in caplog.text
+    assert [problem.kind for problem in data.skipped] == ["renamed"]
+    assert "'crane'" in data.skipped[0].detail
 
 
 def test_names_of_one_shard_hold_for_those_without(tmp_path):
@@ -59,7 +59,7 @@ def test_a_file_without_a_split_beside_a_test_is_not_taken_for_train(tmp_path):
     assert "pets.parquet" in str(caught.value.hint)
 
 
-def test_files_that_are_not_read_are_said(tmp_path):
+def test_files_that_are_not_read_are_said(tmp_path, caplog):
     write(tmp_path / "train.parquet", [0, 1] * 10)
     write(tmp_path / "extra" / "more.parquet", [0, 1], start=20)
     write(tmp_path / "notes.parquet", [0, 1], start=30)
@@ -69,6 +69,15 @@ def test_files_that_are_not_read_are_said(tmp_path):
         ("ignored", "extra"),
         ("ignored", "notes.parquet"),
     ]
+    assert "extra" in caplog.text
+    assert "notes.parquet" in caplog.text
+
+
+def test_rows_that_are_skipped_are_said_once(tmp_path, caplog):
+    write(tmp_path / "a.parquet", [0, 1] * 10 + [None, None])
+    assert len(load_images(tmp_path).skipped) == 2
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines == ["2 rows are skipped, first a.parquet:20: the row has no label"]
 
 
 def test_rows_are_named_by_their_path_below_the_data(tmp_path):

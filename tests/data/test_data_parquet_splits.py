@@ -24,6 +24,7 @@ from featherweight.errors import DataError
         ("pets training.parquet", "pets testing.parquet"),
         ("trainimages.parquet", "testimages.parquet"),
         ("mnist2train0.parquet", "mnist2test0.parquet"),
+        ("train.parquet", "eval.parquet"),
         ("data/a/train.parquet", "data/a/test.parquet"),
     ],
 )
@@ -44,6 +45,12 @@ def test_the_file_says_more_than_its_folder(tmp_path):
     write(tmp_path / "train" / "pets-validation.parquet", [0, 1] * 3, start=20)
     write(tmp_path / "test" / "pets.parquet", [0, 1] * 4, start=30)
     assert sizes(load_images(tmp_path)) == {"train": 20, "val": 6, "test": 8}
+
+
+def test_eval_beside_a_test_is_val(tmp_path):
+    for start, split in ((0, "train"), (20, "eval"), (40, "test")):
+        write(tmp_path / split / "0.parquet", [0, 1] * (10 - start // 10), start=start)
+    assert sizes(load_images(tmp_path)) == {"train": 20, "val": 16, "test": 12}
 
 
 def test_a_name_of_two_splits_is_refused(tmp_path):

@@ -35,7 +35,7 @@ class Problem(Record):
     Attributes:
         kind: `error` (the data cannot be used) or one of the warnings `broken`, `ignored`,
             `empty_class`, `duplicate`, `leak`, `label_conflict`, `imbalance`, `tiny`,
-            `missing_class`, `mixed_modes`, `same_name`.
+            `missing_class`, `mixed_modes`.
         path: the file, folder or row it is about, relative to the data's root.
         detail: what is wrong and what was done about it.
     """

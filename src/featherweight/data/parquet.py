@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,8 @@ from featherweight.data.parquet_splits import is_parquet, parquet_files
 from featherweight.errors import DataError
 
 __all__ = ["find_parquet_pictures", "parquet_files"]
+
+logger = logging.getLogger(__name__)
 
 _LARGEST_PICTURE = 256 * 2**20
 
@@ -73,7 +76,19 @@ def find_parquet_pictures(root: Path, *, files: dict[Path, str]) -> Found:
         Candidate(row.content, row.name, label, row.split)
         for row, label in zip(rows, labels, strict=True)
     ]
+    _say(problems)
     return Found(root.resolve().stem, classes, candidates, problems)
+
+
+def _say(problems: Sequence[Problem]) -> None:
+    """Warn of what is not used; all of it is in the problems."""
+    rows = [problem for problem in problems if problem.kind == "broken"]
+    if rows:
+        count, first = len(rows), rows[0]
+        logger.warning("%d rows are skipped, first %s: %s", count, first.path, first.detail)
+    for problem in problems:
+        if problem.kind == "ignored":
+            logger.warning("%s: %s", problem.path, problem.detail)
 
 
 def _of_splits(

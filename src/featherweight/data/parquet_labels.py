@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,6 @@ from featherweight.data.dataset import Problem
 from featherweight.errors import DataError
 
 __all__ = ["Label", "class_of", "declared_names", "ordered_classes", "told_apart"]
-
-logger = logging.getLogger(__name__)
 
 Label = int | str | bool
 """What a row says: a number (into the declared names where there are some), or a text."""
@@ -61,8 +58,7 @@ def told_apart(names: Sequence[str], *, path: str, problems: list[Problem]) -> t
             f"the labels {' and '.join(numbers)} carry the name {name!r}: they stay "
             f"{len(numbers)} classes, '{name} ({numbers[0]})' and so on"
         )
-        logger.warning("%s: %s", path, detail)
-        problems.append(Problem(kind="same_name", path=path, detail=detail))
+        problems.append(Problem(kind="renamed", path=path, detail=detail))
     twice = [name for name, count in Counter(classes).items() if count > 1]
     if twice:
         raise DataError(

@@ -18,6 +18,8 @@ _PLAIN_FOLDERS = ("data", "default")
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _ENDINGS = ("", "set", "data", "split", "ing")
+_SPLIT_WORDS = SPLIT_FOLDERS | {"dev": "val", "eval": "eval", "evaluation": "eval"}
+"""Words and their splits; what `eval` is depends on what stands beside it."""
 
 
 def parquet_files(root: Path) -> dict[Path, str]:
@@ -31,7 +33,9 @@ def parquet_files(root: Path) -> dict[Path, str]:
     Raises:
         DataError: a file's name has words of two splits.
     """
-    return _search(root, split="all", depth=0)
+    found = _search(root, split="all", depth=0)
+    evaluation = "val" if "test" in found.values() else "test"
+    return {file: evaluation if split == "eval" else split for file, split in found.items()}
 
 
 def is_parquet(file: Path) -> bool:
@@ -80,4 +84,4 @@ def _splits_in(name: str) -> set[str]:
     """Return the splits whose words are in a name: pets_test, petsTest, test-00000-of-00002."""
     words = [word.lower() for word in _WORD.findall(name)]
     stems = {word.removesuffix(ending) for word in words for ending in _ENDINGS}
-    return {SPLIT_FOLDERS[stem] for stem in stems if stem in SPLIT_FOLDERS}
+    return {_SPLIT_WORDS[stem] for stem in stems if stem in _SPLIT_WORDS}
