@@ -33,11 +33,13 @@ def folder(tmp_path):
     return tmp_path / "pets"
 
 
-def pixels_of(data, directory, *, size=16, preprocessing=None, split="train", full_check=False):
-    return cached_pixels(
-        data, split, size=size, preprocessing=preprocessing, directory=directory,
-        full_check=full_check,
-    )  # fmt: skip
+def pixels_of(data, directory, *, size=16, preprocessing=None, split="train"):
+    return cached_pixels(data, split, size=size, preprocessing=preprocessing, directory=directory)
+
+
+def new_process(monkeypatch):
+    """Forget which files were found sound."""
+    monkeypatch.setattr(cache, "_sound", {})
 
 
 def test_row_i_is_picture_i(folder, tmp_path):
@@ -61,7 +63,8 @@ def test_decoded_once_and_one_file_per_setting(folder, tmp_path, monkeypatch):
     pixels_of(data, tmp_path / "c", preprocessing=Preprocessing(mean=(0.1,) * 3))
     assert len(list((tmp_path / "c").glob("*.npy"))) == 3
     monkeypatch.setattr(cache, "decode_square", None)
-    assert (pixels_of(data, tmp_path / "c", full_check=True) == first).all()
+    new_process(monkeypatch)
+    assert (pixels_of(data, tmp_path / "c") == first).all()
 
 
 def damage(path, offset):
@@ -72,9 +75,8 @@ def damage(path, offset):
         stream.write(bytes([byte[0] ^ 255]))
 
 
-@pytest.mark.parametrize("harm", ["flip", "truncate", "seal", "no_seal", "middle"])
+@pytest.mark.parametrize("harm", ["flip", "truncate", "seal", "no_seal", "middle", "pipe"])
 def test_a_damaged_cache_is_rebuilt_with_a_warning(folder, tmp_path, harm, caplog, monkeypatch):
-    monkeypatch.setattr(cache, "EDGE_BYTES", 64)
     data = load_images(folder)
     first = pixels_of(data, tmp_path / "c").copy()
     (path,) = (tmp_path / "c").glob("*.npy")
@@ -87,12 +89,111 @@ def test_a_damaged_cache_is_rebuilt_with_a_warning(folder, tmp_path, harm, caplo
         os.truncate(path, path.stat().st_size - 100)
     elif harm == "seal":
         seal.write_text("{")
+    elif harm == "pipe":
+        path.unlink()
+        os.mkfifo(path)
     else:
         seal.unlink()
+    new_process(monkeypatch)
     with caplog.at_level(logging.WARNING):
-        assert (pixels_of(data, tmp_path / "c", full_check=harm == "middle") == first).all()
+        assert (pixels_of(data, tmp_path / "c") == first).all()
     assert ("rebuilt" in caplog.text) == (harm != "no_seal")
     assert json.loads(seal.read_text())["size_bytes"] == path.stat().st_size
+
+
+def test_damage_far_from_the_ends_is_found(folder, tmp_path, monkeypatch, caplog):
+    data = load_images(folder)
+    first = pixels_of(data, tmp_path / "c", size=512).copy()
+    (path,) = (tmp_path / "c").glob("*.npy")
+    size = path.stat().st_size
+    assert size > 4 * 2**20
+    new_process(monkeypatch)
+    with path.open("r+b") as stream:  # a page that never reached the disk
+        stream.seek(size // 2)
+        stream.write(bytes(4096))
+    assert (pixels_of(data, tmp_path / "c", size=512) == first).all()
+    assert "damaged" in caplog.text
+
+
+def test_a_file_is_checked_once_in_a_process_unless_it_changes(folder, tmp_path, monkeypatch):
+    data, checked = load_images(folder), []
+    original = cache._crc32
+    monkeypatch.setattr(cache, "_crc32", lambda path: checked.append(path) or original(path))
+    pixels_of(data, tmp_path / "c")
+    pixels_of(data, tmp_path / "c")
+    assert len(checked) == 0
+    new_process(monkeypatch)
+    pixels_of(data, tmp_path / "c")
+    pixels_of(data, tmp_path / "c")
+    assert len(checked) == 1
+    (path,) = (tmp_path / "c").glob("*.npy")
+    os.utime(path, (1, 1))
+    pixels_of(data, tmp_path / "c")
+    assert len(checked) == 2
+
+
+@pytest.mark.parametrize("suffix", [".partial", ".npy", ".json"])
+def test_a_planted_link_keeps_its_target(folder, tmp_path, suffix):
+    data, target = load_images(folder), tmp_path / "precious"
+    first = pixels_of(data, tmp_path / "c").copy()
+    (path,) = (tmp_path / "c").glob("*.npy")
+    for file in (tmp_path / "c").iterdir():
+        file.unlink()
+    target.write_text("mine")
+    path.with_suffix(suffix).symlink_to(target)
+    assert (pixels_of(data, tmp_path / "c") == first).all()
+    assert target.read_text() == "mine"
+    assert not any(file.is_symlink() for file in (tmp_path / "c").iterdir())
+
+
+def test_a_lock_that_is_a_link_is_refused(folder, tmp_path):
+    data, target = load_images(folder), tmp_path / "precious"
+    pixels_of(data, tmp_path / "c")
+    (lock,) = (tmp_path / "c").glob("*.lock")
+    lock.unlink()
+    target.write_text("mine")
+    lock.symlink_to(target)
+    with pytest.raises(FailedError, match=r"\.lock is a link") as caught:
+        pixels_of(data, tmp_path / "c")
+    assert caught.value.hint
+    assert target.read_text() == "mine"
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o077, 0o600), (0o002, 0o664)])
+def test_files_of_the_cache_have_the_modes_of_the_umask(folder, tmp_path, umask, mode):
+    data = load_images(folder)
+    before = os.umask(umask)
+    try:
+        pixels_of(data, tmp_path / "c")
+    finally:
+        os.umask(before)
+    files = sorted((tmp_path / "c").iterdir())
+    assert [file.suffix for file in files] == [".json", ".lock", ".npy"]
+    assert {file.stat().st_mode & 0o777 for file in files} == {mode}
+
+
+def test_no_memory_is_a_failure_and_no_broken_picture(folder, tmp_path, monkeypatch):
+    def none_left(*_arguments, **_settings):
+        raise MemoryError
+
+    data = load_images(folder)
+    monkeypatch.setattr(cache, "decode_square", none_left)
+    with pytest.raises(FailedError, match=r"memory does not suffice .* cat/") as caught:
+        pixels_of(data, tmp_path / "c")
+    assert caught.value.exit_code == 1
+    assert not list((tmp_path / "c").glob("*.partial"))
+
+
+def test_the_cache_of_another_user_is_used_though_its_times_cannot_be_set(
+    folder, tmp_path, monkeypatch
+):
+    def refused(*_arguments):
+        raise PermissionError(1, "Operation not permitted")
+
+    data = load_images(folder)
+    first = pixels_of(data, tmp_path / "c").copy()
+    monkeypatch.setattr(os, "utime", refused)
+    assert (pixels_of(data, tmp_path / "c") == first).all()
 
 
 def test_a_killed_build_leaves_nothing_that_is_believed(folder, tmp_path):

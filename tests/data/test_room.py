@@ -91,6 +91,18 @@ def test_what_is_being_built_is_left_alone(three, monkeypatch):
     assert stems(three) == ["now", "oldest"]
 
 
+def test_a_lock_that_is_a_link_is_left_alone(three, monkeypatch, tmp_path_factory, caplog):
+    monkeypatch.setattr(room, "KEPT_BYTES", 100)
+    target = tmp_path_factory.mktemp("other") / "precious"
+    target.write_text("mine")
+    (three / "oldest.lock").unlink()
+    (three / "oldest.lock").symlink_to(target)
+    make_room(three, needed_bytes=1, started=NOW - DAY)
+    assert stems(three) == ["now", "oldest"]
+    assert target.read_text() == "mine"
+    assert "oldest.lock is a link" in caplog.text
+
+
 def test_a_half_written_file_goes_too(tmp_path, monkeypatch):
     monkeypatch.setattr(room, "KEPT_BYTES", 0)
     (tmp_path / "killed.partial").write_bytes(b"x" * 100)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["KEPT_BYTES", "make_room", "mark_used"]
+from featherweight.errors import FailedError
+
+__all__ = ["KEPT_BYTES", "make_room", "mark_used", "open_lock", "replacing"]
 
 logger = logging.getLogger(__name__)
 
@@ -22,8 +28,50 @@ _STARTED = time.time()
 
 
 def mark_used(path: Path) -> None:
-    """Note that a file of the cache is used now."""
-    os.utime(path)
+    """Note that a file of the cache is used now; another user's file keeps its time."""
+    with suppress(PermissionError):
+        os.utime(path)
+
+
+def open_lock(path: Path) -> int:
+    """Open a lock file, created where absent, and return its descriptor.
+
+    Raises:
+        OSError: it cannot be opened.
+        FailedError: it is a link, as somebody plants who wants its target emptied.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)  # another user's: enough for flock
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise FailedError(f"the lock {path} is a link", hint="remove it") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """Give a new file to write to; it takes the place of `path` when all of it is on the disk.
+
+    Whoever writes holds the lock of `path`.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    # One name, not a random one: we hold the lock, so a leftover of a killed process is ours to
+    # remove and never piles up. A link that somebody planted there is removed, or refused.
+    temporary = path.with_suffix(".partial")
+    temporary.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    try:
+        with os.fdopen(os.open(temporary, flags, 0o666), "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def make_room(directory: Path, *, needed_bytes: int, started: float = _STARTED) -> int:
@@ -76,11 +124,17 @@ def _remove(stem: Path) -> bool:
 
     The lock file stays: a process that waits for it would else hold a lock that nobody sees.
     """
-    with stem.with_suffix(".lock").open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+    try:
+        lock = open_lock(stem.with_suffix(".lock"))
+    except FailedError as error:
+        logger.warning("%s", error)
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for suffix in _SUFFIXES:
             stem.with_suffix(suffix).unlink(missing_ok=True)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
     return True

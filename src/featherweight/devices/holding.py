@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import logging
 import os
+import stat
 import subprocess
 import tempfile
 import time
@@ -29,12 +31,13 @@ def held(url: str) -> Iterator[None]:
     """Hold a device against other processes of this machine that measure on it.
 
     Raises:
-        DeviceError: one of them held it for a quarter of an hour.
+        DeviceError: one of them held it for a quarter of an hour, or the lock is a link.
     """
-    with (own_folder() / f"{device_key(url)}.lock").open("w") as stream:
+    descriptor = _open_lock(own_folder() / f"{device_key(url)}.lock")
+    try:
         deadline = time.monotonic() + _WAIT_S
         told = False
-        while not _locked(stream.fileno()):
+        while not _locked(descriptor):
             if not told:
                 logger.info("the device %s is measured on by another process", url)
                 told = True
@@ -45,7 +48,9 @@ def held(url: str) -> Iterator[None]:
                     hint="end it, or wait",
                 )
             time.sleep(0.2)
-        yield  # closing the file releases the lock
+        yield
+    finally:
+        os.close(descriptor)  # this releases the lock
 
 
 def run_program(
@@ -86,14 +91,21 @@ def own_folder() -> Path:
     """Return this user's folder of locks and sockets; short, for sockets have at most 100 bytes.
 
     Raises:
-        DeviceError: it belongs to another user.
+        DeviceError: it belongs to another user, or is a link or a file that somebody put there.
     """
     folder = Path(tempfile.gettempdir()) / f"featherweight-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():
-        raise DeviceError(
-            f"{folder} belongs to another user", hint="set TMPDIR to a folder of yours"
-        )
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()  # a link of another user may lead to a folder of ours
+    wrong = None
+    if stat.S_ISLNK(found.st_mode):
+        wrong = "is a link"
+    elif not stat.S_ISDIR(found.st_mode):
+        wrong = "is no folder"
+    elif found.st_uid != os.getuid():
+        wrong = "belongs to another user"
+    if wrong:
+        raise DeviceError(f"{folder} {wrong}", hint="remove it, or set TMPDIR to a folder of yours")
     return folder
 
 
@@ -102,6 +114,14 @@ def last_line(said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith("tar: Exiting with")]
     return (telling or lines or ["it says nothing"])[-1]
+
+
+def _open_lock(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        wrong = "is a link" if error.errno == errno.ELOOP else f"cannot be opened: {error.strerror}"
+        raise DeviceError(f"the lock {path} {wrong}", hint="remove it") from error
 
 
 def _locked(descriptor: int) -> bool:
