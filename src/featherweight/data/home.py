@@ -5,10 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from featherweight.arguments import home_folder
+
 __all__ = ["cache_directory"]
 
 
 def cache_directory() -> Path:
-    """Return the folder of decoded pictures: $FEATHERWEIGHT_HOME or ~/.cache/featherweight."""
+    """Return the folder of decoded pictures: $FEATHERWEIGHT_HOME or ~/.cache/featherweight.
+
+    Raises:
+        UsageError: this user has no home directory, and the variable is not set.
+    """
     home = os.environ.get("FEATHERWEIGHT_HOME")
-    return (Path(home) if home else Path.home() / ".cache" / "featherweight") / "pixels"
+    return (Path(home) if home else home_folder(".cache/featherweight")) / "pixels"

@@ -7,6 +7,7 @@ import time as clock
 from collections.abc import Sequence
 from pathlib import Path
 
+from featherweight.arguments import optional_path, to_path
 from featherweight.budget import parse_duration_s, parse_latency_ms
 from featherweight.data.images import ImageData, load_images
 from featherweight.errors import UsageError
@@ -54,9 +55,9 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     metric: str = "accuracy",
     seed: int = 0,
     device: str = "auto",
-    from_run: Path | None = None,
-    output: Path | None = None,
-    runs: Path = Path("runs"),
+    from_run: str | Path | None = None,
+    output: str | Path | None = None,
+    runs: str | Path = "runs",
     command: str = "featherweight.fit(...)",
 ) -> FitResult:
     """Train, export, measure and verify the best network for a latency budget.
@@ -86,6 +87,7 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         FailedError: training failed (loss not finite) or the disk is full.
         DeviceError: the device could not measure.
     """
+    output, runs = optional_path(output, name="output"), to_path(runs, name="runs")
     if from_run is not None:
         given = {
             "DATA": data, "--time": time, "--epochs": epochs, "--model": model,
@@ -94,8 +96,8 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         }  # fmt: skip
         _refuse_beside_from([name for name, value in given.items() if value is not None])
         return fit_from(
-            from_run, latency=latency, on=on, precisions=precisions, device=device,
-            output=output, runs=runs, command=command,
+            to_path(from_run, name="from_run"), latency=latency, on=on, precisions=precisions,
+            device=device, output=output, runs=runs, command=command,
         )  # fmt: skip
     if data is None:
         raise UsageError(
