@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from featherweight.arguments import to_path
 from featherweight.errors import ArchitectureError
 from featherweight.records import Record, parse_record, read_json, to_plain, write_json
 
@@ -172,12 +173,13 @@ class Architecture(Record):
         return Architecture.model_validate({**self.model_dump(), **fields})
 
 
-def read_architecture(path: Path) -> Architecture:
+def read_architecture(path: str | Path) -> Architecture:
     """Read an architecture.json.
 
     Raises:
         RecordError: the file does not describe an Architecture; names the key path.
     """
+    path = to_path(path, name="path")
     return parse_record(Architecture, read_json(path), source=str(path))
 
 

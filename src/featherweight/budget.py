@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from featherweight.errors import UsageError
@@ -50,40 +51,53 @@ class Budget(Record):
         return True
 
 
-def parse_latency_ms(text: str) -> float:
-    """Return milliseconds from `5ms`, `5000us`, `0.005s` or `200fps`.
+def parse_latency_ms(given: str | float) -> float:
+    """Return milliseconds from `5ms`, `5000us`, `0.005s`, `200fps`, or a number of them.
 
     Raises:
-        UsageError: no number, no unit, an unknown unit, or not above zero.
+        UsageError: no number, no unit, an unknown unit, not above zero, or not finite.
     """
     allowed = "a positive number with ms, us, s or fps, such as 5ms, 5000us or 200fps"
-    match = _NUMBER.match(text)
-    if match is None or float(match[1]) <= 0:
-        raise UsageError(f"cannot read the latency {text!r}", allowed=allowed)
-    value, unit = float(match[1]), match[2]
+    value, unit = _number(given, unit="ms", what="latency", allowed=allowed)
     if unit == "fps":
-        return 1000.0 / value
+        return _finite(1000.0 / value, given, what="latency", allowed=allowed)
     if unit not in _LATENCY_MS:
         wrong = f"unknown unit {unit!r}" if unit else "no unit"
-        raise UsageError(f"{wrong} in the latency {text!r}", allowed=allowed)
-    return value * _LATENCY_MS[unit]
+        raise UsageError(f"{wrong} in the latency {given!r}", allowed=allowed)
+    return _finite(value * _LATENCY_MS[unit], given, what="latency", allowed=allowed)
 
 
-def parse_duration_s(text: str) -> float:
-    """Return seconds from `90s`, `20m` or `1.5h`.
+def parse_duration_s(given: str | float) -> float:
+    """Return seconds from `90s`, `20m`, `1.5h`, or a number of them.
 
     Raises:
-        UsageError: no number, no unit, an unknown unit, or not above zero.
+        UsageError: no number, no unit, an unknown unit, not above zero, or not finite.
     """
     allowed = "a positive number with s, m or h, such as 90s, 20m or 1.5h"
-    match = _NUMBER.match(text)
-    if match is None or float(match[1]) <= 0:
-        raise UsageError(f"cannot read the duration {text!r}", allowed=allowed)
-    value, unit = float(match[1]), match[2]
+    value, unit = _number(given, unit="s", what="duration", allowed=allowed)
     if unit not in _DURATION_S:
         wrong = f"unknown unit {unit!r}" if unit else "no unit"
-        raise UsageError(f"{wrong} in the duration {text!r}", allowed=allowed)
-    return value * _DURATION_S[unit]
+        raise UsageError(f"{wrong} in the duration {given!r}", allowed=allowed)
+    return _finite(value * _DURATION_S[unit], given, what="duration", allowed=allowed)
+
+
+def _number(given: str | float, *, unit: str, what: str, allowed: str) -> tuple[float, str]:
+    """Return a positive number and its unit; a plain number has `unit`."""
+    if isinstance(given, str):
+        match = _NUMBER.match(given)
+        value, unit = (0.0, "") if match is None else (float(match[1]), match[2])
+    else:
+        value = float(given)
+    if not value > 0:
+        raise UsageError(f"cannot read the {what} {given!r}", allowed=allowed)
+    return value, unit
+
+
+def _finite(value: float, given: str | float, *, what: str, allowed: str) -> float:
+    """Refuse numbers so large or so small that a float cannot hold them."""
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"the {what} {given!r} is out of range", allowed=allowed)
+    return value
 
 
 def parse_share(value: str | float | None) -> float | None:

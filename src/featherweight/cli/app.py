@@ -7,6 +7,7 @@ Exit codes: 0 done or met, 1 failed, 2 usage or bad input, 3 budget not met or i
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -19,6 +20,7 @@ from featherweight.cli.device import device_app
 from featherweight.cli.doctor import doctor
 from featherweight.cli.export import export, verify
 from featherweight.cli.fit import fit
+from featherweight.cli.help import show_help
 from featherweight.cli.measure import measure
 from featherweight.cli.models import models
 from featherweight.cli.profile import profile
@@ -29,9 +31,12 @@ from featherweight.errors import FailedError, FeatherweightError, UsageError
 __all__ = ["app", "main", "run"]
 
 _INTERRUPTED = 130
+_BROKEN_PIPE = 141
+"""What a shell makes of a program that SIGPIPE ended."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)
+_NO_PATH = (errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENOENT)
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -51,49 +56,66 @@ def _show_version(asked: bool) -> None:  # noqa: FBT001 - typer's callback
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show version.")
     ] = False,
 ) -> None:
-    pass
+    show_help(context)
 
 
 def main() -> None:
     """Run the command line and exit."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = _BROKEN_PIPE
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code."""
     as_json = "--json" in arguments
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=arguments, standalone_mode=False, prog_name="featherweight")
     except FeatherweightError as error:
         output.print_error(error, as_json=as_json)
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _interrupted()
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+        known = _known_failure(error)
+        if known is None:
             raise
-        failed = FailedError(
-            f"{error.strerror}: {error.filename}", hint="free space or choose another --output"
-        )
-        output.print_error(failed, as_json=as_json)
-        return failed.exit_code
+        output.print_error(known, as_json=as_json)
+        return known.exit_code
     except Exception as error:
         # typer raises its vendored click's errors in standalone_mode=False; they know their text.
         message = getattr(error, "format_message", None)
         if message is None:
             raise
-        usage = UsageError(message(), hint="see featherweight --help")
+        command = getattr(getattr(error, "ctx", None), "command_path", "featherweight")
+        usage = UsageError(message().rstrip("."), hint=f"see {command} --help")
         output.print_error(usage, as_json=as_json)
         return int(getattr(error, "exit_code", usage.exit_code))
     if code == _INTERRUPTED:  # typer turns Ctrl-C into this code
         return _interrupted()
     return code if isinstance(code, int) else 0
+
+
+def _known_failure(error: OSError) -> FeatherweightError | None:
+    """Return what the system's refusal of a file means; `None` for any other."""
+    if error.errno in _NO_ROOM:
+        return FailedError(
+            f"{error.strerror}: {error.filename}", hint="free space or choose another --output"
+        )
+    if error.errno in _NO_PATH and error.filename is not None:
+        return UsageError(f"{error.strerror}: {error.filename}", hint="give another path")
+    return None
 
 
 def _interrupted() -> int:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import typer
 
 from featherweight.cli import output
+from featherweight.cli.help import show_help
 from featherweight.cli.options import As_json, Data, Seed
 
 __all__ = ["check", "data_app"]
 
-data_app = typer.Typer(no_args_is_help=True, help="Look at data sets.", rich_markup_mode=None)
+data_app = typer.Typer(help="Look at data sets.", rich_markup_mode=None)
 
 
-@data_app.callback()
-def _group() -> None:
+@data_app.callback(invoke_without_command=True)
+def _group(context: typer.Context) -> None:
     """Look at data sets."""
+    show_help(context)
 
 
 @data_app.command("check")

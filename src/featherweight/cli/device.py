@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from featherweight.cli import output
+from featherweight.cli.help import show_help
 from featherweight.cli.options import As_json, Seed
 
 __all__ = ["add", "calibrate", "check", "device_app", "listed", "roofline"]
@@ -15,14 +16,13 @@ __all__ = ["add", "calibrate", "check", "device_app", "listed", "roofline"]
 _ROOFLINE_NETWORKS = ("mobilenet_v2", "mobilenet_v3_small", "efficientnet_lite0", "ghostnet")
 _ROOFLINE_LAYERS = 10
 
-device_app = typer.Typer(
-    no_args_is_help=True, help="Machines to measure on.", rich_markup_mode=None
-)
+device_app = typer.Typer(help="Machines to measure on.", rich_markup_mode=None)
 
 
-@device_app.callback()
-def _group() -> None:
+@device_app.callback(invoke_without_command=True)
+def _group(context: typer.Context) -> None:
     """Machines to measure on."""
+    show_help(context)
 
 
 @device_app.command("add")

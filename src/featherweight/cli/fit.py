@@ -89,6 +89,9 @@ def fit(  # noqa: PLR0913 - one parameter per flag
     """
     output.show_log(quiet=False)
     from featherweight.fitting.fit import fit as fit_network
+    from featherweight.training.compute import choose_device
+
+    choose_device(device)  # a device that is not there is refused before anything is read
 
     result = fit_network(
         data,
@@ -144,7 +147,10 @@ def _verdict(summary: FitSummary) -> list[str]:
         lines.append(f"nearest feasible: --latency {_nearest(summary)}")
     load = summary.foreign_cpu_share
     lines += [
-        f"network: {summary.network} {summary.precision}, start: {summary.pretrained or 'scratch'}",
+        (
+            f"network: {summary.network} {summary.precision}, start: "
+            f"{summary.pretrained or 'scratch (no ImageNet weights)'}"
+        ),
         (
             f"training: {summary.images_seen} pictures seen, {summary.images_per_s or 0:.0f}/s, "
             f"foreign CPU load {'unknown' if load is None else f'{load:.0%}'}, "

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from featherweight.arguments import LARGEST_SEED
+
 __all__ = [
     "As_json",
     "Data",
@@ -32,11 +34,18 @@ As_json = Annotated[
     bool, typer.Option("--json", help="Print data as JSON on stdout; talk goes to stderr.")
 ]
 Output = Annotated[Path | None, typer.Option("--output", help="Directory to write to.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of everything that draws.")]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", min=0, max=LARGEST_SEED, help="Seed of everything that draws."),
+]
 Split_seed = Annotated[
     int | None,
     typer.Option(
-        "--seed", min=0, help="Seed of the splits; by default the training's.", show_default=False
+        "--seed",
+        min=0,
+        max=LARGEST_SEED,
+        help="Seed of the splits; by default the training's.",
+        show_default=False,
     ),
 ]
 Device = Annotated[
@@ -46,7 +55,8 @@ Time = Annotated[
     str | None, typer.Option("--time", help="Wall clock of the whole command, such as 30m.")
 ]
 Epochs = Annotated[
-    int | None, typer.Option("--epochs", min=1, help="Epochs of training instead of --time.")
+    int | None,
+    typer.Option("--epochs", min=1, max=1_000_000, help="Epochs of training instead of --time."),
 ]
 Pretrained = Annotated[
     str, typer.Option("--pretrained", help="auto, none, or with --model a file or torchvision.")

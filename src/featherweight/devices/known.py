@@ -7,12 +7,20 @@ import os
 import re
 from pathlib import Path
 
+from featherweight.arguments import home_folder
 from featherweight.devices.device import DEVICE_SCHEMES, DEVICES, Device
 from featherweight.errors import UsageError
 from featherweight.records import Record, parse_record, read_json, write_json
 from featherweight.registry import unknown_name
 
-__all__ = ["KnownDevice", "add_device", "find_device", "known_devices", "settings_folder"]
+__all__ = [
+    "KnownDevice",
+    "add_device",
+    "find_device",
+    "known_as",
+    "known_devices",
+    "settings_folder",
+]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
@@ -66,6 +74,21 @@ def known_devices() -> dict[str, KnownDevice]:
     return parse_record(_KnownDevices, read_json(path), source=str(path)).devices
 
 
+def known_as(text: str) -> str | None:
+    """Return how the user knows a device, as `NAME (URL)`; `None` where it was never named.
+
+    Args:
+        text: name or URL.
+
+    Raises:
+        RecordError: the file of names cannot be read as such.
+    """
+    for name, known in known_devices().items():
+        if text == name or text.rstrip("/") == known.url.rstrip("/"):
+            return f"{name} ({known.url})"
+    return None
+
+
 def add_device(name: str, device: KnownDevice) -> Path:
     """Give a device a name; one that had it before is replaced.
 
@@ -101,9 +124,12 @@ def settings_folder() -> Path:
     """Return the folder of what is known about devices.
 
     It is $FEATHERWEIGHT_HOME or ~/.config/featherweight.
+
+    Raises:
+        UsageError: this user has no home directory, and the variable is not set.
     """
     home = os.environ.get("FEATHERWEIGHT_HOME")
-    return Path(home) if home else Path.home() / ".config" / "featherweight"
+    return Path(home) if home else home_folder(".config/featherweight")
 
 
 def _file() -> Path:

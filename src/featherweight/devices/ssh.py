@@ -25,11 +25,19 @@ from featherweight.errors import DeviceError, DeviceUnreachableError, UsageError
 
 __all__ = ["SshDevice"]
 
-_FORM = "ssh://[USER@]HOST[:PORT], such as ssh://pi@raspberrypi.local"
+_FORM = (
+    "ssh://[USER@]HOST[:PORT] with a port of 1 to 65535, such as ssh://pi@raspberrypi.local; "
+    "IPv6 in brackets, such as ssh://pi@[fe80::1%eth0]:22"
+)
 _URL = re.compile(
     r"ssh://((?P<user>[A-Za-z0-9_][\w.-]*)@)?"
-    r"(?P<host>[A-Za-z0-9_][\w.-]*|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
+    r"(?P<host>[A-Za-z0-9_][\w.-]*|\[(?P<address>[0-9A-Fa-f:.]+)(%(25)?(?P<zone>[\w.-]+))?\])"
+    r"(:0*(?P<port>[0-9]{1,5}))?/?",
+    re.ASCII,
 )
+"""A zone is written %eth0, or %25eth0 as RFC 6874 has it in URLs; a slash at the end says nothing.
+"""
+_PORTS = range(1, 65536)
 _OPTIONS = (
     "BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=5", "ServerAliveCountMax=3",
     "ControlMaster=auto", "ControlPersist=60",
@@ -71,11 +79,13 @@ class SshDevice:
 
     def __init__(self, url: str, *, python: str = "python3") -> None:
         found = _URL.fullmatch(url)
-        if found is None:
+        if found is None or int(found["port"] or "22") not in _PORTS:
             raise UsageError(f"cannot read the device {url!r}", allowed=_FORM)
-        self.url = url
+        self.url = url.rstrip("/")
         self.python = python
-        user, host = found["user"], found["host"].strip("[]")
+        user, host, zone = found["user"], found["host"], found["zone"]
+        if found["address"] is not None:
+            host = found["address"] if zone is None else f"{found['address']}%{zone}"
         self._destination = host if user is None else f"{user}@{host}"
         self._port = found["port"]
         self._token = os.urandom(4).hex()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from featherweight.arguments import to_path
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.records import to_plain, write_bytes, write_json
 from featherweight.runtimes.artifact import Artifact, check_files
@@ -18,7 +19,7 @@ _PROGRAM = Path(__file__).with_name("bundle_run.py")
 
 
 def write_bundle(
-    artifact: Artifact, out: Path, *, sample: np.ndarray, expected: np.ndarray
+    artifact: Artifact, out: str | Path, *, sample: np.ndarray, expected: np.ndarray
 ) -> Path:
     """Write a folder that classifies pictures with onnxruntime, numpy and Pillow alone.
 
@@ -49,6 +50,7 @@ def write_bundle(
             allowed=f"(1, {len(artifact.labels)})",
         )
     check_files(artifact)
+    out = to_path(out, name="out")
     for name, path in zip(artifact.files, artifact.paths, strict=True):
         write_bytes(out / name, path.read_bytes())
     labels = "".join(" ".join(label.split()) + "\n" for label in artifact.labels)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featherweight.arguments import to_path
 from featherweight.errors import UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.runtimes.artifact import Artifact
@@ -23,7 +24,7 @@ def export_network(
     *,
     runtime: str,
     precision: str = "fp32",
-    out: Path,
+    out: str | Path,
     calibration: np.ndarray | None = None,
     preprocessing: Preprocessing,
     labels: tuple[str, ...],
@@ -53,7 +54,7 @@ def export_network(
     return RUNTIMES[runtime].export(
         network.architecture,
         network_weights(network),
-        out=out,
+        out=to_path(out, name="out"),
         precision=precision,
         calibration=calibration,
         preprocessing=preprocessing,

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featherweight.arguments import optional_path, to_data, to_path
 from featherweight.data.cache import cached_pixels
 from featherweight.data.home import cache_directory
 from featherweight.data.images import ImageData, load_images
@@ -21,6 +22,7 @@ from featherweight.exporting.verify import verify_artifact
 from featherweight.networks.storage import StoredNetwork, load_network, recorded_seed
 from featherweight.records import to_plain
 from featherweight.runtimes.artifact import Artifact, read_artifact
+from featherweight.runtimes.runtime import RUNTIMES
 
 __all__ = [
     "CALIBRATION_PICTURES",
@@ -70,11 +72,11 @@ class Shipped:
 
 
 def export(
-    network: Path,
+    network: str | Path,
     *,
     data: str | Path | None = None,
     on: Sequence[str],
-    output: Path | None = None,
+    output: str | Path | None = None,
     seed: int | None = None,
 ) -> list[Shipped]:
     """Write files for platforms; with data, calibrate int8 and verify on the test split.
@@ -89,6 +91,7 @@ def export(
     Raises:
         UsageError: no network there, int8 without data, other classes, unknown platforms.
     """
+    network, output = to_path(network, name="network"), optional_path(output, name="output")
     stored = load_network(network)
     seed = recorded_seed(network) if seed is None else seed
     images = None if data is None else _load(stored, data, seed=seed)
@@ -119,14 +122,23 @@ def export(
     return shipped
 
 
-def verify(network: Path, *, artifact: Path, data: str | Path, seed: int | None = None) -> Shipped:
+def verify(
+    network: str | Path, *, artifact: str | Path, data: str | Path, seed: int | None = None
+) -> Shipped:
     """Compare an exported file with its network on the test split.
 
     Raises:
         UsageError: no network or file there, a file that was changed, other classes.
     """
+    network, artifact = to_path(network, name="network"), to_path(artifact, name="artifact")
     stored = load_network(network)
     found = read_artifact(artifact)
+    if found.architecture_digest != stored.network.architecture.digest:
+        raise UsageError(
+            f"{found.directory} was not exported from the network of {network}",
+            hint="export that network again",
+        )
+    RUNTIMES[found.runtime].load(found, num_threads=1)  # refused before pictures are read
     images = _load(stored, data, seed=recorded_seed(network) if seed is None else seed)
     text = f"local/{found.runtime}:threads=1,precision={found.precision}"
     return Shipped(text, found, _verify(found, stored, images))
@@ -146,7 +158,7 @@ def calibration_rows(total: int, *, seed: int) -> NDArray[np.int64]:
 
 
 def _load(stored: StoredNetwork, data: str | Path, *, seed: int) -> ImageData:
-    images = load_images(str(data), seed=seed)
+    images = load_images(to_data(data), seed=seed)
     if images.classes != stored.classes:
         raise UsageError(
             f"{data} has the classes {', '.join(images.classes)}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featherweight.data.metrics import accuracy_interval, balanced_accuracy
-from featherweight.errors import UsageError
+from featherweight.errors import FailedError, UsageError
 from featherweight.exporting.verification import Verification
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.runtimes.artifact import Artifact, check_files
@@ -51,11 +51,19 @@ def verify_artifact(
 
     Raises:
         UsageError: no pictures, pictures of another size, the network or files of another export.
+        FailedError: the file answers with numbers that are not finite.
     """
     _check(artifact, network, images, labels)
     check_files(artifact)
     predict = RUNTIMES[artifact.runtime].load(artifact, num_threads=num_threads)
     found = np.concatenate([predict(np.ascontiguousarray(image[None])) for image in images])
+    wrong = int((~np.isfinite(found)).any(axis=1).sum())
+    if wrong:
+        raise FailedError(
+            f"the answers of {artifact.paths[0]} are not finite on {wrong} of {len(images)} "
+            "pictures",
+            hint="it is damaged: export the network again",
+        )
     expected = network_logits(network, images, preprocessing=artifact.preprocessing)
     max_abs_error = float(np.abs(found - expected).max())
     relative_error = max_abs_error / max(float(np.abs(expected).max()), 1e-30)

@@ -36,11 +36,12 @@ from featherweight.fitting.stages import (
     ship_size_stage,
 )
 from featherweight.fitting.time_plan import SamplePlan
-from featherweight.measuring.platform import parse_platform
+from featherweight.measuring.platform import allow_recorded, parse_platform
 from featherweight.networks.storage import load_network
 from featherweight.records import parse_record
 from featherweight.reporting.run import Candidate, FitSummary
 from featherweight.run_directory import RunDirectory, open_run
+from featherweight.training.compute import choose_device
 
 __all__ = ["fit_from"]
 
@@ -76,7 +77,8 @@ def fit_from(  # noqa: PLR0913 - the parameters of the command
     Args:
         earlier: run directory of a fit; at least one of its networks must be trained.
         latency: budget as text or milliseconds.
-        on: platform; `None` = the earlier run's.
+        on: platform; `None` = the earlier run's, if its device is this machine or one that has a
+            name here: a file from elsewhere must not make this machine connect anywhere.
         precisions: what may ship; `None` = the one `on` spells out, else what the earlier run
             allowed, as far as the runtime has it.
         min_accuracy: least accuracy of the file on test; `None` = better than guessing.
@@ -86,10 +88,14 @@ def fit_from(  # noqa: PLR0913 - the parameters of the command
         command: the command line, for the record.
 
     Raises:
-        UsageError: no fit, nothing trained, changed data, bad names or units.
+        UsageError: no fit, nothing trained, changed data, bad names or units, or a device that
+            only the earlier run names.
         DeviceError: the device could not measure.
     """
+    choose_device(device)  # a device that is not there is refused before anything is read
     found = read_earlier(earlier)
+    if on is None:
+        allow_recorded(found.settings.platform, source=f"--from {earlier}")
     settings = _settings(found.settings, latency=latency, on=on, precisions=precisions)
     settings = settings.model_copy(update={"device": device, "min_accuracy": min_accuracy})
     started = clock.monotonic()
@@ -134,7 +140,7 @@ def _settings(
             )
     return before.model_copy(
         update={
-            "latency_ms": parse_latency_ms(latency) if isinstance(latency, str) else latency,
+            "latency_ms": parse_latency_ms(latency),
             "platform": str(platform),
             "precisions": kept,
             "time_s": None,

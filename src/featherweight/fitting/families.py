@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +21,12 @@ from featherweight.networks.resolve import (
     with_resolution,
 )
 from featherweight.networks.storage import read_network_record
-from featherweight.networks.weight_sources import PRETRAINED
+from featherweight.networks.weight_sources import PRETRAINED, weights_hint
 from featherweight.zoo.model import MODELS
 
 __all__ = ["SHRUNK", "Family", "families", "stored_family"]
+
+logger = logging.getLogger(__name__)
 
 SHRUNK = "-shrunk"
 """Stands in the name of a network that was made from a larger one, before its digest."""
@@ -172,6 +175,7 @@ def _asked(model: str, look: Look, settings: FitSettings) -> Family:
     source = None if settings.pretrained == "none" else settings.pretrained
     if source == "auto" and start.name not in look.weights:
         source = None
+        _say_scratch(model, start, look)
     if look.small and not given and source is None:
         return _by_width(start.name, look)
     preprocessing, whole = _prepare(start, source, seed=settings.seed)
@@ -189,6 +193,23 @@ def _asked(model: str, look: Look, settings: FitSettings) -> Family:
         model, "resolution", tuple(float(v) for v in values), build, source, preprocessing,
         whole=whole,
     )  # fmt: skip
+
+
+def _say_scratch(model: str, start: Architecture, look: Look) -> None:
+    """Say that a network starts without the weights that `auto` looks for, and what brings them."""
+    if look.small:
+        logger.info(
+            "%s starts from scratch: pictures this small use ImageNet weights only with "
+            "--pretrained FILE",
+            model,
+        )
+    else:
+        logger.warning(
+            "%s starts from scratch, which costs accuracy: --pretrained auto finds no weights "
+            "for it; %s",
+            model,
+            weights_hint(start),
+        )
 
 
 def _prepare(start: Architecture, source: str | None, *, seed: int) -> tuple[Preprocessing, bool]:

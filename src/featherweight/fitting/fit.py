@@ -7,6 +7,7 @@ import time as clock
 from collections.abc import Sequence
 from pathlib import Path
 
+from featherweight.arguments import optional_path, to_path
 from featherweight.budget import parse_duration_s, parse_latency_ms, parse_share
 from featherweight.data.images import ImageData, load_images
 from featherweight.errors import UsageError
@@ -60,9 +61,9 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     min_accuracy: str | float | None = None,
     seed: int = 0,
     device: str = "auto",
-    from_run: Path | None = None,
-    output: Path | None = None,
-    runs: Path = Path("runs"),
+    from_run: str | Path | None = None,
+    output: str | Path | None = None,
+    runs: str | Path = "runs",
     command: str = "featherweight.fit(...)",
     spent_s: float = 0.0,
 ) -> FitResult:
@@ -97,6 +98,7 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         FailedError: training failed (loss not finite) or the disk is full.
         DeviceError: the device could not measure.
     """
+    output, runs = optional_path(output, name="output"), to_path(runs, name="runs")
     if from_run is not None:
         given = {
             "DATA": data, "--time": time, "--epochs": epochs, "--model": model,
@@ -105,7 +107,7 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         }  # fmt: skip
         _refuse_beside_from([name for name, value in given.items() if value is not None])
         return fit_from(
-            from_run, latency=latency, on=on, precisions=precisions,
+            to_path(from_run, name="from_run"), latency=latency, on=on, precisions=precisions,
             min_accuracy=parse_share(min_accuracy), device=device, output=output, runs=runs,
             command=command,
         )  # fmt: skip

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from featherweight.architecture import Architecture
+from featherweight.arguments import optional_path
 from featherweight.errors import DeviceError, UnsupportedError, UsageError
 from featherweight.measuring.drawing import draw_networks
 from featherweight.measuring.latency import measure_artifacts
@@ -55,7 +56,7 @@ def calibrate(
     *,
     time_s: float = 600.0,
     seed: int = 0,
-    share: Path | None = None,
+    share: str | Path | None = None,
 ) -> list[LatencyTable]:
     """Time drawn networks on a platform and keep what predicts others; one table per precision.
 
@@ -70,6 +71,7 @@ def calibrate(
         DeviceError: the device could not measure, was too slow to time 60 networks, or was so busy
             that a quarter of the measurements were disturbed.
     """
+    share = optional_path(share, name="share")
     if share is not None and share.exists() and not share.is_dir():
         raise UsageError(f"{share} is a file", allowed="a folder for the copies, also a new one")
     plain = parse_platform(on)

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from typing import Annotated
 
 from pydantic import Field
 
-from featherweight.devices.device import Device
-from featherweight.devices.known import find_device
+from featherweight.devices.device import DEVICES, Device
+from featherweight.devices.known import find_device, known_as
 from featherweight.errors import UsageError
 from featherweight.records import Record
 from featherweight.registry import unknown_name
 from featherweight.runtimes.runtime import RUNTIMES
 
-__all__ = ["DEFAULT_PLATFORM", "Platform", "offered_precisions", "parse_platform"]
+__all__ = [
+    "DEFAULT_PLATFORM",
+    "Platform",
+    "allow_recorded",
+    "offered_precisions",
+    "parse_platform",
+]
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_PLATFORM = "local/onnxruntime:threads=1"
 _FORM = "DEVICE/RUNTIME[:threads=N,precision=fp32|int8|...], such as " + DEFAULT_PLATFORM
 _SETTINGS = ("threads", "precision")
+_DIGITS = re.compile(r"[0-9]{1,9}")
 
 
 class Platform(Record):
@@ -69,6 +80,12 @@ def parse_platform(text: str) -> Platform:
     """
     # The device may hold slashes (ssh://user@host:22), runtime and settings hold none.
     device, slash, rest = text.strip().rpartition("/")
+    if device.endswith(":/"):
+        raise UsageError(
+            f"the platform {text!r} names no runtime",
+            allowed=_FORM,
+            hint=f"such as {text.strip()}/onnxruntime",
+        )
     runtime, colon, settings_text = rest.partition(":")
     if not (slash and device and runtime) or (colon and not settings_text):
         known = runtime in RUNTIMES
@@ -86,6 +103,32 @@ def parse_platform(text: str) -> Platform:
         num_threads=_num_threads(settings.get("threads", "1"), device=found),
         precision=precision,
     )
+
+
+def allow_recorded(text: str, *, source: str) -> None:
+    """See whether a platform that a file names may be used, before anything connects to it.
+
+    A run directory may come from anybody. Its device is used when it is this machine, or when the
+    user gave it a name with `device add`; then a line of the log says what will be connected to.
+
+    Args:
+        text: platform that the file names.
+        source: of the text, for messages.
+
+    Raises:
+        UsageError: a device that the user never named.
+    """
+    device = text.strip().rpartition("/")[0]
+    if device in DEVICES:
+        return
+    name = known_as(device)
+    if name is None:
+        raise UsageError(
+            f"{source} was made for the device {device!r}, which is not one of yours",
+            allowed="this machine, and devices that `featherweight device list` shows",
+            hint=f"if you trust it, name it yourself: --on {text}",
+        )
+    logger.info("%s names the device %s: connecting to it", source, name)
 
 
 def offered_precisions(platform: Platform, text: str) -> tuple[str, ...]:
@@ -121,7 +164,7 @@ def _settings(settings_text: str, *, text: str) -> dict[str, str]:
 def _num_threads(text: str, *, device: Device) -> int:
     """Return the number of threads, which the device must have cores for."""
     cores = device.info().cores
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= cores):
+    if not (_DIGITS.fullmatch(text) and 1 <= int(text) <= cores):
         raise UsageError(
             f"cannot use threads={text} on the device {device.url!r}", allowed=f"1 to {cores}"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from featherweight.arguments import to_path
 from featherweight.errors import UsageError
 from featherweight.measuring.platform import DEFAULT_PLATFORM, offered_precisions, parse_platform
 from featherweight.measuring.table import LatencyTable, find_table, predict_latency, read_table
@@ -30,7 +31,10 @@ class Prediction(Record):
 
 
 def predict_latencies(
-    networks: Sequence[str], *, on: Sequence[str] = (DEFAULT_PLATFORM,), table: Path | None = None
+    networks: Sequence[str],
+    *,
+    on: Sequence[str] = (DEFAULT_PLATFORM,),
+    table: str | Path | None = None,
 ) -> list[Prediction]:
     """Predict latencies from tables; nothing is measured.
 
@@ -44,7 +48,7 @@ def predict_latencies(
         RecordError: a table is damaged.
     """
     architectures = [resolve_architecture(network) for network in networks]
-    tables = [read_table(table)] if table is not None else _tables(on)
+    tables = [read_table(to_path(table, name="table"))] if table is not None else _tables(on)
     return [
         Prediction(
             network=network,

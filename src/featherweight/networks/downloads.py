@@ -9,6 +9,7 @@ from typing import NamedTuple
 from urllib.error import URLError
 
 from featherweight.architecture import Architecture
+from featherweight.arguments import home_folder
 from featherweight.errors import FailedError, UsageError
 from featherweight.networks.resolve import ALIASES
 
@@ -82,11 +83,14 @@ def fetch(download: Download) -> Path:
 
     Raises:
         FailedError: the server cannot be reached, or sends another file.
+        UsageError: there is no place to keep it.
     """
     import torch
 
     home = os.environ.get("FEATHERWEIGHT_HOME")
     folder = Path(home) / "weights" if home else Path(torch.hub.get_dir()) / "checkpoints"
+    if folder.parts[0] == "~":  # torch keeps the sign where there is no home directory
+        folder = home_folder(".cache/torch/hub/checkpoints")
     file = folder / download.url.rpartition("/")[2]
     if file.exists():
         return file

@@ -20,6 +20,7 @@ from featherweight.networks.weight_sources import (
     OWN_PREPROCESSING,
     PRETRAINED,
     Convention,
+    weights_hint,
 )
 from featherweight.zoo.model import MODELS, base_name
 
@@ -151,7 +152,7 @@ def _packaged_file(architecture: Architecture, wide: Architecture | None) -> Pat
         raise UsageError(
             f"no installable weights are known for {architecture.name!r}",
             allowed=", ".join(PRETRAINED),
-            hint="give the path of a torchvision or timm state_dict, or 'torchvision' to download",
+            hint=weights_hint(architecture),
         )
     file = found.find_file()
     if file is None:

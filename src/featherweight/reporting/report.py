@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from featherweight.arguments import to_path
 from featherweight.records import write_bytes
 from featherweight.reporting.reading import FitRun, read_run
 from featherweight.reporting.render import render_html
@@ -14,7 +15,7 @@ __all__ = ["REPORT_FILE", "follow_report", "write_report"]
 REPORT_FILE = "report.html"
 
 
-def write_report(run_directory: Path, *, language: str = "en") -> Path:
+def write_report(run_directory: str | Path, *, language: str = "en") -> Path:
     """Write report.html of a fit run, finished or still going, and return its path.
 
     Sections whose files are absent say so; damaged lines are left out and named on the page.
@@ -23,10 +24,12 @@ def write_report(run_directory: Path, *, language: str = "en") -> Path:
         UsageError: the directory is absent, is not a run directory, or an unknown language.
         FailedError: the page cannot be written (disk full, no permission).
     """
-    return _write(read_run(run_directory), language=language, reload_s=None)
+    return _write(read_run(to_path(run_directory, name="run")), language=language, reload_s=None)
 
 
-def follow_report(run_directory: Path, *, language: str = "en", every_s: float = 10.0) -> Path:
+def follow_report(
+    run_directory: str | Path, *, language: str = "en", every_s: float = 10.0
+) -> Path:
     """Write report.html again and again until the run is finished, and return its path.
 
     Until then the page loads itself anew.
@@ -36,7 +39,7 @@ def follow_report(run_directory: Path, *, language: str = "en", every_s: float =
         FailedError: the page cannot be written (disk full, no permission).
     """
     while True:
-        run = read_run(run_directory)
+        run = read_run(to_path(run_directory, name="run"))
         if run.status != "running":
             return _write(run, language=language, reload_s=None)
         _write(run, language=language, reload_s=every_s)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
@@ -22,6 +25,10 @@ __all__ = [
 ]
 
 ARTIFACT_FILE = "artifact.json"
+
+_Side = Annotated[int, Field(ge=1, le=8192)]
+_FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
+"""Beside artifact.json: what somebody else wrote there must not name other places."""
 
 
 class Artifact(Record):
@@ -46,9 +53,9 @@ class Artifact(Record):
 
     runtime: str
     precision: str
-    files: tuple[str, ...]
+    files: Annotated[tuple[_FileName, ...], Field(min_length=1)]
     directory: str
-    input_shape: tuple[int, int, int]
+    input_shape: tuple[_Side, _Side, Literal[3]]
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     size_bytes: int
@@ -71,15 +78,19 @@ def digest_files(directory: Path, files: tuple[str, ...]) -> tuple[int, str]:
     """
     size, lines = 0, []
     for name in files:
+        path = directory / name
         try:
-            content = (directory / name).read_bytes()
+            if path.exists() and not path.is_file():  # a pipe would be waited for, for ever
+                raise OSError(errno.EINVAL, "no regular file")
+            with path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+                size += stream.tell()
         except OSError as error:
             raise UsageError(
-                f"the artifact file {directory / name} cannot be read ({error.strerror})",
+                f"the artifact file {path} cannot be read ({error.strerror})",
                 hint="export the network again",
             ) from error
-        size += len(content)
-        lines.append(f"{hashlib.sha256(content).hexdigest()}  {name}\n")
+        lines.append(f"{digest}  {name}\n")
     if len(lines) == 1:
         return size, lines[0].split()[0]
     return size, hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -23,6 +23,8 @@ from featherweight.runtimes.runtime import (
     check_image,
     check_loadable,
     check_precision,
+    reading,
+    tried,
 )
 from featherweight.runtimes.weights import check_labels, check_weights, random_weights
 
@@ -34,6 +36,10 @@ __all__ = ["ExecuTorch", "levels_of"]
 logger = logging.getLogger(__name__)
 
 _PROGRAM = "model.pte"
+_ERRORS = (RuntimeError, ValueError, TypeError, AttributeError, IndexError)
+"""For files that are damaged or of something else."""
+_HEAD = 8
+"""Bytes: an offset, and the identifier that flatbuffers have."""
 
 
 class ExecuTorch:
@@ -96,10 +102,12 @@ class ExecuTorch:
         check_loadable(self.name, artifact, num_threads=num_threads)
         from executorch.runtime import Runtime
 
+        _check_identifier(artifact)
         _set_threads(num_threads)
-        program = Runtime.get().load_program(artifact.paths[0])
-        method = program.load_method("forward")
-        (_, channels, _, _) = method.metadata.input_tensor_meta(0).sizes()
+        with reading(artifact, *_ERRORS):
+            program = Runtime.get().load_program(artifact.paths[0])
+            method = program.load_method("forward")
+            (_, channels, _, _) = method.metadata.input_tensor_meta(0).sizes()
         input_shape = artifact.input_shape
 
         def predict(image: np.ndarray) -> np.ndarray:
@@ -107,7 +115,16 @@ class ExecuTorch:
             (logits,) = method.execute([levels_of(image, channels=channels)])
             return np.array(logits.numpy())
 
-        return predict
+        return tried(predict, artifact, *_ERRORS)
+
+
+def _check_identifier(artifact: Artifact) -> None:
+    """Refuse what is no program: ExecuTorch ends the process on some such files."""
+    with artifact.paths[0].open("rb") as stream:
+        head = stream.read(_HEAD)
+    with reading(artifact, ValueError):
+        if len(head) < _HEAD or not head[4:].startswith(b"ET"):
+            raise ValueError("it does not begin as an ExecuTorch program does")
 
 
 def levels_of(image: np.ndarray, *, channels: int) -> Tensor:

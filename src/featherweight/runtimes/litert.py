@@ -21,11 +21,15 @@ from featherweight.runtimes.runtime import (
     check_image,
     check_loadable,
     check_precision,
+    reading,
+    tried,
 )
 
 __all__ = ["LiteRt", "count_int8_operators"]
 
 _MODEL = "model.tflite"
+_ERRORS = (ValueError, RuntimeError, IndexError)
+"""For files that are damaged or of something else."""
 _AUDITED = {
     "Conv": ("CONV_2D", "DEPTHWISE_CONV_2D"), "Gemm": ("FULLY_CONNECTED",), "Add": ("ADD",),
     "Mul": ("MUL",), "AveragePool": ("AVERAGE_POOL_2D",), "GlobalAveragePool": ("MEAN",),
@@ -88,10 +92,12 @@ class LiteRt:
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Open an interpreter; see `Runtime.load`."""
         check_loadable(self.name, artifact, num_threads=num_threads)
-        interpreter = _interpreter()(model_path=str(artifact.paths[0]), num_threads=num_threads)
-        interpreter.allocate_tensors()
-        given = interpreter.get_input_details()[0]["index"]
-        answered = interpreter.get_output_details()[0]["index"]
+        create = _interpreter()
+        with reading(artifact, *_ERRORS):
+            interpreter = create(model_path=str(artifact.paths[0]), num_threads=num_threads)
+            interpreter.allocate_tensors()
+            given = interpreter.get_input_details()[0]["index"]
+            answered = interpreter.get_output_details()[0]["index"]
         input_shape = artifact.input_shape
 
         def predict(image: np.ndarray) -> np.ndarray:
@@ -101,7 +107,7 @@ class LiteRt:
             logits: np.ndarray = interpreter.get_tensor(answered)
             return logits
 
-        return predict
+        return tried(predict, artifact, *_ERRORS)
 
 
 def count_int8_operators(model: bytes) -> dict[str, str]:

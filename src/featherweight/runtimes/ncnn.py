@@ -20,6 +20,7 @@ from featherweight.runtimes.runtime import (
     check_image,
     check_loadable,
     check_precision,
+    tried,
 )
 
 __all__ = ["Ncnn"]
@@ -69,7 +70,7 @@ class Ncnn:
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Read the two files; see `Runtime.load`."""
-        check_loadable(self.name, artifact, num_threads=num_threads)
+        check_loadable(self.name, artifact, num_threads=num_threads, files=2)
         ncnn, net = _ncnn(), _open(artifact, num_threads=num_threads)
         input_shape = artifact.input_shape
         height, width, _ = input_shape
@@ -84,7 +85,7 @@ class Ncnn:
             _, answer = extractor.extract(LOGITS)
             return np.array(answer, dtype=np.float32).reshape(1, -1)
 
-        return predict
+        return tried(predict, artifact, RuntimeError, ValueError, TypeError)
 
 
 def _open(artifact: Artifact, *, num_threads: int) -> Any:

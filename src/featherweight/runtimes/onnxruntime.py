@@ -23,6 +23,8 @@ from featherweight.runtimes.runtime import (
     check_image,
     check_loadable,
     check_precision,
+    reading,
+    tried,
 )
 from featherweight.runtimes.weights import calibration_pictures
 
@@ -98,7 +100,9 @@ class OnnxRuntime:
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Open a session; see `Runtime.load`."""
         check_loadable(self.name, artifact, num_threads=num_threads)
-        session = open_session(str(artifact.paths[0]), num_threads=num_threads)
+        errors = _errors()
+        with reading(artifact, *errors):
+            session = open_session(str(artifact.paths[0]), num_threads=num_threads)
         input_shape = artifact.input_shape
 
         def predict(image: np.ndarray) -> np.ndarray:
@@ -106,7 +110,17 @@ class OnnxRuntime:
             logits: np.ndarray = session.run(None, {"image": image})[0]
             return logits
 
-        return predict
+        return tried(predict, artifact, *errors)
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises for files that are damaged or of something else."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
+        state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf,
+        state.NoModel, state.NotImplemented, state.RuntimeException, ValueError, RuntimeError,
+    )  # fmt: skip
 
 
 def open_session(model: str | bytes, *, num_threads: int) -> Any:

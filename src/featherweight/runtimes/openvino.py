@@ -21,6 +21,8 @@ from featherweight.runtimes.runtime import (
     check_image,
     check_loadable,
     check_precision,
+    reading,
+    tried,
 )
 
 __all__ = ["OpenVino", "count_int8_operators"]
@@ -88,10 +90,12 @@ class OpenVino:
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Compile the network; see `Runtime.load`."""
         check_loadable(self.name, artifact, num_threads=num_threads)
-        compiled = _compile(
-            artifact.paths[0], num_threads=num_threads, precision=artifact.precision
-        )
-        request = compiled.create_infer_request()
+        _openvino()  # absent: said before the file is read
+        with reading(artifact, RuntimeError):
+            compiled = _compile(
+                artifact.paths[0], num_threads=num_threads, precision=artifact.precision
+            )
+            request = compiled.create_infer_request()
         input_shape = artifact.input_shape
 
         def predict(image: np.ndarray) -> np.ndarray:
@@ -100,7 +104,7 @@ class OpenVino:
             logits: np.ndarray = np.array(answer[0])
             return logits
 
-        return predict
+        return tried(predict, artifact, RuntimeError, TypeError)
 
 
 def _shuffle_by_transposing(model: Any, architecture: Architecture) -> None:

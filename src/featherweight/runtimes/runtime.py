@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -14,7 +15,16 @@ from featherweight.networks.preprocessing import Preprocessing
 from featherweight.registry import Registry
 from featherweight.runtimes.artifact import Artifact, digest_files
 
-__all__ = ["RUNTIMES", "Predict", "Runtime", "check_image", "check_loadable", "check_precision"]
+__all__ = [
+    "RUNTIMES",
+    "Predict",
+    "Runtime",
+    "check_image",
+    "check_loadable",
+    "check_precision",
+    "reading",
+    "tried",
+]
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """uint8 (1, H, W, 3) -> float32 (1, classes) logits."""
@@ -76,6 +86,10 @@ class Runtime(Protocol):
         ...
 
 
+_AGAIN = "it is damaged or of something else: export the network again"
+_SAID = 200
+"""Letters of what a library says; some say pages."""
+
 RUNTIMES: Registry[Runtime] = Registry("runtime", plugins="featherweight.runtimes")
 
 
@@ -88,7 +102,7 @@ def check_precision(runtime: Runtime, precision: str) -> None:
         )
 
 
-def check_loadable(name: str, artifact: Artifact, *, num_threads: int) -> None:
+def check_loadable(name: str, artifact: Artifact, *, num_threads: int, files: int = 1) -> None:
     """Raise UsageError unless a runtime can load an artifact: its own, files there, threads."""
     if artifact.runtime != name:
         raise UsageError(
@@ -96,7 +110,57 @@ def check_loadable(name: str, artifact: Artifact, *, num_threads: int) -> None:
         )
     if num_threads < 1:
         raise UsageError(f"{num_threads} threads", allowed="1 or more")
+    check_precision(RUNTIMES[name], artifact.precision)
+    if len(artifact.files) != files:
+        raise UsageError(
+            f"{artifact.directory} names {len(artifact.files)} files for {name}",
+            allowed=str(files),
+            hint=_AGAIN,
+        )
     digest_files(Path(artifact.directory), artifact.files)
+
+
+@contextlib.contextmanager
+def reading(artifact: Artifact, *errors: type[Exception]) -> Iterator[None]:
+    """Say in one line that a library cannot read an artifact.
+
+    Args:
+        artifact: what is read.
+        errors: what that library raises for files that are damaged or of something else.
+
+    Raises:
+        UsageError: one of `errors` came.
+    """
+    try:
+        yield
+    except errors as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UsageError(
+            f"{artifact.runtime} cannot read {artifact.paths[0]}: "
+            f"{(lines or [type(error).__name__])[-1][:_SAID]}",
+            hint=_AGAIN,
+        ) from error
+
+
+def tried(predict: Predict, artifact: Artifact, *errors: type[Exception]) -> Predict:
+    """Return `predict` once it has answered a black picture in the form that artifact.json names.
+
+    A whole file may still be that of another network: with other inputs, outputs or classes.
+
+    Raises:
+        UsageError: it does not answer so.
+    """
+    with reading(artifact, *errors):
+        answer = predict(np.zeros((1, *artifact.input_shape), dtype=np.uint8))
+    expected = (1, len(artifact.labels))
+    if getattr(answer, "shape", None) != expected or answer.dtype != np.float32:
+        raise UsageError(
+            f"{artifact.paths[0]} answers {getattr(answer, 'dtype', type(answer).__name__)} "
+            f"{getattr(answer, 'shape', '')}",
+            allowed=f"float32 {expected}, as its artifact.json has labels",
+            hint=_AGAIN,
+        )
+    return predict
 
 
 def check_image(image: np.ndarray, input_shape: tuple[int, int, int]) -> None:

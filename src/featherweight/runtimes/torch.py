@@ -19,6 +19,8 @@ from featherweight.runtimes.runtime import (
     check_image,
     check_loadable,
     check_precision,
+    reading,
+    tried,
 )
 from featherweight.runtimes.weights import check_weights, input_levels, random_weights
 
@@ -72,15 +74,22 @@ class TorchRuntime:
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Build the network; see `Runtime.load`. Sets torch's number of threads at each call."""
         import torch
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         from featherweight.nn.network import Network
 
-        check_loadable(self.name, artifact, num_threads=num_threads)
+        check_loadable(self.name, artifact, num_threads=num_threads, files=2)
         weights, description = artifact.paths
         architecture = read_architecture(description)
-        network = Network(architecture)
-        missing = network.load_state_dict(load_file(weights), strict=False).missing_keys
+        if architecture.digest != artifact.architecture_digest:
+            raise UsageError(
+                f"{description} is not the network that {artifact.directory} was exported from",
+                hint="export the network again",
+            )
+        with reading(artifact, SafetensorError, RuntimeError):
+            network = Network(architecture)
+            missing = network.load_state_dict(load_file(weights), strict=False).missing_keys
         if any(not name.endswith("num_batches_tracked") for name in missing):
             raise UsageError(f"{weights} has no {missing[0]!r}")
         network = network.eval().to(memory_format=torch.channels_last)
@@ -103,7 +112,7 @@ class TorchRuntime:
                 torch.set_num_threads(threads)
             return logits
 
-        return predict
+        return tried(predict, artifact, RuntimeError)
 
 
 RUNTIMES.add(TorchRuntime.name, TorchRuntime())

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from featherweight.arguments import check_seed, to_data, to_path
 from featherweight.data.augmentation import normalise_batch
 from featherweight.data.decode import decode_square
 from featherweight.data.images import load_images
 from featherweight.data.metrics import accuracy_interval
 from featherweight.errors import DataError, UsageError
 from featherweight.networks.storage import StoredNetwork, load_network, recorded_seed
+from featherweight.training.compute import choose_device
 from featherweight.training.evaluate import evaluate_network
 from featherweight.training.pixels import open_store
 
@@ -22,7 +24,7 @@ __all__ = ["evaluate", "predict"]
 
 
 def evaluate(
-    network: Path,
+    network: str | Path,
     *,
     data: str | Path,
     split: str = "test",
@@ -37,10 +39,14 @@ def evaluate(
         `split, accuracy, interval, n, top5`.
 
     Raises:
-        UsageError: no trained network there, an unknown split, or other classes than trained on.
+        UsageError: no trained network there, an unknown split, other classes than trained on, or
+            a device that this machine does not have.
     """
+    network, source = to_path(network, name="network"), to_data(data)
+    choose_device(device)  # refused before anything is read
+    seed = recorded_seed(network) if seed is None else check_seed(seed)
     stored = load_network(network)
-    images = load_images(str(data), seed=recorded_seed(network) if seed is None else seed)
+    images = load_images(source, seed=seed)
     if images.classes != stored.classes:
         raise UsageError(
             f"{data} has the classes {', '.join(images.classes)}",
@@ -64,17 +70,27 @@ def evaluate(
     }
 
 
-def predict(network: Path, *, pictures: Sequence[Path]) -> list[dict[str, Any]]:
+def predict(
+    network: str | Path, *, pictures: str | Path | Sequence[str | Path]
+) -> list[dict[str, Any]]:
     """Say what is on picture files.
+
+    Args:
+        network: run directory of a trained network.
+        pictures: files, or one file.
 
     Returns:
         For each picture `image, label, score` (softmax of the best class).
 
     Raises:
         DataError: a file is absent or no picture.
+        UsageError: no trained network there, or something that is no path.
     """
+    if isinstance(pictures, str | Path):
+        pictures = [pictures]
+    files = [to_path(picture, name="a picture") for picture in pictures]
     stored = load_network(network)
-    return [_predict_one(stored, picture) for picture in pictures]
+    return [_predict_one(stored, file) for file in files]
 
 
 def _predict_one(stored: StoredNetwork, picture: Path) -> dict[str, Any]:

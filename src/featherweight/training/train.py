@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from featherweight.architecture import Architecture
+from featherweight.arguments import check_seed, optional_path, to_data, to_path
 from featherweight.budget import parse_duration_s
 from featherweight.data.images import load_images
 from featherweight.errors import UsageError
@@ -14,10 +16,12 @@ from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.pretrained import read_pretrained
 from featherweight.networks.resolve import given_settings, resolve_architecture, with_resolution
 from featherweight.networks.storage import load_network, save_network
+from featherweight.networks.weight_sources import find_pretrained
 from featherweight.nn.network import build_network
 from featherweight.records import read_json
 from featherweight.run_directory import open_run
 from featherweight.training.classify import train_classifier
+from featherweight.training.compute import choose_device
 from featherweight.training.pixels import open_store
 from featherweight.training.predict import evaluate
 from featherweight.training.progress import ProgressLog
@@ -41,6 +45,7 @@ class TrainSummary:
     top5: float
     epochs: int
     images_per_s: float
+    pretrained: str
 
     def plain(self) -> dict[str, Any]:
         """Return the JSON of `train --json`."""
@@ -55,6 +60,7 @@ class TrainSummary:
                 f"(95 % interval {low:.3f}-{high:.3f}) after {self.epochs} epochs, "
                 f"{self.images_per_s:.0f} pictures/s"
             ),
+            f"start: {'scratch' if self.pretrained == 'none' else self.pretrained}",
             f"network: {self.run_directory}",
         ]
 
@@ -66,11 +72,11 @@ def train(  # noqa: PLR0913 - the parameters of the command
     time: str | float | None = None,
     epochs: int | None = None,
     pretrained: str = "none",
-    teacher: Path | None = None,
+    teacher: str | Path | None = None,
     seed: int = 0,
     device: str = "auto",
-    output: Path | None = None,
-    runs: Path = Path("runs"),
+    output: str | Path | None = None,
+    runs: str | Path = "runs",
 ) -> TrainSummary:
     """Train a network on pictures and state its accuracy on val.
 
@@ -96,7 +102,12 @@ def train(  # noqa: PLR0913 - the parameters of the command
     """
     if time is not None and epochs is not None:
         raise UsageError("both --time and --epochs were given", allowed="one of them")
-    images = load_images(str(data), seed=seed)
+    choose_device(device)  # a device that is not there is refused before anything is read
+    check_seed(seed)
+    seconds = None if time is None else parse_duration_s(time)
+    teacher, output = optional_path(teacher, name="teacher"), optional_path(output, name="output")
+    stored = None if teacher is None else load_network(teacher)
+    images = load_images(to_data(data), seed=seed)
     store = open_store(images)
     architecture = resolve_architecture(model).changed(num_classes=len(images.classes))
     if store.small and "resolution" not in given_settings(model):
@@ -110,7 +121,8 @@ def train(  # noqa: PLR0913 - the parameters of the command
         found = read_pretrained(architecture, source=pretrained, seed=seed)
         network, whole = found.network, not found.sliced
         preprocessing = found.preprocessing.model_copy(update={"crop_fraction": 1.0})
-    seconds = parse_duration_s(time) if isinstance(time, str) else time
+    else:
+        _say_scratch(model, architecture, small=store.small)
     recipe = default_recipe(
         pretrained=pretrained != "none",
         resolution=architecture.resolution,
@@ -130,10 +142,10 @@ def train(  # noqa: PLR0913 - the parameters of the command
         "teacher": None if teacher is None else str(teacher),
         "data": images.fingerprint,
     }
-    with open_run(output, parent=runs, identity=identity, command=f"train {model}") as run:
+    parent = to_path(runs, name="runs")
+    with open_run(output, parent=parent, identity=identity, command=f"train {model}") as run:
         if not run.finished:
             told = ProgressLog(model, logger=logger)
-            stored = None if teacher is None else load_network(teacher)
             guide = None if stored is None else stored.network
             pictures = store.train(architecture.resolution, preprocessing, teacher=guide)
             if network is None:
@@ -168,9 +180,21 @@ def train(  # noqa: PLR0913 - the parameters of the command
                     **evaluated,
                     "epochs": len(result.history),
                     "images_per_s": speed[len(speed) // 2],
+                    "pretrained": pretrained,
                 }
             )
         return _read_summary(run.path)
+
+
+def _say_scratch(model: str, architecture: Architecture, *, small: bool) -> None:
+    """Say that a training starts from scratch where installed weights would fit."""
+    found = None if small else find_pretrained(architecture.name)
+    if found is not None:
+        logger.warning(
+            "%s starts from scratch: --pretrained auto would start from the ImageNet weights of %s",
+            model,
+            found.package,
+        )
 
 
 def _read_summary(path: Path) -> TrainSummary:
@@ -184,4 +208,5 @@ def _read_summary(path: Path) -> TrainSummary:
         top5=plain["top5"],
         epochs=plain["epochs"],
         images_per_s=plain["images_per_s"],
+        pretrained=plain.get("pretrained", "none"),  # absent from runs of earlier versions
     )
