@@ -17,9 +17,9 @@ from featherweight.fitting import finish
 from featherweight.fitting.earlier import _is_further, read_earlier
 from featherweight.fitting.finish import finish_stage
 from featherweight.fitting.halving import Ranked
+from featherweight.fitting.last_training import training_times
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings
-from featherweight.fitting.stages import training_times
 from featherweight.fitting.time_plan import TimePlan
 from featherweight.journal import Journal
 from featherweight.networks.storage import StoredNetwork

@@ -10,20 +10,20 @@ import numpy as np
 import pytest
 
 from featherweight.errors import DivergedError, UsageError
-from featherweight.fitting import stages
+from featherweight.fitting import last_training as training
 from featherweight.fitting.ending_time import EndingTime
 from featherweight.fitting.families import Family, families
 from featherweight.fitting.halving import Ranked
-from featherweight.fitting.look import Look
-from featherweight.fitting.prove import _resolutions
-from featherweight.fitting.race import Entry, Trainer
-from featherweight.fitting.settings import FitSettings
-from featherweight.fitting.stages import (
+from featherweight.fitting.last_training import (
     TrainingTimes,
     last_training,
     teacher_of,
     training_times,
 )
+from featherweight.fitting.look import Look
+from featherweight.fitting.prove import _resolutions
+from featherweight.fitting.race import Entry, Trainer
+from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.time_plan import TimePlan, check_time
 from featherweight.reporting.run import Candidate
 from featherweight.run_directory import RunDirectory
@@ -96,7 +96,7 @@ def test_only_a_teacher_that_learned_more_than_the_race_teaches(
         loss = teacher_loss if phase == "teacher" else 0.3
         return Ranked(one, phase, np.full(4, loss), 0.8, images_seen=1, seconds=1.0)
 
-    monkeypatch.setattr(stages, "train_stage", train_stage)
+    monkeypatch.setattr(training, "train_stage", train_stage)
     raced = [Ranked(winner, "race-2", np.full(4, 0.5), 0.7, images_seen=1, seconds=1.0)]
     trained = last_training(
         cast(RunDirectory, None), winner, raced, trainer=cast(Trainer, None), plan=plan(None),
@@ -148,7 +148,7 @@ def test_all_that_is_left_is_training_and_a_resumed_run_keeps_its_plan() -> None
 def test_time_for_int8_is_set_aside_only_where_the_race_has_shown_its_cost(
     costly: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, "is_worth_finishing", lambda *_, **__: costly)
+    monkeypatch.setattr(training, "is_worth_finishing", lambda *_, **__: costly)
     one = entry(photo_family(), 96.0)
     raced = [Ranked(one, "race-2", np.full(4, 0.5), 0.7, images_seen=1, seconds=1.0)]
     times = training_times(

@@ -18,6 +18,7 @@ from featherweight.fitting.families import families
 from featherweight.fitting.fill import fill_stage
 from featherweight.fitting.finish import finish_stage
 from featherweight.fitting.halving import run_race
+from featherweight.fitting.last_training import last_training, training_times
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import look
 from featherweight.fitting.moments import Moments
@@ -30,12 +31,10 @@ from featherweight.fitting.settle import FARTHEST, settle_stage
 from featherweight.fitting.stages import (
     create_sizer,
     kept_entries,
-    last_training,
     probe_stage,
     ship_size_stage,
     shop_stage,
     size_stage,
-    training_times,
 )
 from featherweight.fitting.time_plan import TimePlan, check_time
 from featherweight.measuring.platform import DEFAULT_PLATFORM, parse_platform
