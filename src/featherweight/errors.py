@@ -18,6 +18,8 @@
 
 from __future__ import annotations
 
+from featherweight.readable import readable
+
 __all__ = [
     "ArchitectureError",
     "DataError",
@@ -54,13 +56,13 @@ class FeatherweightError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        """Return the one line a user reads."""
+        """Return the one line a user reads; names in it do nothing to the terminal."""
         parts = [self.message]
         if self.allowed:
             parts.append(f"allowed: {self.allowed}")
         if self.hint:
             parts.append(self.hint)
-        return "; ".join(parts)
+        return readable(" ".join(line.strip() for line in "; ".join(parts).splitlines()))
 
 
 class UsageError(FeatherweightError):
