@@ -1,6 +1,7 @@
 """Whatever is not used is said, by every command that loads data; DATA itself may be anything."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,12 +57,13 @@ def test_a_raw_file_beside_its_jpeg_is_no_loss(tmp_path, plant, said):
 
 
 def test_what_else_is_not_used_is_two_lines(tmp_path, plant, said):
-    root = plant(tmp_path, {"cat": 9, "dog": 9, "notes": 0})
+    root = plant(tmp_path, {"cat": 9, "dog": 9, "videos": 0})
+    (root / "videos" / "1.mp4").write_bytes(b"x")
     (root / "README.md").write_text("x")
     (root / "cat" / "labels").write_text("x")
     load_images(root)
     assert len(said) == 2
-    assert said[0] == "not classes, no pictures in them: notes"
+    assert said[0] == "videos: no pictures in this folder (1 .mp4): not a class"
     assert "README.md" in said[1]
     assert "data check" in said[1]
 
@@ -135,6 +137,25 @@ def test_data_that_is_no_place(source, words):
         load_images(source)
     assert caught.value.allowed
     assert not check_data(source).ok
+
+
+def test_demo_is_the_digits_and_a_path_of_that_name_is_a_folder(tmp_path, plant, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plant(tmp_path / "demo", {"cat": 4, "dog": 4})
+    assert load_images(Path("demo")).classes == ("cat", "dog")
+    assert load_images("./demo").classes == ("cat", "dog")
+    assert len(load_images("demo").classes) == 10
+
+
+@pytest.mark.parametrize("data", ["x" * 300, "~nosuchuser", "a\0b", ""])
+def test_commands_refuse_data_that_is_no_place(data, tmp_path, capfd):
+    for arguments in (
+        ["fit", data, "--latency", "5ms", "--output", str(tmp_path / "a")],
+        ["train", data, "--model", "convnet", "--output", str(tmp_path / "b")],
+        ["data", "check", data],
+    ):
+        assert run(arguments) == 2
+        assert "Traceback" not in capfd.readouterr().err
 
 
 def test_data_that_is_no_file(tmp_path):

@@ -113,7 +113,7 @@ def _one_form(found: Found) -> Found:
 def _find(source: str | Path) -> Found:
     """Choose the reader that understands `source`."""
     path = _place(source)
-    if str(source) == "demo":
+    if source == "demo":
         return find_demo_pictures()
     try:
         mode = path.stat().st_mode
@@ -135,10 +135,12 @@ def _find(source: str | Path) -> Found:
 def _place(source: object) -> Path:
     """Return what the user gave as a path, with `~` and `~user` replaced."""
     if not isinstance(source, str | os.PathLike):
-        raise DataError(f"the data are a {type(source).__name__}", allowed=ALLOWED_LAYOUTS)
-    path = Path(os.fsdecode(source))
-    if not str(source).strip():
+        kind = type(source).__name__
+        raise DataError(f"cannot read data from a value of type {kind}", allowed=ALLOWED_LAYOUTS)
+    text = os.fsdecode(source)
+    if not text.strip():
         raise DataError("the name of the data is empty", allowed=ALLOWED_LAYOUTS)
+    path = Path(text)
     try:
         return path.expanduser()
     except RuntimeError as error:

@@ -15,7 +15,7 @@ __all__ = ["ClassLoss", "class_losses", "loss_problems", "say_losses"]
 logger = logging.getLogger(__name__)
 
 _MOST_LINES = 10
-_OWN_LINES = frozenset({"unreadable", "nested", "renamed", "merged"})
+_OWN_LINES = frozenset({"empty_class", "unreadable", "nested", "renamed", "merged"})
 
 
 class ClassLoss(NamedTuple):
@@ -104,11 +104,9 @@ def say_losses(losses: Sequence[ClassLoss], *, problems: Sequence[Problem]) -> N
         named = ", ".join(f"{loss.label!r} {loss.lost} of {loss.pictures}" for loss in rest)
         lines.append(f"{len(rest)} more classes lost pictures: {named}")
     own = [f"{p.path}: {p.detail}" for p in problems if p.kind in _OWN_LINES]
-    lines += _first(own, what="more remarks of this kind")
-    empty = [p.path for p in problems if p.kind == "empty_class"]
-    if empty:
-        named = ", ".join(_first(empty, what="more"))
-        lines.append(f"not classes, no pictures in them: {named}")
+    lines += own[:_MOST_LINES]
+    if len(own) > _MOST_LINES:
+        lines.append(f"{len(own) - _MOST_LINES} more folders like these: see data check")
     others = [p for p in problems if p.kind == "ignored"]
     if others:
         more = f"; {len(others) - 1} more like this: see data check" if len(others) > 1 else ""
@@ -124,8 +122,3 @@ def _line(loss: ClassLoss) -> str:
             f"{loss.reasons}"
         )
     return f"class {loss.label!r} lost {loss.lost} of {loss.pictures} pictures: {loss.reasons}"
-
-
-def _first(texts: Sequence[str], *, what: str) -> list[str]:
-    more = len(texts) - _MOST_LINES
-    return [*texts[:_MOST_LINES], *([f"{more} {what}"] if more > 0 else [])]
