@@ -121,6 +121,7 @@ def test_what_is_not_a_picture_in_a_class_is_ignored_and_said(tmp_path):
         ("ignored", "cat"),
         ("ignored", "cat/more"),
         ("empty_class", "docs"),
+        ("lost", "cat"),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -125,6 +126,11 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert not any("alert(" in script for script in page.scripts)
     assert "<script>alert" not in path.read_text(encoding="utf-8")
     assert "b" not in {tag for tag, attributes in page.tags if attributes.get("class")}
+
+
+def test_names_that_are_not_utf8_are_written_out(tmp_path: Path) -> None:
+    path = write_report(write_fit_run(tmp_path / "run", data=os.fsdecode(b"caf\xe9")))
+    assert r"fit caf\xe9 --latency" in Page(path).text
 
 
 def test_unfinished_run_is_running(tmp_path: Path) -> None:

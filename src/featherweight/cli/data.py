@@ -7,6 +7,7 @@ import typer
 from featherweight.cli import output
 from featherweight.cli.help import show_help
 from featherweight.cli.options import As_json, Data, Seed
+from featherweight.readable import readable
 
 __all__ = ["check", "data_app"]
 
@@ -30,5 +31,5 @@ def check(data: Data, seed: Seed = 0, json: As_json = False) -> int:
     else:
         lines = [f"{'ok' if found.ok else 'NOT OK'}: {found.images} pictures"]
         lines += [f"{p.kind}: {p.path}: {p.detail}" for p in found.problems]
-        output.print_lines(lines)
+        output.print_lines([readable(line) for line in lines])
     return 0 if found.ok else 2

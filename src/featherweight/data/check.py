@@ -8,6 +8,7 @@ from pathlib import Path
 from featherweight.data.dataset import SPLITS, ImageData, Problem
 from featherweight.data.images import load_images
 from featherweight.errors import DataError
+from featherweight.readable import plain_text
 from featherweight.records import Record
 
 __all__ = ["ERROR_KINDS", "DataReport", "check_data"]
@@ -41,8 +42,9 @@ class DataReport(Record):
 def check_data(source: str | Path, *, seed: int = 0) -> DataReport:
     """Load a data set as `load_images` does and report everything worth knowing.
 
-    Broken and ignored files, exact duplicates, duplicates across splits (leaks), one picture with
-    two labels, uneven or missing classes, tiny pictures, grey mixed with colour.
+    Broken, unread and ignored files and the classes they belong to, exact duplicates, duplicates
+    across splits (leaks), one picture with two labels, uneven or missing classes, tiny pictures,
+    grey mixed with colour.
 
     Args:
         source: as for `load_images`.
@@ -52,9 +54,9 @@ def check_data(source: str | Path, *, seed: int = 0) -> DataReport:
         The report; data that cannot be used is reported (kind "error"), not raised.
     """
     try:
-        data = load_images(source, seed=seed)
+        data = load_images(source, seed=seed, quiet=True)
     except DataError as error:
-        problem = Problem(kind="error", path=str(source), detail=str(error))
+        problem = Problem(kind="error", path=plain_text(str(source)), detail=str(error))
         return DataReport(ok=False, classes=(), images=0, per_class={}, problems=(problem,))
     per_class = _per_class(data)
     problems = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -33,9 +34,11 @@ class Problem(Record):
     """One thing a user should know about the data.
 
     Attributes:
-        kind: `error` (the data cannot be used) or one of the warnings `broken`, `ignored`,
-            `empty_class`, `duplicate`, `leak`, `label_conflict`, `imbalance`, `tiny`,
-            `missing_class`, `mixed_modes`.
+        kind: `error` (the data cannot be used) or one of the warnings `broken`, `lost` (pictures
+            of a class that cannot be read), `ignored`, `unreadable` (a folder), `empty_class`,
+            `nested` (classes inside folders), `renamed` and `merged` (names of classes),
+            `duplicate`, `leak`, `label_conflict`, `imbalance`, `tiny`, `missing_class`,
+            `mixed_modes`.
         path: the file, folder or row it is about, relative to the data's root.
         detail: what is wrong and what was done about it.
     """
@@ -72,12 +75,21 @@ class Candidate(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a reader (folders, Parquet, demo) hands over: the declared classes in their order."""
+    """What a reader (folders, Parquet, demo) hands over.
+
+    Attributes:
+        name: of the data set.
+        classes: the declared classes in their order.
+        candidates: the pictures.
+        problems: what a user should know.
+        lost: pictures of a class that cannot be used, {class: {reason: count}}.
+    """
 
     name: str
     classes: tuple[str, ...]
     candidates: list[Candidate]
     problems: list[Problem]
+    lost: Mapping[str, Mapping[str, int]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, eq=False)

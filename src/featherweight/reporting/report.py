@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from featherweight.arguments import to_path
+from featherweight.readable import plain_text
 from featherweight.records import write_bytes
 from featherweight.reporting.reading import FitRun, read_run
 from featherweight.reporting.render import render_html
@@ -48,5 +49,7 @@ def follow_report(
 
 def _write(run: FitRun, *, language: str, reload_s: float | None) -> Path:
     path = run.directory / REPORT_FILE
-    write_bytes(path, render_html(run, language=language, reload_s=reload_s).encode())
+    # A path or a class of an older run may hold bytes that no page can.
+    page = plain_text(render_html(run, language=language, reload_s=reload_s))
+    write_bytes(path, page.encode())
     return path
