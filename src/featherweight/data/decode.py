@@ -17,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from featherweight.data.dataset import Inspection, PictureSource
+from featherweight.data.pictures import readable_suffixes
 from featherweight.networks.preprocessing import Preprocessing
 
 __all__ = [
@@ -34,10 +35,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-IMAGE_SUFFIXES = frozenset({
-    *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"),
-    *(".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-})  # fmt: skip
+IMAGE_SUFFIXES = readable_suffixes()
 """File names that count as pictures, in any case."""
 
 # Beyond this ratio of the sides the ends of a picture are cut off before it is resized: they lie
