@@ -30,6 +30,7 @@ HOMES = {
     "onnx": ("runtimes/", "exporting/"),
     "onnxruntime": ("runtimes/", *PROGRAMS),
     "openvino": ("runtimes/",),
+    "pillow_heif": ("data/",),
     "plotly": ("reporting/",),
     "pyarrow": ("data/",),
     "rich": ("cli/",),

@@ -8,7 +8,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import v2 as transforms
 
-from featherweight.data.decode import decode_square, inspect_picture, to_rgb
+from featherweight.data.decode import decode_square, inspect_picture
+from featherweight.data.pictures import to_eight_bit
 from featherweight.networks.preprocessing import Preprocessing
 
 
@@ -77,7 +78,7 @@ def test_exif_rotation_is_applied():
     image.paste((255, 0, 0), (0, 0, 16, 16))
     exif = Image.Exif()
     exif[0x0112] = 6  # shown turned by 90 degrees clockwise: the left half is on top
-    upright = to_rgb(Image.open(BytesIO(content_of(image, "JPEG", exif=exif, quality=95))))
+    upright = to_eight_bit(Image.open(BytesIO(content_of(image, "JPEG", exif=exif, quality=95))))
     assert upright.size == (16, 32)
     assert upright.getpixel((8, 4))[0] > 200
     assert upright.getpixel((8, 28))[2] > 200

@@ -1,12 +1,17 @@
 import json
+import os
+import struct
 import subprocess
 import sys
+import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from artifact_networks import IMAGENET, block, labels_of, network_of, pictures, trained_like
 from PIL import Image
 
+from featherweight.data import pictures as data_pictures
 from featherweight.data.decode import decode_square
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.exporting import bundle_run
@@ -19,13 +24,14 @@ ARCHITECTURE = network_of(
 )
 PREPROCESSING = IMAGENET.model_copy(update={"crop_fraction": 0.875, "interpolation": "bicubic"})
 ISOLATED = """
-import runpy, sys
+import os, runpy, sys
 class Refuse:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in ("torch", "featherweight", "onnx", "pydantic"):
             raise ImportError(name)
 sys.meta_path.insert(0, Refuse())
 sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))  # as `python run.py` does, without -I
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -40,11 +46,12 @@ def bundle(folder, *, runtime="onnxruntime"):
     return write_bundle(artifact, folder / "bundle", sample=sample, expected=predict(sample))
 
 
-def run(folder, *arguments):
+def run(folder, *arguments, encoding="utf-8"):
     """Run the bundle where only onnxruntime, numpy and Pillow can be imported."""
     return subprocess.run(
-        [sys.executable, "-I", "-c", ISOLATED, str(folder / "run.py"), *map(str, arguments)],
+        [sys.executable, "-s", "-c", ISOLATED, str(folder / "run.py"), *map(str, arguments)],
         capture_output=True, text=True, check=False, timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
     )  # fmt: skip
 
 
@@ -83,7 +90,7 @@ def test_a_picture_gets_the_answer_of_the_artifact(tmp_path) -> None:
     assert answers[0]["score"] == pytest.approx(shares.max(), rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["jpeg", "alpha", "grey16", "strip", "turned", "exact"])
+@pytest.mark.parametrize("kind", ["jpeg", "alpha", "grey16", "hole", "strip", "turned", "exact"])
 def test_pictures_are_read_as_in_training(tmp_path, kind) -> None:
     shape = {"strip": (12, 300), "exact": (32, 32)}.get(kind, (150, 211))
     sized = network_of("sized", block("conv", 8), input_shape=(3, *shape))
@@ -94,23 +101,68 @@ def test_pictures_are_read_as_in_training(tmp_path, kind) -> None:
         image.putalpha(Image.fromarray(values[..., 0]))
     if kind == "grey16":
         image = Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+    if kind == "hole":
+        image = Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+        image.info["transparency"] = int(values[0, 0, 0]) * 257
     exif = Image.Exif()
     if kind == "turned":
         exif[0x0112] = 6
     image.save(path, **({"exif": exif} if kind == "turned" else {}))
     settings = {"input_shape": [32, 32, 3], "interpolation": "bicubic", "crop_fraction": 0.875}
-    found = bundle_run.read_picture(str(path), settings)
+    found = bundle_run.read_square(str(path), settings)
     expected = decode_square(path.read_bytes(), size=32, preprocessing=PREPROCESSING)
     assert np.array_equal(found[0], expected)
 
 
-def test_an_unreadable_picture_is_one_line(tmp_path) -> None:
+def bad_pictures(folder):
+    """Write what training refuses; each of these was an answer, a traceback or a hang once."""
+    folder.mkdir()
+    Image.fromarray(np.full((4, 4), 0.5, np.float32)).save(folder / "float.tiff")
+    Image.fromarray(np.full((4, 4), 100_000, np.int32)).save(folder / "wide.tiff")
+    (folder / "text.png").write_bytes(b"not a picture")
+    (folder / "script.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF")
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    crc = struct.pack(">I", zlib.crc32(header))
+    (folder / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\x0d" + header + crc)
+    os.mkfifo(folder / "pipe.jpg")
+    return sorted(folder.iterdir())
+
+
+def test_bad_pictures_are_a_line_each_and_the_others_get_their_answers(tmp_path) -> None:
     folder = bundle(tmp_path)
-    (tmp_path / "bad.png").write_bytes(b"not a picture")
-    done = run(folder, tmp_path / "bad.png")
+    Image.new("RGB", (40, 40), (90, 30, 200)).save(tmp_path / "good.png")
+    Image.new("RGB", (40, 40)).save(tmp_path / "exif.jpg", exif=b"Exif\0\0garbage garbage")
+    bad = bad_pictures(tmp_path / "bad")
+    good = [tmp_path / "good.png", tmp_path / "exif.jpg"]
+    done = run(folder, good[0], *bad, good[1], "--json", "--top", "1")
     assert done.returncode == 2
+    assert [one["image"] for one in json.loads(done.stdout)] == [str(path) for path in good]
+    lines = done.stderr.splitlines()
+    assert [line.split(":")[0] for line in lines] == [str(path) for path in bad]
+
+
+def test_a_terminal_without_the_letters_gets_them_escaped(tmp_path) -> None:
+    folder = bundle(tmp_path)
+    labels = "".join(f"K\u00e4se\x1b {index}\n" for index in range(7))
+    (folder / "labels.txt").write_text(labels, encoding="utf-8")
+    Image.new("RGB", (40, 40)).save(tmp_path / "\u732b.png")
+    done = run(folder, tmp_path / "\u732b.png", tmp_path / "\u72ac.png", encoding="ascii")
+    assert done.returncode == 2
+    assert "K\\xe4se\\x1b" in done.stdout
+    assert "\\u732b.png" in done.stdout
     assert done.stderr.count("\n") == 1
-    assert "bad.png" in done.stderr
+
+
+def test_the_decoder_beside_the_program_is_that_of_training(tmp_path) -> None:
+    folder = bundle(tmp_path)
+    assert (folder / "pictures.py").read_bytes() == Path(data_pictures.__file__).read_bytes()
+    assert "featherweight.data" not in (folder / "run.py").read_text(encoding="utf-8")
+
+
+def test_numbers_that_are_none_are_one_line(tmp_path) -> None:
+    done = run(bundle(tmp_path), "--self-test", "--threads", "-1")
+    assert done.returncode == 2
+    assert "allowed: 1 to 9999" in done.stderr
 
 
 def test_other_runtimes_and_samples_are_refused(tmp_path) -> None:

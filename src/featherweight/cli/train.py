@@ -19,6 +19,7 @@ from featherweight.cli.options import (
     Split_seed,
     Time,
 )
+from featherweight.errors import DataError
 
 __all__ = ["evaluate", "predict", "train"]
 
@@ -101,5 +102,12 @@ def predict(
     else:
         output.print_table(
             ["picture", "label", "score"],
-            [[p["image"], p["label"], f"{p['score']:.3f}"] for p in found],
+            [
+                [p["image"], p["label"], f"{p['score']:.3f}"]
+                if p["error"] is None
+                else [p["image"], "-", p["error"]]
+                for p in found
+            ],
         )
+    if any(p["error"] is not None for p in found):
+        raise typer.Exit(DataError.exit_code)

@@ -1,22 +1,28 @@
-"""Encoded picture in, correct 8-bit RGB out: the only place that calls Pillow's decoders."""
+"""The pictures of a data set: read, inspected and decoded, by threads where that is faster."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import logging
 import os
 import statistics
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.pool import ThreadPool
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from featherweight.data.dataset import Inspection, PictureSource
+from featherweight.data.pictures import (
+    MAX_FILE_BYTES,
+    SharedMemory,
+    open_picture,
+    read_picture_file,
+    readable_suffixes,
+    square_pixels,
+    to_eight_bit,
+)
+from featherweight.errors import FailedError
 from featherweight.networks.preprocessing import Preprocessing
 
 __all__ = [
@@ -27,40 +33,27 @@ __all__ = [
     "inspect_pictures",
     "map_decoding",
     "read_picture",
-    "to_rgb",
 ]
-
-logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-IMAGE_SUFFIXES = frozenset({
-    *(".avif", ".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png"),
-    *(".pnm", ".ppm", ".tif", ".tiff", ".webp"),
-})  # fmt: skip
+IMAGE_SUFFIXES = readable_suffixes()
 """File names that count as pictures, in any case."""
 
-# Beyond this ratio of the sides the ends of a picture are cut off before it is resized: they lie
-# outside the centre crop anyway, and a 1 x 10000 strip would become gigabytes.
-MAX_ASPECT = 8
-# Twice the final size is what Pillow itself decodes for a thumbnail: 12-megapixel JPEGs decode
-# several times faster, and the antialiased resize that follows hides the difference.
-REDUCING_GAP = 2
-FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-TRANSPARENT = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-# Modes that `to_rgb` converts without looking at the values.
+# Modes that `to_eight_bit` converts without looking at the values.
 PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LA", "PA"})
 BLOCK = 256
 SMALL_BYTES = 16 << 10
+_FILE_MEMORY = SharedMemory(MAX_FILE_BYTES)
 
 
 def read_picture(source: PictureSource) -> bytes:
     """Return the encoded bytes of a picture.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, is too large, or no regular file.
     """
-    return source if isinstance(source, bytes) else source.read_bytes()
+    return source if isinstance(source, bytes) else read_picture_file(source)
 
 
 def content_digest(content: bytes) -> str:
@@ -68,73 +61,27 @@ def content_digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Return a decoded picture as upright 8-bit RGB.
-
-    EXIF rotation is applied; transparency is laid over white; 16-bit grey is scaled, not clipped;
-    of an animation only the first frame is used.
+def inspect_picture(source: PictureSource) -> Inspection:
+    """Decode a picture as cheaply as finds every defect (JPEG: whole stream, 1/8 scale).
 
     Raises:
-        ValueError: integer or floating-point values whose white is unknown.
+        FailedError: there is not enough memory.
     """
-    _turn_upright(image)
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode in TRANSPARENT or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layered).convert("RGB")
-    if image.mode.startswith("I"):
-        return _wide_grey(image).convert("RGB")
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no known white; convert to 8 or 16 bit")
-    return image.convert("RGB")
-
-
-def _turn_upright(image: Image.Image) -> None:
-    """Apply the EXIF orientation in place; one that cannot be read is none, as in any viewer."""
-    try:
-        ImageOps.exif_transpose(image, in_place=True)
-    except (SyntaxError, ValueError, KeyError, TypeError, struct.error) as error:
-        logger.debug("EXIF orientation not readable: %s", error)
-
-
-def _wide_grey(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey (65535 = white) to 8 bit; Pillow's own conversion clips at 255."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError("32-bit pixels have no known white; convert to 8 or 16 bit")
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
-
-
-def inspect_picture(source: PictureSource) -> Inspection:
-    """Decode a picture as cheaply as finds every defect (JPEG: whole stream, 1/8 scale)."""
     try:
         content = read_picture(source)
     except OSError as error:
         return Inspection("", 0, 0, "", f"cannot be read: {error.strerror or error}")
     digest = content_digest(content)
     try:
-        with Image.open(io.BytesIO(content)) as image:
-            (width, height), mode = image.size, image.mode
-            image.draft(None, (1, 1))
-            image.load()
-            if mode not in PLAIN_MODES or "exif" in image.info:
-                to_rgb(image)
-    # Pillow's decoders raise nearly anything on hostile bytes (OSError, SyntaxError, ValueError,
-    # struct.error, IndexError, DecompressionBombError): each means this picture is unusable.
-    except Exception as error:  # noqa: BLE001
-        return Inspection(digest, 0, 0, "", _reason(error, content))
-    return Inspection(digest, width, height, mode, None)
-
-
-def _reason(error: Exception, content: bytes) -> str:
-    """Say in one line why a decode failed, without memory addresses."""
-    if not content:
-        return "the file is empty"
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture Pillow knows"
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
+        with open_picture(content, short=0) as (image, (width, height)):
+            seen = Inspection(digest, width, height, image.mode, None)
+            if image.mode not in PLAIN_MODES or "exif" in image.info:
+                to_eight_bit(image)
+    except ValueError as error:
+        return Inspection(digest, 0, 0, "", str(error))
+    except MemoryError as error:
+        raise _no_memory() from error
+    return seen
 
 
 def inspect_pictures(sources: Sequence[PictureSource]) -> Iterator[Inspection]:
@@ -145,7 +92,8 @@ def inspect_pictures(sources: Sequence[PictureSource]) -> Iterator[Inspection]:
 def map_decoding(function: Callable[[int], T], sources: Sequence[PictureSource]) -> Iterator[T]:
     """Yield function(i) for every picture i, in order, in threads where that is faster.
 
-    Works block by block, so that results never pile up before a slow consumer.
+    Works block by block, so that results never pile up before a slow consumer. Files that would
+    together take more than MAX_FILE_BYTES wait for each other.
 
     Args:
         function: decodes picture i.
@@ -155,9 +103,15 @@ def map_decoding(function: Callable[[int], T], sources: Sequence[PictureSource])
     if threads == 1:
         yield from map(function, range(len(sources)))
         return
+
+    def decode(index: int) -> T:
+        source = sources[index]
+        with _FILE_MEMORY.hold(0 if isinstance(source, bytes) else _encoded_bytes(source)):
+            return function(index)
+
     with ThreadPool(threads) as pool:
         for start in range(0, len(sources), BLOCK):
-            yield from pool.map(function, range(start, min(start + BLOCK, len(sources))))
+            yield from pool.map(decode, range(start, min(start + BLOCK, len(sources))))
 
 
 def _threads(sources: Sequence[PictureSource]) -> int:
@@ -175,17 +129,14 @@ def _threads(sources: Sequence[PictureSource]) -> int:
 def _encoded_bytes(source: PictureSource) -> int:
     if isinstance(source, bytes):
         return len(source)
-    # A file that is gone is reported by the decode itself.
-    return source.stat().st_size if source.exists() else 0
+    # A file that is gone, or too large, is reported by the decode itself.
+    return min(source.stat().st_size, MAX_FILE_BYTES) if source.exists() else 0
 
 
 def decode_square(
     content: bytes, *, size: int, preprocessing: Preprocessing | None = None
 ) -> npt.NDArray[np.uint8]:
     """Decode one picture into the square a network sees: what the cache, predict and export share.
-
-    The shorter side becomes round(size / crop_fraction) (antialiased), the centre is cut out;
-    rounding as in torchvision's Resize and CenterCrop.
 
     Args:
         content: the encoded picture.
@@ -196,48 +147,21 @@ def decode_square(
         uint8 (size, size, 3).
 
     Raises:
-        OSError, ValueError: the picture cannot be decoded.
+        ValueError: the picture cannot be decoded.
+        FailedError: there is not enough memory.
     """
     preprocessing = preprocessing or Preprocessing()
-    short = max(size, round(size / preprocessing.crop_fraction))
-    image = _open_near(content, short=short)
-    width, height = image.size
-    if width <= height:
-        target = (short, int(short * height / width))
-    else:
-        target = (int(short * width / height), short)
-    if target != image.size:
-        image = image.resize(target, FILTERS[preprocessing.interpolation])
-    left, top = round((target[0] - size) / 2), round((target[1] - size) / 2)
-    if image.size != (size, size):
-        image = image.crop((left, top, left + size, top + size))
-    return np.asarray(image)
-
-
-def _open_near(content: bytes, *, short: int) -> Image.Image:
-    """Decode to upright RGB, a JPEG no finer than a shorter side of `short` needs.
-
-    Raises:
-        OSError, ValueError: Pillow's many ways to fail, as these two.
-    """
     try:
-        with Image.open(io.BytesIO(content)) as opened:
-            scale = REDUCING_GAP * short / min(opened.size)
-            if scale < 1:
-                wanted = (max(1, int(opened.width * scale)), max(1, int(opened.height * scale)))
-                opened.draft(None, wanted)
-            return _cut_ends(to_rgb(opened))
-    except (OSError, ValueError):
-        raise
-    except Exception as error:
-        raise ValueError(_reason(error, content)) from error
+        return square_pixels(
+            content,
+            size=size,
+            interpolation=preprocessing.interpolation,
+            crop_fraction=preprocessing.crop_fraction,
+        )
+    except MemoryError as error:
+        raise _no_memory() from error
 
 
-def _cut_ends(image: Image.Image) -> Image.Image:
-    """Cut the ends off a picture more than MAX_ASPECT times longer than wide."""
-    limit = MAX_ASPECT * min(image.size)
-    if max(image.size) <= limit:
-        return image
-    width, height = min(image.width, limit), min(image.height, limit)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
+def _no_memory() -> FailedError:
+    """Say that memory is short: the picture may be a good one, so it is not a broken one."""
+    return FailedError("not enough memory to decode a picture", hint="end other programs")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from featherweight.arguments import to_path
+from featherweight.data import pictures
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.records import to_plain, write_bytes, write_json
 from featherweight.runtimes.artifact import Artifact, check_files
@@ -16,6 +17,7 @@ from featherweight.runtimes.runtime import check_image
 __all__ = ["write_bundle"]
 
 _PROGRAM = Path(__file__).with_name("bundle_run.py")
+_DECODER = Path(pictures.__file__)
 
 
 def write_bundle(
@@ -23,8 +25,9 @@ def write_bundle(
 ) -> Path:
     """Write a folder that classifies pictures with onnxruntime, numpy and Pillow alone.
 
-    The folder holds the model, `labels.txt`, `preprocessing.json`, `selftest.npz` and `run.py`:
-    `python run.py picture.jpg` and `python run.py --self-test`.
+    The folder holds the model, `labels.txt`, `preprocessing.json`, `selftest.npz`, `run.py` and
+    `pictures.py`, which decodes as training does: `python run.py picture.jpg` and
+    `python run.py --self-test`.
 
     Args:
         artifact: of the runtime `onnxruntime`.
@@ -54,7 +57,8 @@ def write_bundle(
     for name, path in zip(artifact.files, artifact.paths, strict=True):
         write_bytes(out / name, path.read_bytes())
     labels = "".join(" ".join(label.split()) + "\n" for label in artifact.labels)
-    write_bytes(out / "labels.txt", labels.encode())
+    # A class folder whose name is no UTF-8 has the same bytes here.
+    write_bytes(out / "labels.txt", labels.encode(errors="surrogateescape"))
     write_json(
         out / "preprocessing.json",
         {
@@ -68,5 +72,9 @@ def write_bundle(
     stream = io.BytesIO()
     np.savez_compressed(stream, sample=sample, expected=expected.astype(np.float32))
     write_bytes(out / "selftest.npz", stream.getvalue())
-    write_bytes(out / "run.py", _PROGRAM.read_bytes())
+    # Beside the program there is no featherweight, but its decoder, as it is.
+    program = _PROGRAM.read_text(encoding="utf-8")
+    program = program.replace(f"from {pictures.__name__} import", f"from {_DECODER.stem} import")
+    write_bytes(out / "run.py", program.encode())
+    write_bytes(out / _DECODER.name, _DECODER.read_bytes())
     return out

@@ -12,66 +12,33 @@ import argparse
 import json
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
-from PIL import Image, ImageOps
+
+from featherweight.data.pictures import read_picture_file, square_pixels
 
 FOLDER = Path(__file__).resolve().parent
 TOLERANCE = {"fp32": 1e-3}
 """Largest difference relative to the largest logit. Another CPU may round int8 differently."""
 TOLERANCE_INT8 = 0.1
-MAX_ASPECT = 8
-FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-def read_picture(path: str, settings: dict[str, Any]) -> np.ndarray:
-    """Return a picture as the network takes it: uint8 (1, H, W, 3).
+def read_square(path: str, settings: dict[str, Any]) -> np.ndarray:
+    """Return a picture file as the network takes it: uint8 (1, H, W, 3), not normalised.
 
-    The shorter side is resized to round(side / crop_fraction), the centre is cut out.
-    Normalisation is inside the model.
+    Raises:
+        OSError, ValueError: the file cannot be read, or is no picture.
     """
-    side = settings["input_shape"][0]
-    short = max(side, round(side / settings["crop_fraction"]))
-    with Image.open(path) as opened:
-        scale = 2 * short / min(opened.size)
-        if scale < 1:  # lets a JPEG decode at a fraction of its size
-            opened.draft(
-                None, (max(1, int(opened.width * scale)), max(1, int(opened.height * scale)))
-            )
-        image = cut_ends(to_rgb(opened))
-    width, height = image.size
-    if width <= height:
-        target = (short, int(short * height / width))
-    else:
-        target = (int(short * width / height), short)
-    if target != image.size:
-        image = image.resize(target, FILTERS[settings["interpolation"]])
-    left, top = round((target[0] - side) / 2), round((target[1] - side) / 2)
-    return np.asarray(image.crop((left, top, left + side, top + side)))[None]
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Return a picture upright in 8-bit RGB; transparency is laid over white."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        layered = image.convert("RGBA")
-        white = Image.new("RGBA", layered.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layered).convert("RGB")
-    if image.mode.startswith("I"):  # 16-bit grey
-        values = np.asarray(image).astype(np.int64)
-        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    return image.convert("RGB")
-
-
-def cut_ends(image: Image.Image) -> Image.Image:
-    """Cut the ends off a picture that is extremely long: they are outside the crop anyway."""
-    limit = MAX_ASPECT * min(image.size)
-    width, height = min(image.width, limit), min(image.height, limit)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
+    return square_pixels(
+        read_picture_file(path),
+        size=settings["input_shape"][0],
+        interpolation=settings["interpolation"],
+        crop_fraction=settings["crop_fraction"],
+    )[None]
 
 
 def open_model(settings: dict[str, Any], threads: int) -> Any:
@@ -106,29 +73,20 @@ def self_test(settings: dict[str, Any], threads: int) -> int:
     return 0 if ok else 1
 
 
-def main() -> int:
-    """Run the command line; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("pictures", nargs="*", help="picture files")
-    parser.add_argument("--self-test", action="store_true", help="check this machine")
-    parser.add_argument("--top", type=int, default=3, help="answers for each picture")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="one JSON list on standard output")
-    given = parser.parse_args()
-    settings = json.loads((FOLDER / "preprocessing.json").read_text(encoding="utf-8"))
-    if given.self_test:
-        return self_test(settings, given.threads)
-    if not given.pictures:
-        parser.error("give picture files or --self-test")
-    labels = (FOLDER / "labels.txt").read_text(encoding="utf-8").splitlines()
+def classify(paths: list[str], settings: dict[str, Any], given: argparse.Namespace) -> int:
+    """Write the answers for each picture; return 2 if one of them could not be read."""
+    # Names need not be UTF-8, nor printable: as bytes they come back, as text they are escaped.
+    labels = (FOLDER / "labels.txt").read_text("utf-8", errors="surrogateescape").splitlines()
     predict = open_model(settings, given.threads)
-    answers = []
-    for path in given.pictures:
+    answers, unread = [], 0
+    for path in paths:
         try:
-            image = read_picture(path, settings)
+            image = read_square(path, settings)
         except (OSError, ValueError) as error:
-            sys.stderr.write(f"{path}: cannot be read as a picture: {error}\n")
-            return 2
+            unread += 1
+            reason = getattr(error, "strerror", None) or error
+            sys.stderr.write(f"{printable(path)}: cannot be read as a picture: {reason}\n")
+            continue
         logits = predict(image)[0].astype(np.float64)
         shares = np.exp(logits - logits.max())
         shares /= shares.sum()
@@ -138,8 +96,43 @@ def main() -> int:
         sys.stdout.write(json.dumps(answers) + "\n")
     else:
         for answer in answers:
-            sys.stdout.write(f"{answer['image']}\t{answer['label']}\t{answer['score']:.3f}\n")
-    return 0
+            names = f"{printable(answer['image'])}\t{printable(answer['label'])}"
+            sys.stdout.write(f"{names}\t{answer['score']:.3f}\n")
+    return 2 if unread else 0
+
+
+def printable(text: str) -> str:
+    """Return a text without what a terminal would act on."""
+    return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
+def positive(text: str) -> int:
+    """Return a number of 1 or more; argparse says what else was given."""
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) <= 4 and int(text)):
+        raise argparse.ArgumentTypeError(f"{text!r}; allowed: 1 to 9999")
+    return int(text)
+
+
+def main() -> int:
+    """Run the command line; return the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("pictures", nargs="*", help="picture files")
+    parser.add_argument("--self-test", action="store_true", help="check this machine")
+    parser.add_argument("--top", type=positive, default=3, help="answers for each picture")
+    parser.add_argument("--threads", type=positive, default=1)
+    parser.add_argument("--json", action="store_true", help="one JSON list on standard output")
+    given = parser.parse_args()
+    if not given.pictures and not given.self_test:
+        parser.error("give picture files or --self-test")
+    # What Pillow thinks of odd metadata changes no answer.
+    warnings.filterwarnings("ignore", module="PIL")
+    # The encoding of a terminal need not have the letters of a class.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    settings = json.loads((FOLDER / "preprocessing.json").read_text(encoding="utf-8"))
+    if given.self_test:
+        return self_test(settings, given.threads)
+    return classify(given.pictures, settings, given)
 
 
 if __name__ == "__main__":

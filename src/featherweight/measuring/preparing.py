@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from featherweight.data.decode import decode_square, read_picture
 from featherweight.errors import UsageError
 from featherweight.measuring.measurement import median_interval
 from featherweight.networks.preprocessing import Preprocessing
@@ -45,19 +46,11 @@ def time_preparation(
     Raises:
         UsageError: the file is absent or no picture.
     """
-    from featherweight.exporting.bundle_run import read_picture
-
-    chosen = preprocessing or Preprocessing()
-    settings = {
-        "input_shape": (resolution, resolution, 3),
-        "crop_fraction": chosen.crop_fraction,
-        "interpolation": chosen.interpolation,
-    }
     samples = []
     for turn in range(_WARM_UP + _SAMPLES):
         start = time.perf_counter()
         try:
-            read_picture(str(picture), settings)
+            decode_square(read_picture(picture), size=resolution, preprocessing=preprocessing)
         except (OSError, ValueError) as error:
             raise UsageError(
                 f"cannot read the picture {picture}: {error}", allowed="a JPEG or PNG file"

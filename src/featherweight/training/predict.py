@@ -11,7 +11,7 @@ import torch
 
 from featherweight.arguments import check_seed, to_data, to_path
 from featherweight.data.augmentation import normalise_batch
-from featherweight.data.decode import decode_square
+from featherweight.data.decode import decode_square, read_picture
 from featherweight.data.images import load_images
 from featherweight.data.metrics import accuracy_interval
 from featherweight.errors import DataError, UsageError
@@ -80,27 +80,33 @@ def predict(
         pictures: files, or one file.
 
     Returns:
-        For each picture `image, label, score` (softmax of the best class).
+        For each picture `image, label, score, error`: `score` is the softmax of the best class;
+        of a picture that cannot be read `label` and `score` are None and `error` says why.
 
     Raises:
-        DataError: a file is absent or no picture.
+        DataError: none of the files is a picture.
         UsageError: no trained network there, or something that is no path.
     """
     if isinstance(pictures, str | Path):
         pictures = [pictures]
     files = [to_path(picture, name="a picture") for picture in pictures]
     stored = load_network(network)
-    return [_predict_one(stored, file) for file in files]
+    found = [_predict_one(stored, file) for file in files]
+    if found and all(one["error"] for one in found):
+        raise DataError(
+            f"cannot read the picture {found[0]['image']}: {found[0]['error']}",
+            hint="give JPEG, PNG or similar files",
+        )
+    return found
 
 
 def _predict_one(stored: StoredNetwork, picture: Path) -> dict[str, Any]:
     size = stored.network.architecture.resolution
     try:
-        square = decode_square(picture.read_bytes(), size=size, preprocessing=stored.preprocessing)
+        square = decode_square(read_picture(picture), size=size, preprocessing=stored.preprocessing)
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"cannot read the picture {picture}: {error}", hint="give JPEG, PNG or similar files"
-        ) from error
+        reason = getattr(error, "strerror", None) or str(error)
+        return {"image": str(picture), "label": None, "score": None, "error": reason}
     batch = torch.from_numpy(np.array(square))[None]  # (1, R, R, 3)
     with torch.inference_mode():
         pixels = normalise_batch(
@@ -108,4 +114,9 @@ def _predict_one(stored: StoredNetwork, picture: Path) -> dict[str, Any]:
         )
         scores = stored.network.eval()(pixels)[0].softmax(0)
     best = int(scores.argmax())
-    return {"image": str(picture), "label": stored.classes[best], "score": float(scores[best])}
+    return {
+        "image": str(picture),
+        "label": stored.classes[best],
+        "score": float(scores[best]),
+        "error": None,
+    }
