@@ -21,6 +21,7 @@ __all__ = [
     "Record",
     "parse_json",
     "parse_record",
+    "read_bounded",
     "read_json",
     "read_yaml",
     "to_plain",
@@ -99,7 +100,7 @@ def read_json(path: Path) -> Any:
         RecordError: the file is absent, too large, no regular file, or is not JSON.
     """
     try:
-        return parse_json(_read_text(path, limit_bytes=_JSON_BYTES))
+        return parse_json(read_bounded(path, limit_bytes=_JSON_BYTES).decode())
     except (OSError, ValueError) as error:
         raise RecordError(f"cannot read {path}: {error}") from error
 
@@ -130,7 +131,7 @@ def read_yaml(path: Path) -> Any:
             small and means something huge.
     """
     try:
-        text = _read_text(path, limit_bytes=_YAML_BYTES)
+        text = read_bounded(path, limit_bytes=_YAML_BYTES).decode()
         _check_yaml(text)
         return yaml.load(text, Loader=_YamlLoader)
     except (OSError, *_YAML_ERRORS) as error:
@@ -138,16 +139,23 @@ def read_yaml(path: Path) -> Any:
         raise RecordError(f"cannot read {path}: {reason}") from error
 
 
-def _read_text(path: Path, *, limit_bytes: int) -> str:
-    """Read a file that somebody named: a pipe or a device may never end."""
+def read_bounded(path: Path, *, limit_bytes: int) -> bytes:
+    """Return the content of a file that somebody named: a pipe or a device may never end.
+
+    Raises:
+        OSError: the file is absent or cannot be read.
+        ValueError: it is no regular file, or larger than `limit_bytes`.
+    """
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
             raise ValueError("it is not a regular file")
-        content = stream.read(limit_bytes + 1)
-    if len(content) > limit_bytes:
-        raise ValueError(f"it is larger than {limit_bytes // 1024**2} MB")
-    return content.decode("utf-8")
+        if found.st_size <= limit_bytes:
+            content = stream.read(limit_bytes + 1)
+            if len(content) <= limit_bytes:
+                return content
+    raise ValueError(f"it is larger than {limit_bytes // 1024**2} MB")
 
 
 def _too_deep() -> ValueError:
@@ -174,7 +182,9 @@ def _check_yaml(text: str) -> None:
 
     Nothing is built: the parser's events are counted, an alias as what its anchor had.
     """
-    whole, open_anchors, sizes = 0, [], dict[str, int]()
+    whole = 0
+    open_anchors: list[tuple[str | None, int]] = []
+    sizes: dict[str | None, int] = {}
     for event in yaml.parse(text, Loader=_YamlLoader):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in {anchor for anchor, _ in open_anchors}:
