@@ -128,6 +128,13 @@ def test_a_graph_that_cannot_run_is_one_line(tmp_path: Path) -> None:
             profile_onnx(tmp_path / "a.onnx")
 
 
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    content = model_of([node("Relu", ["x"], ["y"], name="abcd")]).SerializeToString()
+    (tmp_path / "a.onnx").write_bytes(content.replace(b"abcd", b"a\xffcd"))
+    with pytest.raises(UsageError, match="a name in it is no text"):
+        profile_onnx(tmp_path / "a.onnx")
+
+
 def test_a_pipe_is_no_onnx_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.onnx")
     with pytest.raises(UsageError, match="not a regular file"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -262,3 +263,21 @@ def test_the_mean_of_a_picture_is_no_param(tmp_path: Path) -> None:
     path = write(tmp_path / "a.onnx", nodes, held, inputs={"x": (1, 3, 4, 4)})
     rows = profile_onnx(path).layers
     assert [row.params for row in rows] == [0, 0, 24, None]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "swin_t"])
+def test_files_with_open_sizes_count_like_torchvision(name: str, tmp_path: Path) -> None:
+    import torch
+    import torchvision
+
+    module = torchvision.models.get_model(name, weights=None).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module, (torch.zeros(1, 3, 64, 64),), tmp_path / "a.onnx", dynamo=False,
+            input_names=["x"], dynamic_axes={"x": {0: "n", 2: "h", 3: "w"}},
+        )  # fmt: skip
+    counted = profile_onnx(tmp_path / "a.onnx", input_shape=(3, 64, 64))
+    assert counted.macs == fw.profile(module, input_shape=(3, 64, 64)).macs
+    assert counted.unknown_ops == ()

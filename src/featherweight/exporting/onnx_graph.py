@@ -140,7 +140,10 @@ def _check_opset(model: onnx.ModelProto) -> None:
 
 
 def _check_node(node: onnx.NodeProto, opset: int) -> None:
-    """Raise when a node of ONNX's own lacks what its operator needs."""
+    """Raise when a node has no readable names, or one of ONNX's own lacks what it needs."""
+    for text in (node.name, node.op_type, node.domain, *node.input, *node.output):
+        if not _is_text(text):
+            raise ValueError(f"a name in it is no text: {text!r}")
     if node.domain not in ONNX_DOMAINS or not defs.has(node.op_type, opset, ""):
         return
     schema = defs.get_schema(node.op_type, opset, "")
@@ -155,6 +158,14 @@ def _check_node(node: onnx.NodeProto, opset: int) -> None:
         given = AttributeProto.AttributeType.Name(attribute.type)
         if known is not None and not str(known.type).endswith(f".{given}"):
             raise ValueError(f"{place} has another type of attribute {attribute.name!r}")
+
+
+def _is_text(text: str | bytes) -> bool:
+    """Protobuf hands over whatever bytes stand where a name should be."""
+    try:
+        return isinstance(text, str) and len(text.encode()) >= len(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _check_constant(constant: TensorProto) -> None:
