@@ -81,6 +81,9 @@ def test_a_damaged_line_is_an_error_naming_it(tmp_path: Path) -> None:
     path.write_bytes(b"[1]\n")
     with pytest.raises(RecordError, match="line 1 is not a JSON object"):
         Journal(path).read()
+    path.write_bytes(b"[" * 20_000 + b"]" * 20_000 + b"\n")
+    with pytest.raises(RecordError, match=r"line 1 is not JSON: .* more than 100 deep"):
+        Journal(path).read()
 
 
 def test_a_full_disk_leaves_the_lines_before(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from featherweight.errors import FailedError, RecordError
 from featherweight.records import (
     SCHEMA_VERSION,
     Record,
+    parse_json,
     parse_record,
     read_json,
     read_yaml,
@@ -121,3 +123,66 @@ def test_numbers_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="JSON compliant"):
         write_json(tmp_path / "r.json", {"loss": float("nan")})
     assert not (tmp_path / "r.json").exists()
+
+
+BOMBS = {
+    "aliases.yaml": "a: &a [x, x]\n"
+    + "".join(
+        f"{new}: &{new} [*{old}, *{old}]\n" for old, new in pairwise("abcdefghijklmnopqrstuvwxyz")
+    ),
+    "merges.yaml": "a: &a {x: 1}\n"
+    + "".join(
+        f"{new}: &{new} {{<<: [*{old}, *{old}]}}\n"
+        for old, new in pairwise("abcdefghijklmnopqrstuvwxyz")
+    ),
+    "itself.yaml": "&a [*a]",
+    "deep.yaml": "[" * 5000 + "]" * 5000,
+    "blocks.yaml": "- " * 5000 + "x",
+    "deep.json": "[" * 5000 + "]" * 5000,
+    "deeper.json": '{"a":' * 100_000 + "1" + "}" * 100_000,
+    "walkable.json": "[" * 400 + "]" * 400,
+    "tag.yaml": "!!bool x",
+    "empty.yaml": "!!int ''",
+    "time.yaml": "!!timestamp foo",
+    "large.yaml": "#" * 1_100_000,
+    "digits.json": "1" * 5000,
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_small_files_that_mean_something_huge_are_one_line(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text(BOMBS[name])
+    with pytest.raises(RecordError, match=name) as caught:
+        (read_json if name.endswith("json") else read_yaml)(tmp_path / name)
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 300 + len(str(tmp_path))
+
+
+def test_aliases_of_ordinary_files_are_read(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: &x {k: 1}\nb: *x\nc: {<<: *x, l: 2}\n")
+    expected = {"a": {"k": 1}, "b": {"k": 1}, "c": {"k": 1, "l": 2}}
+    assert read_yaml(tmp_path / "a.yaml") == expected
+    (tmp_path / "deep.json").write_text("[" * 100 + "]" * 100)
+    assert len(read_json(tmp_path / "deep.json")) == 1
+
+
+def test_pipes_and_devices_are_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name in ("pipe", "zero"):
+        for read in (read_json, read_yaml):
+            with pytest.raises(RecordError, match="not a regular file"):
+                read(tmp_path / name)
+
+
+def test_a_long_value_is_shown_short() -> None:
+    for given in ([[0] * 1000] * 1000, "x" * 10**6, {"y" * 10**5: 1}):
+        with pytest.raises(RecordError) as caught:
+            parse_record(Outer, {**PLAIN, "count": given, "z" * 10**5: 1}, source="f")
+        assert len(str(caught.value)) < 400
+
+
+def test_json_lines_nested_too_deep_are_no_json() -> None:
+    with pytest.raises(ValueError, match="nested more than 100 deep"):
+        parse_json(b"[" * 20_000 + b"]" * 20_000)
+    assert parse_json("[1]") == [1]

@@ -7,12 +7,14 @@ import hashlib
 import json
 import math
 import os
+import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from featherweight.errors import FailedError, RecordError
+from featherweight.records import parse_json
 
 __all__ = ["Journal", "encode_plain", "plain_digest"]
 
@@ -133,13 +135,13 @@ class Journal:
 
 def _decode(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
-        plain = json.loads(line)
+        plain = parse_json(line)
     except ValueError as error:
         raise RecordError(
             f"{path}: line {number} is not JSON: {error}", hint="the file was changed by hand"
         ) from error
     if not isinstance(plain, dict):
-        raise RecordError(f"{path}: line {number} is not a JSON object (got {plain!r})")
+        raise RecordError(f"{path}: line {number} is not a JSON object (got {reprlib.repr(plain)})")
     return plain
 
 

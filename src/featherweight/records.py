@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
+import stat
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,7 +19,9 @@ from featherweight.errors import FailedError, RecordError
 __all__ = [
     "SCHEMA_VERSION",
     "Record",
+    "parse_json",
     "parse_record",
+    "read_bounded",
     "read_json",
     "read_yaml",
     "to_plain",
@@ -26,6 +31,22 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 """Written into every JSON file; a reader refuses a newer one."""
+
+
+_JSON_BYTES = 64 * 1024**2
+"""As much as 5 million rows of splits.json; Python needs about twenty times as much memory."""
+_YAML_BYTES = 1024**2
+_DEPTH = 100
+"""Of mappings and lists in each other: ten times what a record has, a tenth of what Python can."""
+
+# libyaml reads the same and is twenty times as fast; wheels of PyYAML bring it.
+_YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+# What PyYAML raises for a scalar that is not of the type its tag names: `!!bool x`, `!!int ''`.
+_YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError)
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 120
 
 
 class Record(BaseModel):
@@ -52,7 +73,7 @@ def parse_record(record_type: type[R], plain: object, *, source: str) -> R:
         version = plain["schema_version"]
         if not isinstance(version, int) or version > SCHEMA_VERSION:
             raise RecordError(
-                f"{source} has schema_version {version!r}",
+                f"{source} has schema_version {_short.repr(version)}",
                 allowed=f"up to {SCHEMA_VERSION}",
                 hint="it was written by a newer featherweight: update this one",
             )
@@ -63,8 +84,8 @@ def parse_record(record_type: type[R], plain: object, *, source: str) -> R:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"]) or "top level"
         given = first.get("input")
-        shown = "" if isinstance(given, dict) else f" (got {given!r})"
-        raise RecordError(f"{source}: key {path!r}: {first['msg']}{shown}") from error
+        shown = "" if isinstance(given, dict) else f" (got {_short.repr(given)})"
+        raise RecordError(f"{source}: key {_short.repr(path)}: {first['msg']}{shown}") from error
 
 
 def to_plain(record: Record) -> dict[str, Any]:
@@ -76,24 +97,112 @@ def read_json(path: Path) -> Any:
     """Return the JSON content of a file.
 
     Raises:
-        RecordError: the file is absent or is not JSON.
+        RecordError: the file is absent, too large, no regular file, or is not JSON.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(read_bounded(path, limit_bytes=_JSON_BYTES).decode())
     except (OSError, ValueError) as error:
         raise RecordError(f"cannot read {path}: {error}") from error
+
+
+def parse_json(text: str | bytes, *, parse_constant: Callable[[str], Any] | None = None) -> Any:
+    """Return what JSON text says, whoever wrote it.
+
+    Args:
+        text: the JSON.
+        parse_constant: what NaN and the infinities become; as they are without it.
+
+    Raises:
+        ValueError: it is not JSON, or lists and mappings are nested too deeply to work with.
+    """
+    try:
+        plain = json.loads(text, parse_constant=parse_constant)
+    except RecursionError:
+        raise _too_deep() from None
+    _check_depth(plain)
+    return plain
 
 
 def read_yaml(path: Path) -> Any:
     """Return the YAML content of a file (safe subset: nothing in it is executed).
 
     Raises:
-        RecordError: the file is absent or is not YAML.
+        RecordError: the file is absent, too large, no regular file, or is not YAML; or it is
+            small and means something huge.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RecordError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+        text = read_bounded(path, limit_bytes=_YAML_BYTES).decode()
+        _check_yaml(text)
+        return yaml.load(text, Loader=_YamlLoader)
+    except (OSError, *_YAML_ERRORS) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise RecordError(f"cannot read {path}: {reason}") from error
+
+
+def read_bounded(path: Path, *, limit_bytes: int) -> bytes:
+    """Return the content of a file that somebody named: a pipe or a device may never end.
+
+    Raises:
+        OSError: the file is absent or cannot be read.
+        ValueError: it is no regular file, or larger than `limit_bytes`.
+    """
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(descriptor, "rb") as stream:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError("it is not a regular file")
+        if found.st_size <= limit_bytes:
+            content = stream.read(limit_bytes + 1)
+            if len(content) <= limit_bytes:
+                return content
+    raise ValueError(f"it is larger than {limit_bytes // 1024**2} MB")
+
+
+def _too_deep() -> ValueError:
+    return ValueError(f"lists and mappings are nested more than {_DEPTH} deep")
+
+
+def _check_depth(plain: object) -> None:
+    """Raise for values that functions which call themselves cannot walk."""
+    level = [plain]
+    for _ in range(_DEPTH + 1):
+        containers = [value for value in level if isinstance(value, (dict, list))]
+        if not containers:
+            return
+        level = [
+            value
+            for container in containers
+            for value in (container.values() if isinstance(container, dict) else container)
+        ]
+    raise _too_deep()
+
+
+def _check_yaml(text: str) -> None:
+    """Raise for text whose aliases stand for more than `_YAML_BYTES`, or for themselves.
+
+    Nothing is built: the parser's events are counted, an alias as what its anchor had.
+    """
+    whole = 0
+    open_anchors: list[tuple[str | None, int]] = []
+    sizes: dict[str | None, int] = {}
+    for event in yaml.parse(text, Loader=_YamlLoader):
+        if isinstance(event, yaml.AliasEvent):
+            if event.anchor in {anchor for anchor, _ in open_anchors}:
+                raise ValueError(f"alias {_short.repr(event.anchor)} is part of itself")
+            whole += sizes.get(event.anchor, 0)
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_anchors.append((event.anchor, whole))
+            whole += 1
+        elif isinstance(event, yaml.ScalarEvent):
+            sizes[event.anchor] = 1 + len(event.value)
+            whole += sizes[event.anchor]
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_anchors.pop()
+            sizes[anchor] = whole - before
+        if len(open_anchors) > _DEPTH:
+            raise _too_deep()
+        if whole > 2 * _YAML_BYTES:
+            raise ValueError("its aliases stand for more than 2 MB")
 
 
 def write_bytes(path: Path, content: bytes) -> None:

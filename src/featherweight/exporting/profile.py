@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,9 @@ __all__ = ["profile"]
 
 
 def profile(
-    network: Architecture | nn.Module | Path | str, *, input_shape: tuple[int, ...] | None = None
+    network: Architecture | nn.Module | Path | str,
+    *,
+    input_shape: tuple[int, ...] | Mapping[str, tuple[int, ...]] | None = None,
 ) -> Profile:
     """Count parameters, multiply-adds, exact operations and memory, per layer and in total.
 
@@ -28,7 +31,7 @@ def profile(
         network: an Architecture, a torch module (see `profile_module`), the path of an .onnx file
             (see `profile_onnx`), or text that names a network (`mobilenet_v2:width=0.5`).
         input_shape: sizes of the input without the batch axis: a module needs them, and a file
-            that leaves them open; an Architecture has its own.
+            that leaves them open (of several inputs by name); an Architecture has its own.
 
     Raises:
         UsageError: no such network, or an input that does not fit it.
@@ -37,6 +40,11 @@ def profile(
         from featherweight.exporting.onnx_profile import profile_onnx
 
         return profile_onnx(Path(network), input_shape=input_shape)
+    if isinstance(input_shape, Mapping):
+        raise UsageError(
+            f"input_shape {dict(input_shape)} names inputs, which only an ONNX file has",
+            allowed="sizes without the batch axis, such as (3, 224, 224)",
+        )
     if not isinstance(network, (Architecture, str, Path)):
         from featherweight.profiling.module import profile_module
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from featherweight.architecture import Architecture, read_architecture
 from featherweight.errors import FeatherweightError, UsageError
-from featherweight.records import parse_record, read_json, read_yaml
+from featherweight.records import parse_json, parse_record, read_json, read_yaml
 from featherweight.reporting.run import Candidate, FitSummary, latest_candidates
 
 __all__ = [
@@ -235,7 +234,7 @@ def _read_lines(path: Path, *, problems: list[str]) -> list[tuple[str, Any]]:
             continue
         try:
             # NaN is not JSON; a loss that diverged is drawn as a gap.
-            plain = json.loads(line, parse_constant=lambda _: None)
+            plain = parse_json(line, parse_constant=lambda _: None)
         except ValueError:
             problems.append(f"{path.name} line {number} is not JSON and was left out")
             continue

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from featherweight.errors import RecordError
 from featherweight.nn.network import Network
-from featherweight.records import Record, parse_record, to_plain, write_bytes
+from featherweight.records import Record, parse_json, parse_record, to_plain, write_bytes
 from featherweight.training.recipe import Recipe
 from featherweight.training.results import EpochRecord
 from featherweight.training.schedule import Plan
@@ -107,7 +107,7 @@ def read_checkpoint(path: Path) -> tuple[CheckpointState, dict[str, Tensor]] | N
                 name: file.get_tensor(name)
                 for name in file.keys()  # noqa: SIM118 - not a dict
             }
-        plain = json.loads(metadata.get("state", "null"))
+        plain = parse_json(metadata.get("state", "null"))
     except (SafetensorError, ValueError) as error:
         raise RecordError(
             f"cannot read the checkpoint {path}: {error}",
