@@ -7,16 +7,18 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from featherweight.errors import FailedError, RecordError
+from featherweight.regular_files import make_folder, open_regular
 
 __all__ = ["Journal", "encode_plain", "plain_digest"]
 
 _CHUNK_BYTES = 1 << 16
+_DAMAGED = "the disk or somebody changed the file: without that line the run can go on"
 
 
 def encode_plain(value: object, *, source: str) -> str:
@@ -94,29 +96,35 @@ class Journal:
                 os.ftruncate(descriptor, start)
                 raise
 
-    def read(self) -> list[dict[str, Any]]:
+    def read(self, *, needed: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Return every whole line, oldest first; an absent file has none.
 
+        Args:
+            needed: keys that every line has in a journal of this kind.
+
         Raises:
-            FailedError: the file cannot be read.
-            RecordError: a whole line is not a JSON object; names the line.
+            FailedError: the file cannot be read, or is a link or a pipe.
+            RecordError: a whole line is not a JSON object with those keys; names the line.
         """
         try:
-            content = self.path.read_bytes()
+            with os.fdopen(open_regular(self.path, os.O_RDONLY), "rb") as stream:
+                content = stream.read()
         except FileNotFoundError:
             return []
         except OSError as error:
             raise FailedError(f"cannot read {self.path}: {error.strerror}") from error
         *lines, _torn_tail = content.split(b"\n")
-        return [_decode(line, self.path, number) for number, line in enumerate(lines, start=1)]
+        return [
+            _decode(line, self.path, number, needed) for number, line in enumerate(lines, start=1)
+        ]
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
         """Open the file for appending under an exclusive lock; map the system's errors."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             is_new = not self.path.exists()
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 if is_new:
@@ -131,15 +139,18 @@ class Journal:
             ) from error
 
 
-def _decode(line: bytes, path: Path, number: int) -> dict[str, Any]:
+def _decode(line: bytes, path: Path, number: int, needed: Sequence[str]) -> dict[str, Any]:
     try:
         plain = json.loads(line)
-    except ValueError as error:
-        raise RecordError(
-            f"{path}: line {number} is not JSON: {error}", hint="the file was changed by hand"
-        ) from error
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path}: line {number} is not JSON: {error}", hint=_DAMAGED) from error
     if not isinstance(plain, dict):
-        raise RecordError(f"{path}: line {number} is not a JSON object (got {plain!r})")
+        raise RecordError(
+            f"{path}: line {number} is not a JSON object (got {plain!r:.80})", hint=_DAMAGED
+        )
+    absent = [key for key in needed if key not in plain]
+    if absent:
+        raise RecordError(f"{path}: line {number} has no {absent[0]!r}", hint=_DAMAGED)
     return plain
 
 
