@@ -93,20 +93,18 @@ def shop_stage(
 def open_shopper(
     run: RunDirectory, ledger: Ledger, settings: FitSettings, *, purpose: str, samples: SamplePlan
 ) -> Shopper:
-    """Return a shopper that remembers nothing; its measurements are journalled as `purpose`."""
+    """Return a shopper that knows nothing but what a cut attempt measured for this `purpose`."""
     platform = parse_platform(settings.platform)
 
     def measure(
         wanted: Sequence[tuple[str, Architecture, str]], folder: Path, count: int
     ) -> list[Measurement]:
-        measured = time_architectures(
+        return time_architectures(
             wanted, folder, platform=platform, samples=count, seed=settings.seed
         )
-        ledger.note_measurements(measured, purpose=purpose)
-        return measured
 
     return Shopper(
-        measure,
+        ledger.remembered.measuring(measure, purpose=purpose),
         folder=run.path / "artifacts" / "shop",
         runtime=platform.runtime,
         samples=samples,
