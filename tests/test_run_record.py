@@ -152,9 +152,11 @@ def test_a_line_without_what_it_needs_is_named(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "train.jsonl")
     journal.append({"event": "epoch", "network": "a", "epoch": 1})
     journal.append({"event": "epoch", "epoch": 2})
-    assert len(journal.read(needed=("event", "epoch"))) == 2
+    journal.append({"event": "plan"})
+    assert len(journal.read()) == 3
+    assert len(journal.read(event="epoch", needed=("event", "epoch"))) == 2
     with pytest.raises(RecordError, match="line 2 has no 'network'"):
-        journal.read(needed=("network", "epoch"))
+        journal.read(event="epoch", needed=("network", "epoch"))
 
 
 def test_paths_are_no_part_of_an_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

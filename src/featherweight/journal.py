@@ -96,11 +96,12 @@ class Journal:
                 os.ftruncate(descriptor, start)
                 raise
 
-    def read(self, *, needed: Sequence[str] = ()) -> list[dict[str, Any]]:
+    def read(self, *, event: str | None = None, needed: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Return every whole line, oldest first; an absent file has none.
 
         Args:
-            needed: keys that every line has in a journal of this kind.
+            event: only lines with this `event`.
+            needed: keys that each of those has.
 
         Raises:
             FailedError: the file cannot be read, or is a link or a pipe.
@@ -114,9 +115,17 @@ class Journal:
         except OSError as error:
             raise FailedError(f"cannot read {self.path}: {error.strerror}") from error
         *lines, _torn_tail = content.split(b"\n")
-        return [
-            _decode(line, self.path, number, needed) for number, line in enumerate(lines, start=1)
-        ]
+        decoded = [_decode(line, self.path, number) for number, line in enumerate(lines, start=1)]
+        found = []
+        for number, plain in enumerate(decoded, start=1):
+            if event is not None and plain.get("event") != event:
+                continue
+            absent = [key for key in needed if key not in plain]
+            if absent:
+                message = f"{self.path}: line {number} has no {absent[0]!r}"
+                raise RecordError(message, hint=_DAMAGED)
+            found.append(plain)
+        return found
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
@@ -139,7 +148,7 @@ class Journal:
             ) from error
 
 
-def _decode(line: bytes, path: Path, number: int, needed: Sequence[str]) -> dict[str, Any]:
+def _decode(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         plain = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -148,9 +157,6 @@ def _decode(line: bytes, path: Path, number: int, needed: Sequence[str]) -> dict
         raise RecordError(
             f"{path}: line {number} is not a JSON object (got {plain!r:.80})", hint=_DAMAGED
         )
-    absent = [key for key in needed if key not in plain]
-    if absent:
-        raise RecordError(f"{path}: line {number} has no {absent[0]!r}", hint=_DAMAGED)
     return plain
 
 

@@ -109,14 +109,18 @@ class Earlier:
         """Copy the journal lines of a network's training under another title, once."""
         journal = Journal(to / "train.jsonl")
         needed = ("network", "phase", "epoch")
-        told = {tuple(line[key] for key in needed) for line in journal.read(needed=needed)}
+        told = {
+            tuple(line[key] for key in needed)
+            for line in journal.read(event="epoch", needed=needed)
+        }
         for line in self._epochs(network):
             if (title, phase, line["epoch"]) not in told:
                 journal.append({**line, "network": title, "phase": phase})
 
     def _epochs(self, network: TrainedNetwork) -> Iterator[dict[str, Any]]:
         trained_as = f"{network.name} {network.key.rsplit('-', 1)[1]}"
-        for line in Journal(self.path / "train.jsonl").read(needed=("network", "phase", "epoch")):
+        journal = Journal(self.path / "train.jsonl")
+        for line in journal.read(event="epoch", needed=("network", "phase", "epoch")):
             if (line.get("network"), line.get("phase")) == (trained_as, network.phase):
                 yield line
 

@@ -181,7 +181,7 @@ class Ledger:
     def _epochs(self, trained: Ranked) -> list[dict[str, Any]]:
         told_as = trained.told_as or (trained.entry.title, trained.phase)
         needed = ("network", "phase", "images_seen", "images_per_s")
-        lines = Journal(self._run.path / "train.jsonl").read(needed=needed)
+        lines = Journal(self._run.path / "train.jsonl").read(event="epoch", needed=needed)
         return [line for line in lines if (line["network"], line["phase"]) == told_as]
 
     def _curve(
