@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -178,3 +179,21 @@ def test_paths_are_no_part_of_an_identity(tmp_path: Path, monkeypatch: pytest.Mo
         assert again.path == run.path
     plain = yaml.safe_load((run.path / "run.yaml").read_text())
     assert plain["given"] == {"data": "pets"}
+
+
+def test_files_that_come_and_go_while_a_run_is_opened_are_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with start(tmp_path / "run"):
+        (tmp_path / "run" / ".summary.json.abc").write_text("{")
+    scandir = os.scandir
+
+    def replaced(folder: Any) -> Any:
+        with scandir(folder) as entries:
+            found = list(entries)
+        (tmp_path / "run" / ".summary.json.abc").unlink(missing_ok=True)
+        return contextlib.nullcontext(found)
+
+    monkeypatch.setattr(os, "scandir", replaced)
+    with start(tmp_path / "run") as run:
+        assert len(run.attempts) == 2

@@ -273,8 +273,7 @@ def _refuse_links(path: Path) -> None:
         UsageError: a folder cannot be read.
     """
     try:
-        for entry in _entries(path):
-            mode = entry.stat(follow_symlinks=False).st_mode
+        for entry, mode in _entries(path):
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
                 kind = "a link" if stat.S_ISLNK(mode) else "no plain file"
                 raise RunDirectoryError(
@@ -285,14 +284,16 @@ def _refuse_links(path: Path) -> None:
         raise unusable(path, error) from error
 
 
-def _entries(folder: Path | str) -> Iterator[os.DirEntry[str]]:
-    """Return everything below a folder; links are not followed."""
-    with os.scandir(folder) as entries:
+def _entries(folder: Path | str) -> Iterator[tuple[os.DirEntry[str], int]]:
+    """Return everything below a folder with its mode; links are not followed.
+
+    What another process replaces or deletes just now is left out.
+    """
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
         for entry in entries:
-            yield entry
-            if entry.is_dir(follow_symlinks=False):
-                # A file that another process replaces just now is none to worry about.
-                with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(FileNotFoundError):
+                yield entry, entry.stat(follow_symlinks=False).st_mode
+                if entry.is_dir(follow_symlinks=False):
                     yield from _entries(entry.path)
 
 
