@@ -2,12 +2,15 @@
 
     python benchmarks/kills.py --kills 15
     python benchmarks/kills.py --kills 15 --photos ../shared/data/clothing
+    python benchmarks/kills.py --kills 30 --stages train,prove --aimed 12
 
 Runs `featherweight fit` on the bundled digits, or on 500 pictures of a folder of photographs (its
-train split). A run is killed, with its worker processes, and continued by the same command until
-it ends by itself; then a new one begins, until all kills are done. Every finished run must have
-the verdict of an undisturbed one; no stage that was finished may run again; no journal may hold a
-record twice or a torn line. Adds its findings to results/kills.json and exits with 1 if any
+train split). A run is killed and continued by the same command until it ends by itself; then a new
+one begins, until all kills are done. Only the command is killed: its worker processes must end by
+themselves. With `--stages` at least `--aimed` of the kills hit the last training or the proof: such
+a kill waits until that stage has written its first file in this attempt. Every finished run must
+have the verdict of an undisturbed one; no stage that was finished may run again; no journal may
+hold a record twice or a torn line. Adds its findings to results/kills.json and exits with 1 if any
 invariant broke.
 """
 
@@ -33,6 +36,14 @@ DIGITS = ["demo", "--latency", "0.5ms", "--epochs", "3", "--model", "convnet"]
 PHOTOS = ["--latency", "8ms", "--epochs", "1", "--model", "efficientnet_lite0"]
 PICTURES = 500
 MOMENTS_S = (1.0, 30.0)
+FIRST_FILES = {
+    "train": ("checkpoints/*-train/*",),
+    "prove": ("artifacts/*-fp32/*", "artifacts/*-int8/*"),
+}
+"""What a stage writes first, and no stage before it; what ships lies beside `artifacts/shop`."""
+MOST_TRIES = 5
+"""Aimed kills that may miss one after the other: the stage was over before its moment."""
+OUTLIVING_S = 2.0
 _ENVIRONMENT = ("python", "platform", "cpu", "cores", "versions")
 
 
@@ -98,36 +109,138 @@ def faults(output: Path, *, finished_before: list[str]) -> list[str]:
     return found
 
 
+def is_done(stage: str, output: Path) -> bool:
+    return any(name.partition(":")[0] == stage for name in stages(output))
+
+
+def wait_for_stage(
+    stage: str, output: Path, *, process: subprocess.Popen[str], since_s: float
+) -> bool:
+    """Wait until a stage writes in this attempt; False when it is over or the command ended."""
+    while process.poll() is None and not is_done(stage, output):
+        files = [file for pattern in FIRST_FILES[stage] for file in output.glob(pattern)]
+        if any(file.exists() and file.stat().st_mtime > since_s for file in files):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def kill(process: subprocess.Popen[str]) -> str | None:
+    """Kill the command alone; return what is wrong when a process of it lives on."""
+    process.kill()
+    process.communicate()
+    deadline = time.monotonic() + OUTLIVING_S
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    return f"a worker outlived its command by {OUTLIVING_S:.0f} s"
+
+
+def attempt(
+    arguments: list[str], output: Path, *, aim: str | None, within_s: float, draw: random.Random
+) -> tuple[dict[str, Any] | None, str | None]:
+    """Start or continue a run and kill it.
+
+    Args:
+        arguments: of the fit.
+        output: its run directory.
+        aim: the stage to kill it in; `None` = whenever.
+        within_s: of the stage's beginning, or of the start.
+        draw: the moment.
+
+    Returns:
+        when it was killed (`None` = it ended before), and what was wrong about its end.
+    """
+    began_s = time.time()
+    process = start(arguments, output)
+    if aim is not None and not wait_for_stage(aim, output, process=process, since_s=began_s):
+        aim, within_s = None, 0.0  # over already: what comes after it is as good a moment
+    least_s = MOMENTS_S[0] if aim is None else 0.0
+    try:
+        process.communicate(timeout=draw.uniform(least_s, max(least_s, within_s)))
+        return None, None
+    except subprocess.TimeoutExpired:
+        hit = aim is not None and not is_done(aim, output)
+        after_s = time.time() - began_s
+        wrong = kill(process)
+    return {"after_s": round(after_s, 1), "aimed": aim, "hit": hit}, wrong
+
+
 def kill_often(
-    arguments: list[str], work: Path, *, kills: int, seed: int, verdict: str
+    arguments: list[str],
+    work: Path,
+    *,
+    kills: int,
+    seed: int,
+    whole: dict[str, Any],
+    aims: dict[str, float],
+    aimed: int,
 ) -> dict[str, Any]:
-    """Kill and continue runs until all kills are done."""
+    """Kill and continue runs until all kills are done.
+
+    Args:
+        arguments: of the fit.
+        work: where the runs go.
+        kills: how many.
+        seed: of the moments.
+        whole: summary of an undisturbed run.
+        aims: stages to aim at -> how long each takes undisturbed.
+        aimed: kills that must hit one of them.
+    """
     draw = random.Random(seed)
-    moments, broken, runs = [], [], 0
+    moments: list[dict[str, Any]] = []
+    broken: list[str] = []
+    runs, misses = 0, 0
+    names = list(aims)
     while len(moments) < kills:
         output = work / f"run-{runs}"
         runs += 1
         before: list[str] = []
         while len(moments) < kills:
-            process = start(arguments, output)
-            wait_s = draw.uniform(*MOMENTS_S)
-            try:
-                process.communicate(timeout=wait_s)
+            hits = sum(bool(moment["hit"]) for moment in moments)
+            # The last kills are all aimed, so that enough of them hit; before, chance decides.
+            must = aimed - hits >= kills - len(moments)
+            aim = None
+            if names and hits < aimed and (must or draw.random() < aimed / kills):
+                aim = names[hits % len(names)]
+            within_s = MOMENTS_S[1] if aim is None else aims[aim]
+            moment, wrong = attempt(arguments, output, aim=aim, within_s=within_s, draw=draw)
+            if wrong is not None:
+                broken.append(f"run {runs}: {wrong}")
+            if moment is None:
                 break  # it ended by itself
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+            if must and not moment["hit"]:
+                misses += 1
+                if misses > MOST_TRIES:
+                    raise SystemExit(f"{aim} could not be hit {misses} times")
+                continue  # one too many, so that enough of those counted hit
             now = stages(output)
             if now[: len(before)] != before:
                 broken.append(f"run {runs}: stages {before} became {now}")
             before = now
-            moments.append({"run": runs, "after_s": round(wait_s, 1), "stages_done": len(now)})
+            misses = 0
+            moments.append({"run": runs, **moment, "stages_done": len(now)})
             print(json.dumps(moments[-1]), flush=True)
         summary = finish(arguments, output)
         broken += [f"run {runs}: {text}" for text in faults(output, finished_before=before)]
-        if summary["verdict"] != verdict:
-            broken.append(f"run {runs}: {summary['verdict']} instead of {verdict}")
-    return {"kills": len(moments), "runs": runs, "broken": broken, "moments": moments}
+        if summary["verdict"] != whole["verdict"]:
+            broken.append(f"run {runs}: {summary['verdict']} instead of {whole['verdict']}")
+    hits = sum(bool(moment["hit"]) for moment in moments)
+    return {"kills": len(moments), "hits": hits, "runs": runs, "broken": broken, "moments": moments}
+
+
+def lengths(output: Path, wanted: list[str]) -> dict[str, float]:
+    """Return how long stages took in a finished run."""
+    lines = [json.loads(line) for line in (output / "stages.jsonl").read_text().splitlines()]
+    taken = {line["stage"].partition(":")[0]: float(line["seconds"]) for line in lines}
+    absent = [name for name in wanted if name not in taken]
+    if absent:
+        raise SystemExit(f"no stage {absent[0]!r}; there are {', '.join(taken)}")
+    return {name: taken[name] for name in wanted}
 
 
 def main() -> None:
@@ -135,7 +248,13 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=15)
     parser.add_argument("--photos", type=Path, help="folder of photographs; default: the digits")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--stages", default="", help="aim at these: train, prove or train,prove")
+    parser.add_argument("--aimed", type=int, help="kills that hit them; default: a third of all")
     options = parser.parse_args()
+    wanted = [name for name in options.stages.split(",") if name]
+    if set(wanted) - FIRST_FILES.keys():
+        parser.error(f"--stages: allowed are {', '.join(FIRST_FILES)}")
+    aimed = 0 if not wanted else options.aimed or -(-options.kills // 3)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         arguments = DIGITS
@@ -145,8 +264,9 @@ def main() -> None:
         whole = finish(arguments, work / "whole")
         whole_s = time.perf_counter() - started
         found = kill_often(
-            arguments, work, kills=options.kills, seed=options.seed, verdict=whole["verdict"]
-        )
+            arguments, work, kills=options.kills, seed=options.seed, whole=whole,
+            aims=lengths(work / "whole", wanted), aimed=aimed,
+        )  # fmt: skip
         environment = json.loads((work / "whole" / "environment.json").read_text())
     name = "digits" if options.photos is None else f"{PICTURES} photographs"
     results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
@@ -158,7 +278,11 @@ def main() -> None:
         **found,
     }
     RESULT.write_text(json.dumps(results, indent=1) + "\n")
-    print(f"{name}: {found['kills']} kills in {found['runs']} runs, broken: {found['broken']}")
+    where = options.stages or "no stage"
+    print(
+        f"{name}: {found['kills']} kills ({found['hits']} of them in {where}) "
+        f"in {found['runs']} runs, broken: {found['broken']}"
+    )
     raise SystemExit(1 if found["broken"] else 0)
 
 

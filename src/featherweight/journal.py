@@ -8,17 +8,19 @@ import json
 import math
 import os
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from featherweight.errors import FailedError, RecordError
 from featherweight.records import parse_json
+from featherweight.regular_files import make_folder, open_regular
 
 __all__ = ["Journal", "encode_plain", "plain_digest"]
 
 _CHUNK_BYTES = 1 << 16
+_DAMAGED = "the disk or somebody changed the file: without that line the run can go on"
 
 
 def encode_plain(value: object, *, source: str) -> str:
@@ -96,29 +98,44 @@ class Journal:
                 os.ftruncate(descriptor, start)
                 raise
 
-    def read(self) -> list[dict[str, Any]]:
+    def read(self, *, event: str | None = None, needed: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Return every whole line, oldest first; an absent file has none.
 
+        Args:
+            event: only lines with this `event`.
+            needed: keys that each of those has.
+
         Raises:
-            FailedError: the file cannot be read.
-            RecordError: a whole line is not a JSON object; names the line.
+            FailedError: the file cannot be read, or is a link or a pipe.
+            RecordError: a whole line is not a JSON object with those keys; names the line.
         """
         try:
-            content = self.path.read_bytes()
+            with os.fdopen(open_regular(self.path, os.O_RDONLY), "rb") as stream:
+                content = stream.read()
         except FileNotFoundError:
             return []
         except OSError as error:
             raise FailedError(f"cannot read {self.path}: {error.strerror}") from error
         *lines, _torn_tail = content.split(b"\n")
-        return [_decode(line, self.path, number) for number, line in enumerate(lines, start=1)]
+        decoded = [_decode(line, self.path, number) for number, line in enumerate(lines, start=1)]
+        found = []
+        for number, plain in enumerate(decoded, start=1):
+            if event is not None and plain.get("event") != event:
+                continue
+            absent = [key for key in needed if key not in plain]
+            if absent:
+                message = f"{self.path}: line {number} has no {absent[0]!r}"
+                raise RecordError(message, hint=_DAMAGED)
+            found.append(plain)
+        return found
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
         """Open the file for appending under an exclusive lock; map the system's errors."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             is_new = not self.path.exists()
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            descriptor = open_regular(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 if is_new:
@@ -137,11 +154,12 @@ def _decode(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
         plain = parse_json(line)
     except ValueError as error:
-        raise RecordError(
-            f"{path}: line {number} is not JSON: {error}", hint="the file was changed by hand"
-        ) from error
+        raise RecordError(f"{path}: line {number} is not JSON: {error}", hint=_DAMAGED) from error
     if not isinstance(plain, dict):
-        raise RecordError(f"{path}: line {number} is not a JSON object (got {reprlib.repr(plain)})")
+        raise RecordError(
+            f"{path}: line {number} is not a JSON object (got {reprlib.repr(plain)})",
+            hint=_DAMAGED,
+        )
     return plain
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import reprlib
+import secrets
 import stat
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from featherweight.errors import FailedError, RecordError
+from featherweight.regular_files import make_folder, open_regular
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -208,18 +209,21 @@ def _check_yaml(text: str) -> None:
 def write_bytes(path: Path, content: bytes) -> None:
     """Write a file whole or not at all: temporary name, fsync, rename.
 
+    A link at `path` is replaced, not followed; the file gets what the umask leaves of 0666.
+
     Raises:
         FailedError: the file cannot be written (disk full, no permission).
     """
     temporary: str | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        make_folder(path.parent)
+        # Not mkstemp: its 0600 would have to be widened, and the umask is the user's word.
+        temporary = str(path.with_name(f".{path.name}.{secrets.token_hex(8)}"))
+        descriptor = open_regular(Path(temporary), os.O_WRONLY | os.O_CREAT | os.O_EXCL)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
         Path(temporary).replace(path)
     except OSError as error:
         if temporary is not None:

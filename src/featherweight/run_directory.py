@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
-import hashlib
 import json
 import logging
 import os
 import re
-import time
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -20,64 +17,39 @@ from typing import Any, Self
 import yaml
 
 from featherweight.environment import note_environment
-from featherweight.errors import FailedError, RecordError, RunDirectoryError, UsageError
+from featherweight.errors import FailedError, RunDirectoryError
 from featherweight.journal import Journal, encode_plain, plain_digest
-from featherweight.records import (
-    SCHEMA_VERSION,
-    Record,
-    parse_record,
-    read_yaml,
-    to_plain,
-    write_bytes,
-    write_json,
+from featherweight.records import SCHEMA_VERSION, to_plain, write_bytes, write_json
+from featherweight.regular_files import check_held
+from featherweight.run_lock import RunLock, take_lock, unusable
+from featherweight.run_record import (
+    Attempt,
+    RunRecord,
+    StageRecord,
+    file_digest,
+    newest_unfinished,
+    read_or_begin,
+    read_stages,
+    sealed,
 )
 
 __all__ = ["Attempt", "RunDirectory", "RunRecord", "StageRecord", "open_run"]
 
 logger = logging.getLogger(__name__)
 
-_SHOWN_DIFFERENCES = 3
-
-
-class Attempt(Record):
-    """One time a command worked in the directory.
-
-    Attributes:
-        command: the command line.
-        started: ISO 8601 with time zone.
-        pid: process that worked.
-        elapsed_s: seconds between the start and the last heartbeat.
-    """
-
-    command: str
-    started: str
-    pid: int
-    elapsed_s: float = 0.0
-
-
-class RunRecord(Record):
-    """What run.yaml holds; the oldest attempt is first."""
-
-    identity: dict[str, Any]
-    attempts: tuple[Attempt, ...] = ()
-
-
-class StageRecord(Record):
-    """One line of stages.jsonl: this stage is done for these inputs.
-
-    `files` maps each file it left (relative to the run directory when inside it) to its SHA-256.
-    """
-
-    stage: str
-    inputs_digest: str
-    outputs: dict[str, Any]
-    files: dict[str, str]
-    seconds: float
-    finished: str
+_LONGEST_NAME = 100
+"""Letters of a new directory's name before its time; file systems allow 255 bytes, UTF-8 takes 4
+for one letter at most."""
 
 
 def open_run(
-    output: Path | None, *, parent: Path = Path("runs"), identity: Mapping[str, Any], command: str
+    output: Path | None,
+    *,
+    parent: Path = Path("runs"),
+    identity: Mapping[str, Any],
+    command: str,
+    name: str = "run",
+    given: Mapping[str, str] | None = None,
 ) -> RunDirectory:
     """Create a run directory or continue an interrupted one; locked until its context ends.
 
@@ -86,8 +58,10 @@ def open_run(
             `parent`, else a new directory `parent/<name>-<YYYYMMDD-HHMMSS>`.
         parent: where runs are kept.
         identity: effective configuration and data fingerprint (plain data); two runs with equal
-            identities are one run. `identity["name"]` names a new directory.
+            identities are one run. Paths are no part of it: see `run_record.named_content`.
         command: the command line, for the record.
+        name: of a new directory.
+        given: what lay where, for the record: the paths as they were spelled.
 
     Raises:
         RunDirectoryError: the directory belongs to another run, or another process works in it.
@@ -98,18 +72,19 @@ def open_run(
     if output is not None:
         path = _make_directory(output)
     else:
-        found = _newest_unfinished(parent, plain_digest(plain))
-        path = found or _new_directory(parent, str(plain.get("name", "run")))
-    lock = _take_lock(path)
+        path = newest_unfinished(parent, plain_digest(plain)) or _new_directory(parent, name)
+    _refuse_links(path)
+    lock = take_lock(path)
     try:
-        record = _read_or_begin(path, plain)
+        record = read_or_begin(path, plain)
+        before = _with_last_beat(record.attempts, lock)
         attempt = Attempt(command=command, started=_now(), pid=os.getpid())
-        record = RunRecord(identity=plain, attempts=(*record.attempts, attempt))
+        record = RunRecord(identity=plain, given=dict(given or {}), attempts=(*before, attempt))
         run = RunDirectory(path, record=record, lock=lock)
         run.beat()
         note_environment(path / "environment.json")
     except BaseException:
-        os.close(lock)
+        lock.release()
         raise
     return run
 
@@ -120,15 +95,15 @@ class RunDirectory:
     Args:
         path: the directory.
         record: its run.yaml; the last attempt is this one.
-        lock: descriptor of the locked file `lock`.
+        lock: of the directory.
     """
 
-    def __init__(self, path: Path, *, record: RunRecord, lock: int) -> None:
+    def __init__(self, path: Path, *, record: RunRecord, lock: RunLock) -> None:
         self.path = path
         self.identity: dict[str, Any] = record.identity
+        self.given = record.given
         self.attempts = record.attempts
-        self._lock: int | None = lock
-        self._started_s = time.monotonic()
+        self._lock = lock
         self._before_s = sum(attempt.elapsed_s for attempt in record.attempts[:-1])
         self._stages = Journal(path / "stages.jsonl")
 
@@ -152,15 +127,15 @@ class RunDirectory:
 
     def close(self) -> None:
         """Release the lock; calling it twice is allowed."""
-        if self._lock is not None:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-            os.close(self._lock)
-            self._lock = None
+        self._lock.release()
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds worked in all attempts: up to the last heartbeat of each, up to now in this."""
-        return self._before_s + time.monotonic() - self._started_s
+        """Seconds worked in all attempts, up to now in this one.
+
+        A killed attempt counts up to its last heartbeat, which is at most a second old.
+        """
+        return self._before_s + self._lock.elapsed_s
 
     @property
     def finished(self) -> bool:
@@ -168,35 +143,42 @@ class RunDirectory:
         return (self.path / "summary.json").exists()
 
     def beat(self) -> None:
-        """Record how long this attempt has worked, in case it is killed.
+        """Record how long this attempt has worked, in case the power fails.
+
+        After a kill the note in the lock tells, which is written every second.
 
         Raises:
-            FailedError: the disk is full.
+            FailedError: the disk is full, or the directory was removed.
         """
+        check_held(self.path)
         *before, current = self.attempts
-        beaten = current.model_copy(update={"elapsed_s": time.monotonic() - self._started_s})
-        self.attempts = (*before, beaten)
-        record = RunRecord(identity=self.identity, attempts=self.attempts)
+        self.attempts = (*before, current.model_copy(update={"elapsed_s": self._lock.elapsed_s}))
+        record = RunRecord(identity=self.identity, given=self.given, attempts=self.attempts)
         plain = {"schema_version": SCHEMA_VERSION, **to_plain(record)}
         text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)
         write_bytes(self.path / "run.yaml", text.encode())
 
+    @property
+    def stages_done(self) -> int:
+        """How many stages are finished."""
+        return len(read_stages(self._stages))
+
     def stage_done(self, name: str, *, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the outputs of a stage finished with these inputs, or `None`.
 
-        A stage whose files were changed or deleted since then is not done.
+        A stage whose line, or whose files, were changed or deleted since then is not done.
         """
         digest = plain_digest(inputs)
-        for plain in reversed(self._stages.read()):
-            line = parse_record(StageRecord, plain, source=str(self._stages.path))
+        for line in reversed(read_stages(self._stages)):
             if (line.stage, line.inputs_digest) != (name, digest):
                 continue
             # An absolute path stays itself when joined.
-            found = {name: _sha256(self.path / name) for name in line.files}
+            found = {name: file_digest(self.path / name) for name in line.files}
             changed = [name for name in found if found[name] != line.files[name]]
-            if not changed:
+            if not changed and line.seal:
                 return line.outputs
-            logger.warning("stage %s is done again: %s changed since", name, changed[0])
+            what = f"{changed[0]} changed since" if changed else "its line has no seal"
+            logger.warning("stage %s is done again: %s", name, what)
         return None
 
     def finish_stage(
@@ -226,7 +208,7 @@ class RunDirectory:
             stage=name, inputs_digest=plain_digest(inputs), outputs=dict(outputs),
             files=_describe_files(self.path, files), seconds=seconds, finished=_now(),
         )  # fmt: skip
-        self._stages.append(to_plain(line))
+        self._stages.append(to_plain(sealed(line)))
         self.beat()
 
     def finish(self, summary: Mapping[str, Any]) -> None:
@@ -245,12 +227,6 @@ def _now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
-def _unusable(path: Path, error: OSError) -> UsageError | FailedError:
-    kind = FailedError if error.errno in {errno.ENOSPC, errno.EDQUOT} else UsageError
-    message = f"cannot use {path} as a run directory: {error.strerror}"
-    return kind(message, hint="choose another --output or free space")
-
-
 def _make_directory(path: Path) -> Path:
     """Make `path`, or accept it when it is empty or already a run directory."""
     try:
@@ -260,7 +236,7 @@ def _make_directory(path: Path) -> Path:
         # A crash between taking the lock and writing run.yaml leaves only these.
         strangers = [p.name for p in path.iterdir() if not re.match(r"lock$|\.run\.yaml\.", p.name)]
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise unusable(path, error) from error
     if strangers:
         raise RunDirectoryError(
             f"{path} is not a run directory and not empty (it has {min(strangers)!r})",
@@ -271,7 +247,7 @@ def _make_directory(path: Path) -> Path:
 
 def _new_directory(parent: Path, name: str) -> Path:
     """Make `parent/<name>-<time>`, with a number after it when that second is taken."""
-    clean = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
+    clean = re.sub(r"[^A-Za-z0-9._-]+", "-", name)[:_LONGEST_NAME].strip("-.") or "run"
     stem = f"{clean}-{datetime.now().astimezone():%Y%m%d-%H%M%S}"
     path, number = parent / stem, 1
     try:
@@ -283,88 +259,58 @@ def _new_directory(parent: Path, name: str) -> Path:
             number += 1
             path = parent / f"{stem}-{number}"
     except OSError as error:
-        raise _unusable(parent, error) from error
+        raise unusable(parent, error) from error
 
 
-def _newest_unfinished(parent: Path, digest: str) -> Path | None:
-    """Return the run of that identity without summary.json that was begun last."""
-    found: list[tuple[datetime, str, Path]] = []
-    for file in parent.glob("*/run.yaml"):
-        if (file.parent / "summary.json").exists():
-            continue
-        try:
-            record = parse_record(RunRecord, read_yaml(file), source=str(file))
-            begun = datetime.fromisoformat(record.attempts[0].started)
-        except (RecordError, IndexError, TypeError, ValueError) as error:
-            logger.warning("passing over %s: %s", file.parent, error)
-            continue
-        if plain_digest(record.identity) == digest:
-            found.append((begun, file.parent.name, file.parent))
-    return max(found)[2] if found else None
+def _refuse_links(path: Path) -> None:
+    """Refuse a run directory with links or pipes in it: what a run writes stays inside.
 
+    It may be a link itself. A run makes plain files and folders only, and at its end it deletes
+    some of the folders.
 
-def _take_lock(path: Path) -> int:
-    """Lock the directory for this process and write its pid into the lock file."""
-    descriptor: int | None = None
+    Raises:
+        RunDirectoryError: names the first of them.
+        UsageError: a folder cannot be read.
+    """
     try:
-        descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        for entry, mode in _entries(path):
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                kind = "a link" if stat.S_ISLNK(mode) else "no plain file"
+                raise RunDirectoryError(
+                    f"{entry.path} is {kind}: a run directory holds plain files and folders",
+                    hint="delete it, or choose another --output",
+                )
     except OSError as error:
-        holder = b""
-        if descriptor is not None:
-            holder = os.pread(descriptor, 32, 0).strip()
-            os.close(descriptor)
-        if isinstance(error, BlockingIOError):
-            raise RunDirectoryError(
-                f"{path} is in use by process {holder.decode() or 'unknown'}",
-                hint="wait for it to end or choose another --output",
-            ) from error
-        raise _unusable(path, error) from error
-    return descriptor
+        raise unusable(path, error) from error
 
 
-def _read_or_begin(path: Path, identity: dict[str, Any]) -> RunRecord:
-    """Return the directory's record; a new one when it has none."""
-    file = path / "run.yaml"
-    if not file.exists():
-        return RunRecord(identity=identity)
-    record = parse_record(RunRecord, read_yaml(file), source=str(file))
-    differences = list(_differences(identity, record.identity))
-    if differences:
-        more = len(differences) - _SHOWN_DIFFERENCES
-        shown = ", ".join(differences[:_SHOWN_DIFFERENCES]) + (f" and {more} more" * (more > 0))
-        raise RunDirectoryError(
-            f"{path} belongs to another run: {shown}",
-            hint="repeat that run's command or choose another --output",
-        )
-    return record
+def _entries(folder: Path | str) -> Iterator[tuple[os.DirEntry[str], int]]:
+    """Return everything below a folder with its mode; links are not followed.
+
+    What another process replaces or deletes just now is left out.
+    """
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                yield entry, entry.stat(follow_symlinks=False).st_mode
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _entries(entry.path)
 
 
-def _differences(here: Mapping[str, Any], there: Mapping[str, Any], at: str = "") -> Iterator[str]:
-    """Say for each key that differs what it is here and there."""
-    for key in sorted({*here, *there}):
-        mine, theirs = here.get(key), there.get(key)
-        if isinstance(mine, Mapping) and isinstance(theirs, Mapping):
-            yield from _differences(mine, theirs, f"{at}{key}.")
-        elif mine != theirs or (key in here) != (key in there):
-            shown = [repr(side[key]) if key in side else "absent" for side in (here, there)]
-            yield f"{at}{key} is {shown[0]}, there {shown[1]}"
-
-
-def _sha256(path: Path) -> str | None:
-    """Return the digest of a file's content, or `None` when it cannot be read."""
-    with contextlib.suppress(OSError), path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-    return None
+def _with_last_beat(attempts: tuple[Attempt, ...], lock: RunLock) -> tuple[Attempt, ...]:
+    """Return the attempts; the last one, if it was killed, with the time its lock tells."""
+    if not attempts or lock.before is None or lock.before.pid != attempts[-1].pid:
+        return attempts
+    *before, last = attempts
+    elapsed_s = max(last.elapsed_s, lock.before.elapsed_s)
+    return (*before, last.model_copy(update={"elapsed_s": elapsed_s}))
 
 
 def _describe_files(directory: Path, files: Sequence[Path]) -> dict[str, str]:
     described = {}
     root = directory.resolve()
     for file in files:
-        path, digest = file.resolve(), _sha256(file)
+        path, digest = file.resolve(), file_digest(file)
         if digest is None:
             raise FailedError(f"a stage's file {file} cannot be read")
         described[str(path.relative_to(root) if path.is_relative_to(root) else path)] = digest

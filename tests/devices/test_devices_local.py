@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -51,6 +52,40 @@ def test_run_maps_what_cannot_start_or_does_not_end() -> None:
     with pytest.raises(DeviceError, match="ran past"):
         DEVICES["local"].run([sys.executable, "-c", "import time; time.sleep(60)"], timeout_s=0.3)
     assert time.monotonic() - start < 10
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process of its parent's end"
+)
+def test_what_runs_dies_with_a_killed_parent(tmp_path: Path) -> None:
+    mark = tmp_path / "mark"
+    child = (
+        "import fcntl, time\n"
+        f"stream = open({str(mark)!r}, 'w')\n"
+        "fcntl.flock(stream, fcntl.LOCK_EX)\n"
+        "stream.write('measuring'); stream.flush(); time.sleep(60)"
+    )
+    parent = (
+        "import sys\nfrom featherweight.devices.device import DEVICES\n"
+        "import featherweight.devices.local\n"
+        f"DEVICES['local'].run([sys.executable, '-c', {child!r}], timeout_s=60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", parent], start_new_session=True)
+    deadline = time.monotonic() + 30
+    while not (mark.exists() and mark.read_text()):
+        assert time.monotonic() < deadline, "the child never started"
+        time.sleep(0.02)
+    process.kill()
+    process.wait(10)
+    deadline = time.monotonic() + 5
+    with mark.open() as stream:
+        while True:
+            try:  # a dead process holds no lock, also where nobody has buried it yet
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                assert time.monotonic() < deadline, "the child outlived its parent"
+                time.sleep(0.02)
 
 
 def test_ctrl_c_kills_what_runs(tmp_path: Path) -> None:

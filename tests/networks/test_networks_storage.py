@@ -9,7 +9,7 @@ import torch
 from featherweight.errors import RecordError, UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import resolve_architecture
-from featherweight.networks.storage import load_network, save_network
+from featherweight.networks.storage import load_network, recorded_seed, save_network
 from featherweight.nn.network import Network, build_network
 
 PREPROCESSING = Preprocessing(mean=(0.1, 0.2, 0.3), interpolation="bicubic", crop_fraction=0.875)
@@ -84,3 +84,14 @@ def test_damaged_and_mixed_files_are_refused(network: Network, tmp_path: Path) -
     (tmp_path / "network.json").unlink()
     with pytest.raises(RecordError, match=r"network\.json"):
         load_network(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["[1]", "identity: [1]", "identity: {seed: x}", "identity: {seed: -1}", ""]
+)
+def test_the_seed_of_an_odd_run_yaml_is_one_line(content: str, tmp_path: Path) -> None:
+    assert recorded_seed(tmp_path) == 0  # saved by hand
+    (tmp_path / "run.yaml").write_text(content)
+    with pytest.raises(RecordError, match=r"run\.yaml") as caught:
+        recorded_seed(tmp_path)
+    assert "\n" not in str(caught.value)

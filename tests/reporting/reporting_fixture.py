@@ -306,3 +306,27 @@ def write_fit_run(
     write_json(directory / "artifacts/onnxruntime-int8/artifact.json", artifact)
     write_json(directory / "summary.json", example_summary())
     return directory
+
+
+def write_training(directory: Path) -> Path:
+    """Write the files of a finished `train` that a report reads."""
+    directory.mkdir(parents=True, exist_ok=True)
+    run = {
+        "schema_version": 1,
+        "identity": {"model": "mobilenet_v2", "seed": 0, "fingerprint": "f"},
+        "given": {"data": "photos/flowers", "model": "mobilenet_v2", "pretrained": "none"},
+        "attempts": [],
+    }
+    (directory / "run.yaml").write_text(yaml.safe_dump(run), encoding="utf-8")
+    epochs = [
+        {"event": "epoch", "epoch": k, "images_seen": 900 * k, "val_loss": 1 / k, "seconds": 9.0}
+        for k in (1, 2, 3)
+    ]
+    write_lines(directory / "train.jsonl", epochs)
+    write_architecture(example_architecture(), directory / "architecture.json")
+    answer = {
+        "split": "val", "accuracy": 0.912, "interval": [0.88, 0.936], "n": 400, "top5": 0.99,
+        "epochs": 3, "images_per_s": 120.0,
+    }  # fmt: skip
+    write_json(directory / "summary.json", answer)
+    return directory

@@ -26,6 +26,8 @@ CALLED_BY_VALUE = {
         "Too inaccurate",
         "Budget infeasible",
         "Running",
+        "Cut short",
+        "Finished",
     ),
     "charts.py": ("winner", "finalist", "kept", "raced", "rejected"),
     "sections.py": ("architecture.json is not there",),
@@ -80,7 +82,7 @@ def test_the_chinese_page_says_the_same(tmp_path: Path, finished: bool) -> None:
     english, chinese = render_html(run), render_html(run, language="zh")
     assert '<html lang="zh">' in chinese
     assert "<h2>全部测量结果</h2>" in chinese
-    label = "预算满足" if finished else "运行中"
+    label = "预算满足" if finished else "已中断"
     assert label in chinese
     numbers = [
         re.findall(r"\d+(?:\.\d+)?", re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL))

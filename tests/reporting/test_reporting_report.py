@@ -13,7 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from reporting_fixture import HOSTILE, example_summary, write_fit_run, write_lines
+from reporting_fixture import (
+    HOSTILE,
+    example_summary,
+    write_fit_run,
+    write_lines,
+    write_training,
+)
 
 from featherweight.errors import UsageError
 from featherweight.records import write_json
@@ -21,6 +27,7 @@ from featherweight.reporting.reading import read_run
 from featherweight.reporting.render import render_html
 from featherweight.reporting.report import follow_report, write_report
 from featherweight.reporting.sections import usage_commands
+from featherweight.run_lock import take_lock
 
 FILES = (
     "environment.json", "splits.json", "stages.jsonl", "candidates.jsonl", "measurements.jsonl",
@@ -135,18 +142,59 @@ def test_names_that_are_not_utf8_are_written_out(tmp_path: Path) -> None:
 
 def test_unfinished_run_is_running(tmp_path: Path) -> None:
     run = write_fit_run(tmp_path / "run", finished=False)
-    page = Page(write_report(run))
+    lock = take_lock(run)
     assert read_run(run).status == "running"
+    page = Page(write_report(run))
+    lock.release()
     assert "Running" in page.text
+    assert "A process works on this run now." in page.text
     assert "Stages finished so far: look, shop, probe, race, train" in page.text
     assert "figure-measured" in page.figures
     assert "figure-latency" not in page.figures
+
+
+def test_a_killed_run_is_cut_short_whatever_the_verb(tmp_path: Path) -> None:
+    fitted = write_fit_run(tmp_path / "fit", finished=False)
+    (fitted / "lock").write_text("4242 12.0\n")  # of a process that is gone
+    trained = write_training(tmp_path / "train")
+    (trained / "summary.json").unlink()
+    for run in (fitted, trained):
+        page = Page(write_report(run))
+        assert read_run(run).status == "cut"
+        assert "Cut short" in page.text
+        assert "Running" not in page.text
+        assert "Nobody works on this run" in page.text
+
+
+def test_a_finished_training_is_finished(tmp_path: Path) -> None:
+    run = write_training(tmp_path / "run")
+    read, page = read_run(run), Page(write_report(run))
+    assert read.status == "finished"
+    assert read.problems == ()
+    assert "Finished" in page.text
+    assert "Running" not in page.text
+    assert "report of a training" in page.text
+    assert "names the right class for 91.2 % of 400 val pictures" in page.text
+    assert "figure-loss" in page.figures
+
+
+def test_the_pictures_are_named_as_they_were_given(tmp_path: Path) -> None:
+    run = write_training(tmp_path / "run")
+    assert read_run(run).data == "photos/flowers"
+    (run / "run.yaml").write_text("given: [odd]\nidentity: {data: flowers}\n")
+    assert read_run(run).data == "flowers"
+
+
+def test_a_path_that_is_too_long_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not a run directory"):
+        read_run(tmp_path / ("x" * 300))
 
 
 def test_a_run_under_way_is_followed_until_it_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = write_fit_run(tmp_path / "run", finished=False)
+    lock = take_lock(run)
     shown: list[str] = []
 
     def sleep(seconds: float) -> None:
@@ -157,6 +205,7 @@ def test_a_run_under_way_is_followed_until_it_ends(
 
     monkeypatch.setattr("featherweight.reporting.report.time.sleep", sleep)
     last = follow_report(run, every_s=7.0).read_text(encoding="utf-8")
+    lock.release()
     assert len(shown) == 2
     assert all('<meta http-equiv="refresh" content="7">' in page for page in shown)
     assert 'http-equiv="refresh"' not in last
@@ -165,7 +214,9 @@ def test_a_run_under_way_is_followed_until_it_ends(
 
 def test_run_that_has_just_begun(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("identity: {data: flowers, latency_ms: 5}\n")
+    lock = take_lock(tmp_path)
     page = Page(write_report(tmp_path))
+    lock.release()
     assert "Running" in page.text
     assert "5 ms" in page.text
     assert page.figures == {}
@@ -237,7 +288,7 @@ def test_damaged_file_is_named_not_raised(run: Path, name: str) -> None:
         read = read_run(run)
         assert "<h2>Reproduce it</h2>" in render_html(read)
         if name == "summary.json":
-            assert read.status == "running"
+            assert read.status == "finished"
             assert any("summary.json" in text for text in read.problems)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,15 @@ from featherweight.errors import DeviceError, UsageError
 
 __all__ = ["LocalDevice"]
 
+_TETHERED = (
+    "import ctypes, os, signal, sys\n"
+    "ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)\n"  # 1 = PR_SET_PDEATHSIG
+    "if os.getppid() == int(sys.argv[1]):\n"  # else the parent died before this was asked for
+    "    os.execv(sys.argv[2], sys.argv[3:])\n"
+)
+"""Becomes the program it is given, which the system then kills as soon as its parent dies: a killed
+command must not leave a process behind that measures on, beside the next one. Python's own way,
+`preexec_fn`, is not safe beside PyTorch's threads."""
 _CPUINFO = Path("/proc/cpuinfo")
 _GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
@@ -66,16 +76,21 @@ class LocalDevice:
         stdin: str = "",
         environment: Mapping[str, str] | None = None,
     ) -> CompletedRun:
-        """Run a command; see `Device.run`.
+        """Run a command; see `Device.run`. On Linux it ends with this process, however that ends.
 
         Raises:
             DeviceError: it could not be started, or ran past `timeout_s`.
         """
+        command = list(argv)
+        program = shutil.which(argv[0])
+        if program is not None and sys.platform == "linux":
+            tether = [sys.executable, "-I", "-S", "-c", _TETHERED, str(os.getpid())]
+            command = [*tether, program, *argv]
         try:
             # subprocess.run kills the child on a timeout and on any other exception, Ctrl-C
             # included, before that exception goes on.
             done = subprocess.run(
-                list(argv),
+                command,
                 input=stdin,
                 capture_output=True,
                 check=False,

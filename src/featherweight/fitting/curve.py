@@ -107,13 +107,14 @@ def fit_from(  # noqa: PLR0913 - the parameters of the command
             hint="fit again without --from",
         )
     loading_s = clock.monotonic() - started
-    identity = {
-        "name": f"fit-{images.name}",
-        **settings.model_dump(mode="json"),
-        "fingerprint": images.fingerprint,
-        "from": found.identity,
-    }
-    with open_run(output, parent=runs, identity=identity, command=command) as run:
+    with open_run(
+        output,
+        parent=runs,
+        identity={**settings.identity(fingerprint=images.fingerprint), "from": found.identity},
+        command=command,
+        name=f"fit-{images.name}",
+        given=settings.given,
+    ) as run:
         if run.finished:
             return FitResult(end_again(run), run.path)
         return FitResult(_work(run, images, settings, found, loading_s=loading_s), run.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from featherweight.errors import UsageError
 from featherweight.fitting.families import Family, stored_family
 from featherweight.fitting.settings import FitSettings
 from featherweight.journal import Journal, plain_digest
-from featherweight.records import parse_record, read_yaml
-from featherweight.run_directory import RunRecord, StageRecord
+from featherweight.records import parse_record
+from featherweight.run_record import StageRecord, read_run_record, read_stages
 
 __all__ = ["Earlier", "TrainedNetwork", "read_earlier"]
 
@@ -107,14 +108,19 @@ class Earlier:
     def copy_epochs(self, network: TrainedNetwork, *, title: str, phase: str, to: Path) -> None:
         """Copy the journal lines of a network's training under another title, once."""
         journal = Journal(to / "train.jsonl")
-        told = {(line["network"], line["phase"], line["epoch"]) for line in journal.read()}
+        needed = ("network", "phase", "epoch")
+        told = {
+            tuple(line[key] for key in needed)
+            for line in journal.read(event="epoch", needed=needed)
+        }
         for line in self._epochs(network):
             if (title, phase, line["epoch"]) not in told:
                 journal.append({**line, "network": title, "phase": phase})
 
     def _epochs(self, network: TrainedNetwork) -> Iterator[dict[str, Any]]:
         trained_as = f"{network.name} {network.key.rsplit('-', 1)[1]}"
-        for line in Journal(self.path / "train.jsonl").read():
+        journal = Journal(self.path / "train.jsonl")
+        for line in journal.read(event="epoch", needed=("network", "phase", "epoch")):
             if (line.get("network"), line.get("phase")) == (trained_as, network.phase):
                 yield line
 
@@ -127,12 +133,13 @@ def read_earlier(path: Path) -> Earlier:
         RecordError: a file of the run is damaged.
     """
     file = path / "run.yaml"
-    if not file.is_file():
+    if not os.path.isfile(file):  # noqa: PTH113 - Path.is_file raises for a name too long
         raise UsageError(
             f"--from {path} is not a run directory",
             allowed="a folder with run.yaml, written by `featherweight fit`",
         )
-    identity = parse_record(RunRecord, read_yaml(file), source=str(file)).identity
+    described = read_run_record(file)
+    identity = described.identity
     if "latency_ms" not in identity:
         raise UsageError(
             f"--from {path} is a run of another command",
@@ -144,9 +151,9 @@ def read_earlier(path: Path) -> Earlier:
             hint="name the run that trained the networks",
         )
     plain = {name: identity[name] for name in FitSettings.model_fields if name in identity}
+    plain.update(described.given)
     longest: dict[str, StageRecord] = {}
-    for line in Journal(path / "stages.jsonl").read():
-        record = parse_record(StageRecord, line, source=str(path / "stages.jsonl"))
+    for record in read_stages(Journal(path / "stages.jsonl")):
         if _STAGE.fullmatch(record.stage):
             digest = _parts(record.stage)[2]
             before = longest.get(digest)

@@ -136,12 +136,14 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     images = load_images(settings.data, seed=settings.seed)
     check_time(settings, images)
     loading_s = spent_s + clock.monotonic() - started
-    identity = {
-        "name": f"fit-{images.name}",
-        **settings.model_dump(mode="json"),
-        "fingerprint": images.fingerprint,
-    }
-    with open_run(output, parent=runs, identity=identity, command=command) as run:
+    with open_run(
+        output,
+        parent=runs,
+        identity=settings.identity(fingerprint=images.fingerprint),
+        command=command,
+        name=f"fit-{images.name}",
+        given=settings.given,
+    ) as run:
         if run.finished:
             return FitResult(end_again(run), run.path)
         return FitResult(_work(run, images, settings, loading_s=loading_s), run.path)

@@ -11,6 +11,7 @@ from featherweight.exporting.verification import Verification
 from featherweight.fitting.families import Family
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.prove import Proof
+from featherweight.fitting.remembered import Remembered
 from featherweight.fitting.settings import FitSettings
 from featherweight.journal import Journal
 from featherweight.measuring.measurement import Measurement
@@ -34,10 +35,15 @@ _UNEVEN = 1.5
 
 
 class Ledger:
-    """Appends records to a run's journals."""
+    """Appends records to a run's journals.
+
+    Attributes:
+        remembered: measurements that choose, those of a cut attempt among them.
+    """
 
     def __init__(self, run: RunDirectory) -> None:
         self._run = run
+        self.remembered = Remembered(run)
         self._candidates = Journal(run.path / "candidates.jsonl")
         self._measurements = Journal(run.path / "measurements.jsonl")
         self._verifications = Journal(run.path / "verifications.jsonl")
@@ -180,7 +186,8 @@ class Ledger:
 
     def _epochs(self, trained: Ranked) -> list[dict[str, Any]]:
         told_as = trained.told_as or (trained.entry.title, trained.phase)
-        lines = Journal(self._run.path / "train.jsonl").read()
+        needed = ("network", "phase", "images_seen", "images_per_s")
+        lines = Journal(self._run.path / "train.jsonl").read(event="epoch", needed=needed)
         return [line for line in lines if (line["network"], line["phase"]) == told_as]
 
     def _curve(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from pydantic import Field
 
 from featherweight.errors import UsageError
 from featherweight.measuring.platform import Platform, offered_precisions
-from featherweight.records import Record
+from featherweight.records import Record, to_plain
+from featherweight.run_record import named_content
 from featherweight.runtimes.runtime import RUNTIMES
 
 __all__ = [
@@ -25,6 +26,9 @@ Metric = Literal["accuracy", "balanced_accuracy"]
 
 class FitSettings(Record):
     """The effective configuration of one fit.
+
+    What may be a path is left out of its plain form (`exclude`): a run goes on when the data were
+    named otherwise or moved.
 
     Attributes:
         data: what the user named.
@@ -42,18 +46,37 @@ class FitSettings(Record):
         device: where training runs.
     """
 
-    data: str
+    data: str = Field(exclude=True)
     latency_ms: float = Field(gt=0)
     platform: str
     time_s: float | None = Field(default=None, gt=0)
     epochs: int | None = Field(default=None, ge=1)
-    model: str | None = None
-    pretrained: str = "auto"
+    model: str | None = Field(default=None, exclude=True)
+    pretrained: str = Field(default="auto", exclude=True)
     precisions: tuple[str, ...] = ("fp32", "int8")
     metric: Metric = "accuracy"
     min_accuracy: float | None = Field(default=None, ge=0.0, le=1.0)
     seed: int = Field(default=0, ge=0)
     device: str = "auto"
+
+    @property
+    def given(self) -> dict[str, str]:
+        """What may be a path, as it was spelled."""
+        named = {"data": self.data, "model": self.model, "pretrained": self.pretrained}
+        return {name: text for name, text in named.items() if text is not None}
+
+    def identity(self, *, fingerprint: str) -> dict[str, Any]:
+        """Return what makes two fits one run; paths are in it by what lies there.
+
+        Args:
+            fingerprint: of the pictures.
+        """
+        return {
+            **to_plain(self),
+            "model": None if self.model is None else named_content(self.model),
+            "pretrained": named_content(self.pretrained),
+            "fingerprint": fingerprint,
+        }
 
 
 def allowed_metric(metric: str) -> Metric:

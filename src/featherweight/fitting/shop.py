@@ -22,7 +22,7 @@ from featherweight.measuring.measurement import Measurement
 from featherweight.profiling.profile import profile
 from featherweight.reporting.run import Candidate
 
-__all__ = ["Shopper", "Stock", "shop"]
+__all__ = ["Measure", "Shopper", "Stock", "shop"]
 
 logger = logging.getLogger(__name__)
 

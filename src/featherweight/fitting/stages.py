@@ -101,7 +101,7 @@ def open_shopper(
     samples: SamplePlan,
     note: Callable[[float], None] = lambda _: None,
 ) -> Shopper:
-    """Return a shopper that remembers nothing; its measurements are journalled as `purpose`.
+    """Return a shopper that knows nothing but what a cut attempt measured for this `purpose`.
 
     `note` is told after each measurement how many seconds a process took.
     """
@@ -114,13 +114,12 @@ def open_shopper(
         measured = time_architectures(
             wanted, folder, platform=platform, samples=count, seed=settings.seed
         )
-        ledger.note_measurements(measured, purpose=purpose)
         processes = len({precision for _, _, precision in wanted})
         note((clock.monotonic() - started) / processes)
         return measured
 
     return Shopper(
-        measure,
+        ledger.remembered.measuring(measure, purpose=purpose),
         folder=run.path / "artifacts" / "shop",
         runtime=platform.runtime,
         samples=samples,

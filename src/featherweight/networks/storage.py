@@ -19,10 +19,10 @@ from featherweight.records import (
     Record,
     parse_record,
     read_json,
-    read_yaml,
     write_bytes,
     write_json,
 )
+from featherweight.run_record import read_run_record
 
 __all__ = [
     "NetworkRecord",
@@ -56,13 +56,15 @@ def recorded_seed(directory: Path) -> int:
     A directory without run.yaml (a network saved by hand) has the default, 0.
 
     Raises:
-        RecordError: run.yaml cannot be read.
+        RecordError: run.yaml is damaged.
     """
     file = directory / "run.yaml"
     if not file.exists():
         return 0
-    identity = read_yaml(file).get("identity", {})
-    return int(identity.get("seed", 0))
+    seed = read_run_record(file).identity.get("seed", 0)
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise RecordError(f"{file}: key 'identity.seed': {seed!r:.80} is no seed")
+    return seed
 
 
 class StoredNetwork(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -9,15 +10,17 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from featherweight.architecture import Architecture, read_architecture
-from featherweight.errors import FeatherweightError, UsageError
+from featherweight.errors import FeatherweightError, RecordError, UsageError
 from featherweight.records import parse_json, parse_record, read_json, read_yaml
 from featherweight.reporting.run import Candidate, FitSummary, latest_candidates
+from featherweight.run_lock import is_locked
 
 __all__ = [
     "EpochLine",
     "FitRun",
     "MeasurementLine",
     "StageLine",
+    "TrainedLine",
     "VerificationLine",
     "read_run",
 ]
@@ -96,10 +99,29 @@ class VerificationLine(_Line):
     passed: bool | None = None
 
 
+class TrainedLine(_Line):
+    """What summary.json holds of a `train`."""
+
+    split: str
+    accuracy: float
+    interval: tuple[float, float]
+    n: int
+    epochs: int
+
+
 class FitRun(NamedTuple):
-    """A fit run as its directory tells it; empty or `None` = the file is not there (yet)."""
+    """A run as its directory tells it; empty or `None` = the file is not there (yet).
+
+    Attributes:
+        under_way: whether a process works in the directory now.
+        ended: whether the run wrote its summary, be it readable or not.
+        trained: the answer of a `train`, which has no verdict.
+    """
 
     directory: Path
+    under_way: bool
+    ended: bool
+    trained: TrainedLine | None
     settings: Mapping[str, Any]
     environment: Mapping[str, Any]
     splits: Mapping[str, Any]
@@ -116,14 +138,26 @@ class FitRun(NamedTuple):
 
     @property
     def status(self) -> str:
-        """The verdict, or `running` while there is none."""
-        return "running" if self.summary is None else self.summary.verdict
+        """The verdict; without one `finished`, `running`, or `cut` (unfinished, nobody works)."""
+        if self.summary is not None:
+            return self.summary.verdict
+        if self.ended:
+            return "finished"
+        return "running" if self.under_way else "cut"
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """What was asked for: data, latency_ms, platform, seed and the like."""
         inner = self.settings.get("identity")
         return inner if isinstance(inner, Mapping) else self.settings
+
+    @property
+    def data(self) -> str | None:
+        """The pictures as they were named."""
+        given = self.settings.get("given")
+        kept = given if isinstance(given, Mapping) else {}
+        named = kept.get("data", self.identity.get("data"))
+        return None if named is None else str(named)
 
     @property
     def budget_ms(self) -> float | None:
@@ -148,16 +182,19 @@ L = TypeVar("L", bound=BaseModel)
 
 
 def read_run(directory: Path) -> FitRun:
-    """Read whatever a fit run has written so far. Only reads: the run may still be going.
+    """Read whatever a run has written so far. Only reads: the run may still be going.
 
     Raises:
         UsageError: the directory is absent or is not a run directory.
     """
-    if not any((directory / name).is_file() for name in ("run.yaml", "summary.json")):
+    # Not Path.is_file, which raises for a name that is too long.
+    if not any(os.path.isfile(directory / name) for name in ("run.yaml", "summary.json")):  # noqa: PTH113
         raise UsageError(
             f"{directory} is not a run directory",
-            allowed="a folder with run.yaml, written by `featherweight fit`",
+            allowed="a folder with run.yaml, written by `featherweight fit` or `train`",
         )
+    # Asked first: a run that ends meanwhile has written its summary by the time that is read.
+    under_way = is_locked(directory)
     problems: list[str] = []
 
     def lines(name: str) -> list[tuple[str, Any]]:
@@ -168,9 +205,13 @@ def read_run(directory: Path) -> FitRun:
 
     events = lines("train.jsonl")
     is_epoch = [isinstance(plain, dict) and plain.get("event") == "epoch" for _, plain in events]
-    summary = one("summary.json", _read_summary)
+    answer = one("summary.json", _read_answer)
+    summary = answer if isinstance(answer, FitSummary) else None
     return FitRun(
         directory=directory,
+        under_way=under_way,
+        ended=(directory / "summary.json").is_file(),
+        trained=answer if isinstance(answer, TrainedLine) else None,
         settings=_without_version(one("run.yaml", read_yaml)),
         environment=_without_version(one("environment.json", read_json)),
         splits=_without_version(one("splits.json", read_json)),
@@ -206,8 +247,17 @@ def _artifact_record(directory: Path, summary: FitSummary | None) -> str:
     return str(folder / "artifact.json")
 
 
-def _read_summary(path: Path) -> FitSummary:
-    return parse_record(FitSummary, read_json(path), source=path.name)
+def _read_answer(path: Path) -> FitSummary | TrainedLine:
+    """Return what a fit or a training found; the latter has no verdict but epochs."""
+    plain = read_json(path)
+    if isinstance(plain, dict) and "verdict" not in plain and "epochs" in plain:
+        try:
+            return TrainedLine.model_validate(plain)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            raise RecordError(f"{path.name}: key {key!r}: {first['msg']}") from error
+    return parse_record(FitSummary, plain, source=path.name)
 
 
 def _read_file(path: Path, read: Callable[[Path], T], *, problems: list[str]) -> T | None:

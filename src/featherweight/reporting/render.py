@@ -21,6 +21,8 @@ _LABELS = {
     "not_met": "Budget not met",
     "infeasible": "Budget infeasible",
     "running": "Running",
+    "cut": "Cut short",
+    "finished": "Finished",
 }
 
 

@@ -17,7 +17,7 @@ REPORT_FILE = "report.html"
 
 
 def write_report(run_directory: str | Path, *, language: str = "en") -> Path:
-    """Write report.html of a fit run, finished or still going, and return its path.
+    """Write report.html of a run, finished, going or cut short, and return its path.
 
     Sections whose files are absent say so; damaged lines are left out and named on the page.
 

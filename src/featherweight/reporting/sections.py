@@ -71,11 +71,7 @@ def verdict_sentences(run: FitRun, t: Translate = ENGLISH) -> list[str]:
     """Return what was found in full sentences, for a reader who knows nothing of the run."""
     summary = run.summary
     if summary is None:
-        done = ", ".join(dict.fromkeys(stage.stage for stage in run.stages)) or t("none")
-        return [
-            t("This run has no result yet. Stages finished so far: {done}.", done=done),
-            t("If it is no longer going, the same command takes it up where it stopped."),
-        ]
+        return _sentences_without_verdict(run, t)
     sentences = []
     budget_ms = run.budget_ms
     if summary.measured is not None and budget_ms is not None:
@@ -140,6 +136,32 @@ def verdict_sentences(run: FitRun, t: Translate = ENGLISH) -> list[str]:
     return sentences
 
 
+def _sentences_without_verdict(run: FitRun, t: Translate) -> list[str]:
+    if run.trained is not None:
+        trained = run.trained
+        return [
+            t(
+                "After {epochs} epochs the network names the right class for {share} of {n} "
+                "{split} pictures (95 % interval {low} to {high}).",
+                epochs=trained.epochs,
+                share=show_percent(trained.accuracy),
+                n=f"{trained.n:,}",
+                split=trained.split,
+                low=show_percent(trained.interval[0]),
+                high=show_percent(trained.interval[1]),
+            )
+        ]
+    if run.ended:
+        return [t("The run is finished, but its summary cannot be read.")]
+    done = ", ".join(dict.fromkeys(stage.stage for stage in run.stages)) or t("none")
+    if run.under_way:
+        return [t("A process works on this run now. Stages finished so far: {done}.", done=done)]
+    return [
+        t("Nobody works on this run, and it has no result. Stages finished: {done}.", done=done),
+        t("The same command takes it up where it stopped."),
+    ]
+
+
 def warnings(run: FitRun, t: Translate = ENGLISH) -> list[str]:
     """Return what weakens the result: load, disturbance, damage by export, failed checks."""
     found = []
@@ -187,7 +209,7 @@ def usage_commands(run: FitRun, t: Translate = ENGLISH) -> list[Command]:
     if summary is None:
         return []
     folder = shlex.quote(summary.run_directory)
-    data = shlex.quote(str(run.identity.get("data", "DATA")))
+    data = shlex.quote(run.data or "DATA")
     commands = []
     if summary.bundle is not None:
         script = shlex.quote(str(Path(summary.run_directory) / summary.bundle / "run.py"))

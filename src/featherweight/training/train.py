@@ -20,6 +20,7 @@ from featherweight.networks.weight_sources import find_pretrained
 from featherweight.nn.network import build_network
 from featherweight.records import read_json
 from featherweight.run_directory import open_run
+from featherweight.run_record import named_content
 from featherweight.training.classify import train_classifier
 from featherweight.training.compute import choose_device
 from featherweight.training.pixels import open_store
@@ -133,17 +134,27 @@ def train(  # noqa: PLR0913 - the parameters of the command
         whole=whole,
         seed=seed,
     )
+    given = {"data": str(data), "model": model, "pretrained": pretrained}
+    if teacher is not None:
+        given["teacher"] = str(teacher)
     identity = {
-        "name": f"train-{images.name}",
-        "model": model,
+        "model": named_content(model),
         "seed": seed,
         "recipe": recipe.model_dump(mode="json"),
-        "pretrained": pretrained,
-        "teacher": None if teacher is None else str(teacher),
-        "data": images.fingerprint,
+        "pretrained": named_content(pretrained),
+        "teacher": None
+        if teacher is None
+        else named_content(str(teacher), files=("network.json",)),
+        "fingerprint": images.fingerprint,
     }
-    parent = to_path(runs, name="runs")
-    with open_run(output, parent=parent, identity=identity, command=f"train {model}") as run:
+    with open_run(
+        output,
+        parent=to_path(runs, name="runs"),
+        identity=identity,
+        command=f"train {model}",
+        name=f"train-{images.name}",
+        given=given,
+    ) as run:
         if not run.finished:
             told = ProgressLog(model, logger=logger)
             guide = None if stored is None else stored.network
