@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,13 @@ def profile(
 
         return profile_onnx(Path(network), input_shape=input_shape)
     if not isinstance(network, (Architecture, str, Path)):
+        torch = sys.modules.get("torch")  # who has a module has loaded it
+        kinds = torch and (torch.nn.Module, torch.export.ExportedProgram)
+        if not kinds or not isinstance(network, kinds):
+            raise UsageError(
+                f"cannot count a {type(network).__name__}",
+                allowed="an Architecture, a torch.nn.Module, the path of an .onnx file, a name",
+            )
         from featherweight.profiling.module import profile_module
 
         return profile_module(network, input_shape=input_shape)
