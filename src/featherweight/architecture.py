@@ -85,7 +85,8 @@ class Primitive(Record):
     """One layer of an imported network, without shapes: they follow from the input.
 
     The fields are those of `featherweight.layers.Layer`; `out_channels` is the width of a
-    convolution, a linear layer, a selection or a map with zero channels appended.
+    convolution, a linear layer, a selection or a map with zero channels appended; `padding` is
+    `same` where it follows from the size of the input as TensorFlow has it.
     """
 
     name: str
@@ -95,7 +96,7 @@ class Primitive(Record):
     kernel_size: int = Field(default=1, ge=1)
     stride: int = Field(default=1, ge=1)
     groups: int = Field(default=1, ge=1)
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0)
+    padding: tuple[int, int, int, int] | Literal["same"] = (0, 0, 0, 0)
     bias: bool = False
     norm_eps: float | None = None
     function: str = ""
@@ -115,6 +116,7 @@ class Architecture(Record):
         input_shape: (C, H, W).
         blocks: from the first convolution to the last feature map.
         primitives: all layers of an imported network, instead of blocks and what follows them.
+        fixed_size: of an imported network that computes what it should at `input_shape` alone.
         head_channels: widths of the linear layers between pooling and classifier.
         head_norm: whether each of them has a batch norm instead of a bias.
         head_activation: non-linearity after each of them.
@@ -129,6 +131,7 @@ class Architecture(Record):
     input_shape: tuple[int, int, int]
     blocks: tuple[BlockSpec, ...] = ()
     primitives: tuple[Primitive, ...] = ()
+    fixed_size: bool = False
     head_channels: tuple[int, ...] = ()
     head_norm: bool = False
     head_activation: Activation = "none"
@@ -163,7 +166,20 @@ class Architecture(Record):
         return self.changed(input_shape=(self.input_shape[0], resolution, resolution))
 
     def changed(self, **fields: Any) -> Architecture:
-        """Return a validated copy with some fields replaced."""
+        """Return a validated copy with some fields replaced.
+
+        Raises:
+            ArchitectureError: an imported network that has one size, or no classifier to replace.
+        """
+        if self.fixed_size and fields.get("input_shape", self.input_shape) != self.input_shape:
+            wanted, own = (
+                " x ".join(map(str, shape)) for shape in (fields["input_shape"], self.input_shape)
+            )
+            raise ArchitectureError(
+                f"{self.name} cannot be made for {wanted}: it was imported at {own} and is known "
+                "to be right at that size alone",
+                hint="import it at that size (of timm: NAME:resolution=N)",
+            )
         if self.primitives and fields.get("num_classes", self.num_classes) != self.num_classes:
             *rest, last = self.primitives
             if not last.classes or not fields["num_classes"]:

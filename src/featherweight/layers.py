@@ -47,6 +47,7 @@ class Layer(NamedTuple):
         kernel_size, stride: of conv and pool.
         groups: of conv and shuffle.
         padding: rows and columns added (top, left, bottom, right).
+        same: whether this padding follows from the size of the input (TensorFlow SAME).
         bias: whether a conv has a bias; a linear always has.
         norm_eps: epsilon of the batch norm after a conv; `None` = no norm.
         function: which activation, or which pooling (`max`, `average`).
@@ -68,6 +69,7 @@ class Layer(NamedTuple):
     function: str = ""
     first_channel: int = 0
     dropout: float = 0.0
+    same: bool = False
 
 
 class Tensor(NamedTuple):
@@ -264,20 +266,30 @@ def _imported_layers(architecture: Architecture) -> tuple[Layer, ...]:
         given = [shapes[name] for name in primitive.inputs if name in shapes]
         if len(given) < len(primitive.inputs) or primitive.name in shapes:
             raise ArchitectureError(f"{primitive.name}: an input comes later, or the name twice")
-        shapes[primitive.name] = _primitive_shape(primitive, given)
+        _check_operands(primitive, given)
+        padding = _primitive_padding(primitive, given[0])
+        shapes[primitive.name] = _primitive_shape(primitive, given, padding)
         fields = primitive.model_dump(exclude={"out_channels", "padding"})
         listed.append(
             Layer(
-                **fields, padding=primitive.padding, input_shape=given[0],
-                output_shape=shapes[primitive.name],
+                **fields, padding=padding, same=primitive.padding == "same",
+                input_shape=given[0], output_shape=shapes[primitive.name],
             )
         )  # fmt: skip
     return tuple(listed)
 
 
-def _primitive_shape(primitive: Primitive, given: list[Shape]) -> Shape:
+def _primitive_padding(primitive: Primitive, shape: Shape) -> Padding:
+    if primitive.padding != "same":
+        return primitive.padding
+    ends = [
+        _pad_axis(size, primitive.kernel_size, primitive.stride, same=True) for size in shape[1:]
+    ]
+    return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
+
+
+def _primitive_shape(primitive: Primitive, given: list[Shape], padding: Padding) -> Shape:
     first, width = given[0], primitive.out_channels or given[0][0]
-    _check_operands(primitive, given)
     shapes: dict[str, Callable[[], Shape]] = {
         "activation": lambda: first,
         "shuffle": lambda: first,
@@ -288,8 +300,8 @@ def _primitive_shape(primitive: Primitive, given: list[Shape]) -> Shape:
         "linear": lambda: (width,),
         "select": lambda: (width, *first[1:]),
         "pad": lambda: (width, *first[1:]),
-        "conv": lambda: (width, *_window_size(primitive, first)),
-        "pool": lambda: (width, *_window_size(primitive, first)),
+        "conv": lambda: (width, *_window_size(primitive, first, padding)),
+        "pool": lambda: (width, *_window_size(primitive, first, padding)),
     }
     if primitive.op not in shapes:
         raise ArchitectureError(f"{primitive.name}: {primitive.op!r} is no known layer")
@@ -312,8 +324,8 @@ def _check_operands(primitive: Primitive, given: list[Shape]) -> None:
         raise ArchitectureError(f"{primitive.name}: {primitive.op} of {shapes} is not possible")
 
 
-def _window_size(primitive: Primitive, shape: Shape) -> tuple[int, int]:
-    top, left, bottom, right = primitive.padding
+def _window_size(primitive: Primitive, shape: Shape, padding: Padding) -> tuple[int, int]:
+    top, left, bottom, right = padding
     side, step = primitive.kernel_size, primitive.stride
     rows = (shape[1] + top + bottom - side) // step + 1
     columns = (shape[2] + left + right - side) // step + 1

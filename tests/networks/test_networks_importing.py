@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,9 +50,11 @@ def test_an_imported_network_computes_the_same(name: str) -> None:
     module.train()
     network = import_module(module, input_shape=(3, SIDE, SIDE), name=name)
     assert module.training, "the module was changed"
-    images = torch.randn(3, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
-    with torch.no_grad():
-        assert relative_error(network(images), module.eval()(images)) <= 1e-5
+    for side in (SIDE, SIDE + 1):
+        images = torch.randn(3, 3, side, side, generator=torch.Generator().manual_seed(5))
+        with torch.no_grad():
+            assert relative_error(network(images), module.eval()(images)) <= 1e-5
+    assert not network.architecture.fixed_size
     counted = profile(network.architecture)
     params, macs, _ = count(module, input_shape=(3, SIDE, SIDE))
     assert counted.macs == macs
@@ -140,6 +143,101 @@ def test_what_is_unknown_is_named_with_its_place(module: nn.Module, problem: str
 def test_an_input_that_does_not_fit() -> None:
     with pytest.raises(UsageError, match="cannot be traced with inputs"):
         import_module(nn.Sequential(nn.Conv2d(4, 4, 3)), input_shape=(3, 16, 16))
+
+
+class Answers(nn.Module):
+    """A convolution, pooled, and whatever is returned for its vector."""
+
+    def __init__(self, answer: Callable[[torch.Tensor], object]) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.answer = answer
+
+    def forward(self, x: torch.Tensor) -> object:
+        return self.answer(self.conv(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        (lambda y: {"out": y, "aux": y}, "returns a dict of out, aux.*wrap it in a module"),
+        (lambda y: {"out": y}, "returns a dict of out"),
+        (lambda y: (y, y), "returns a tuple"),
+        (lambda y: (y,), "returns a tuple"),
+        (lambda y: [y], "returns a list"),
+        (lambda y: None, "returns a NoneType"),
+        (lambda y: y.view(-1, 4, 1, 1), r"returns float32 \(2, 4, 1, 1\).*needs pooling"),
+        (lambda y: y.argmax(1), "the operator 'argmax'"),
+        (lambda y: y.double(), "a conversion to torch.float64"),
+        (lambda y: torch.zeros(2, 5), "the same answer to every picture"),
+    ],
+)
+def test_an_output_that_is_no_vector_is_refused(
+    answer: Callable[[torch.Tensor], object], problem: str
+) -> None:
+    with pytest.raises(UnsupportedError, match=problem):
+        import_module(Answers(answer), input_shape=(3, 16, 16))
+
+
+def test_a_module_that_ends_in_a_map_is_refused() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    with pytest.raises(UnsupportedError, match=r"returns float32 \(2, 4, 14, 14\).*needs pooling"):
+        import_module(module, input_shape=(3, 16, 16))
+    with pytest.raises(UnsupportedError, match="does not end with the output of a layer"):
+        import_module(nn.Flatten(), input_shape=(3, 16, 16))
+
+
+def fails(error: Exception) -> nn.Module:
+    def answer(_: torch.Tensor) -> object:
+        raise error
+
+    return Answers(answer)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (KeyError("boom"), "KeyError: 'boom'"),
+        (AttributeError("no such part\nand more"), "AttributeError: no such part"),
+        (NotImplementedError(), "NotImplementedError"),
+        (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero"),
+    ],
+)
+def test_what_a_module_raises_is_named_in_one_line(error: Exception, said: str) -> None:
+    module = fails(error)
+    with pytest.raises(UsageError, match=f"Answers cannot be traced with .*: {said}$") as caught:
+        import_module(module, input_shape=(3, 16, 16))
+    assert "\n" not in str(caught.value)
+    assert module.training
+
+
+def test_what_is_no_finished_module_is_refused() -> None:
+    plain: Any = "resnet18"
+    with pytest.raises(UsageError, match="cannot import a str"):
+        import_module(plain, input_shape=(3, 16, 16))
+    lazy = nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten())
+    with pytest.raises(UsageError, match=r"0 is lazy \(LazyConv2d\).*run the module once"):
+        import_module(lazy, input_shape=(3, 16, 16))
+    assert type(lazy[0]) is nn.LazyConv2d, "it is as it was"
+    broken = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    nn.init.constant_(broken[0].weight, float("nan"))
+    with pytest.raises(UsageError, match="not finite"):
+        import_module(broken, input_shape=(3, 16, 16))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_exported_and_scripted_modules() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
+    images = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+    program = torch.export.export(module, (images,))
+    with pytest.raises(UsageError, match=r"cannot import a ExportedProgram.*\.module\(\)"):
+        import_module(program, input_shape=(3, 16, 16))
+    network = import_module(program.module(), input_shape=(3, 16, 16))
+    with torch.no_grad():
+        assert relative_error(network(images), module(images)) <= 1e-5
+    frozen = torch.jit.freeze(torch.jit.script(module))
+    with pytest.raises(UsageError, match="Exporting a ScriptModule is not supported"):
+        import_module(frozen, input_shape=(3, 16, 16))
 
 
 def test_text_names_a_network_of_timm() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,6 +47,13 @@ def profile(
             allowed="sizes without the batch axis, such as (3, 224, 224)",
         )
     if not isinstance(network, (Architecture, str, Path)):
+        torch = sys.modules.get("torch")  # who has a module has loaded it
+        kinds = torch and (torch.nn.Module, torch.export.ExportedProgram)
+        if not kinds or not isinstance(network, kinds):
+            raise UsageError(
+                f"cannot count a {type(network).__name__}",
+                allowed="an Architecture, a torch.nn.Module, the path of an .onnx file, a name",
+            )
         from featherweight.profiling.module import profile_module
 
         return profile_module(network, input_shape=input_shape)

@@ -84,7 +84,8 @@ def shop_stage(
             "candidates": [c.model_dump(mode="json") for c in stock.candidates],
             "nearest_feasible_ms": stock.nearest_feasible_ms,
             "nearest": stock.nearest_name,
-            "seconds_per_process": statistics.median(process_s),
+            # All of it may have been measured before a cut.
+            "seconds_per_process": statistics.median(process_s or [ending.process_s]),
         }
         run.finish_stage("shop", inputs=inputs, outputs=done, seconds=clock.monotonic() - started)
     candidates = [Candidate.model_validate(plain) for plain in done["candidates"]]

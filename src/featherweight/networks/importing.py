@@ -8,19 +8,28 @@ a network of the zoo. An operator that no primitive computes is named in the err
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from featherweight.errors import FailedError, MissingDependencyError, UsageError
-from featherweight.networks.tracing import TraceReader
+from featherweight.errors import (
+    FailedError,
+    FeatherweightError,
+    MissingDependencyError,
+    UnsupportedError,
+    UsageError,
+)
+from featherweight.networks.comparison import LARGEST, disagreement
+from featherweight.networks.other_sizes import for_other_sizes, random_pictures
+from featherweight.networks.tracing import network_of_trace
+from featherweight.nn.foreign import check_module, evaluated, in_one_line
 from featherweight.nn.network import Network
 
 __all__ = ["import_module", "import_timm"]
 
-_LARGEST_ERROR = 1e-4
-"""Of the imported network's output, relative to the module's largest."""
+_ALLOWED = "a module that returns one tensor (N, K)"
 
 
 def import_module(
@@ -31,42 +40,68 @@ def import_module(
     Args:
         module: a classifier or feature extractor: one picture batch in, (N, K) out. It is left as
             it was.
-        input_shape: (C, H, W) to trace it with; the result also runs at other sizes.
+        input_shape: (C, H, W) to trace it with. The result also runs at other sizes; where that
+            would be another network, `architecture.fixed_size` is set and they are refused.
         name: of the architecture; by default the module's class.
 
     Raises:
-        UnsupportedError: an operator that is no known primitive; says which, and where it is.
-        UsageError: the module cannot be traced with such an input.
+        UnsupportedError: an operator that is no known primitive (says which, and where it is), or
+            an output that is not one tensor (N, K).
+        UsageError: no module, a lazy one, or one that cannot be traced with such an input.
         FailedError: the imported network computes something else (a defect: please report).
     """
+    check_module(module, verb="import")
     label = name or type(module).__name__
-    images = torch.randn(2, *input_shape, generator=torch.Generator().manual_seed(0))
-    flags = [(part, part.training) for part in module.modules()]
+    with evaluated(module), torch.no_grad():
+        network = _import(module, label, input_shape)
+        return for_other_sizes(module, network, lambda shape: _import(module, label, shape))
+
+
+def _import(module: nn.Module, label: str, input_shape: tuple[int, int, int]) -> Network:
+    """Return the network of one trace, compared with the module at that size."""
+    images = random_pictures(input_shape)
     try:
-        module.eval()
-        with torch.no_grad():
-            expected = module(images)
-            program = torch.export.export(module, (images,), strict=False)
-    except (RuntimeError, ValueError, TypeError, AssertionError) as error:
+        answer = module(images)
+        program = torch.export.export(module, (images,), strict=False)
+    except FeatherweightError:
+        raise
+    except Exception as error:
         raise UsageError(
-            f"{label} cannot be traced with inputs {(2, *input_shape)}: "
-            f"{str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__}"
+            f"{label} cannot be traced with inputs {tuple(images.shape)}: {in_one_line(error)}"
         ) from error
-    finally:
-        for part, training in flags:
-            part.training = training
-    network = TraceReader(program, label).network(input_shape)
-    with torch.no_grad():
-        found = network(images)
-    difference = float((found - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
-    if found.shape != expected.shape or not difference <= _LARGEST_ERROR:
+    if not isinstance(answer, torch.Tensor):
+        keys = f" of {', '.join(map(str, answer))}" if isinstance(answer, Mapping) else ""
+        raise UnsupportedError(
+            f"{label} returns a {type(answer).__name__}{keys}",
+            allowed=_ALLOWED,
+            hint="wrap it in a module that returns the tensor you want",
+        )
+    network = network_of_trace(program, label, input_shape=input_shape)
+    _check_answer(answer, label)
+    difference = disagreement(module, network, images)
+    if not difference <= LARGEST:
         raise FailedError(
-            f"the import of {label} differs from the module by {difference:.2g} of its largest "
-            "output",
-            allowed=f"{_LARGEST_ERROR:g}",
+            f"the import of {label} differs from the module by {difference:.2g} of how far its "
+            "answers to two pictures lie apart",
+            allowed=f"{LARGEST:g}",
             hint="this is a defect of the import: please report the network",
         )
     return network
+
+
+def _check_answer(answer: torch.Tensor, label: str) -> None:
+    """Refuse what is not one finite vector for each picture."""
+    if answer.ndim != 2 or answer.dtype != torch.float32:
+        kind = str(answer.dtype).removeprefix("torch.")
+        raise UnsupportedError(
+            f"{label} returns {kind} {tuple(answer.shape)}",
+            allowed=f"{_ALLOWED} of float32",
+            hint="a map needs pooling and flattening after it" if answer.ndim > 2 else None,
+        )
+    if not bool(answer.isfinite().all()):
+        raise UsageError(
+            f"{label} returns numbers that are not finite", hint="look for nan in its weights"
+        )
 
 
 def import_timm(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from featherweight.architecture import Architecture
+from featherweight.errors import UsageError
 from featherweight.layers import INPUT, Layer, layers
 
 __all__ = ["Apply", "Conv", "Linear", "Network", "build_network", "resized"]
@@ -33,7 +34,8 @@ class Network(nn.Module):
 
     Weights are named after the layers: `blocks.3.expand.conv.weight`,
     `blocks.3.expand.norm.running_mean`, `classifier.weight`. Inputs of another size than
-    `architecture.input_shape` are allowed (padding is computed from the actual size).
+    `architecture.input_shape` are allowed (padding is computed from the actual size), but for an
+    imported network that has one size.
 
     Args:
         architecture: what to build.
@@ -45,7 +47,7 @@ class Network(nn.Module):
         same = architecture.padding == "same"
         self._plan: list[tuple[str, nn.Module, tuple[str, ...]]] = []
         for layer in layers(architecture):
-            module = _MODULES[layer.op](layer, same)
+            module = _MODULES[layer.op](layer, same or layer.same)
             _attach(self, layer.name, module)
             self._plan.append((layer.name, module, layer.inputs))
         self._last_use = {
@@ -81,6 +83,7 @@ class Network(nn.Module):
         apply: Apply = lambda _, module, inputs: module(*inputs),
     ) -> Tensor:
         """Run the first layers; put the outputs of the layers named in `kept` there."""
+        self._check_size(images)
         values = {INPUT: images}
         output = images
         for step, (name, module, inputs) in enumerate(self._plan[:steps]):
@@ -88,10 +91,19 @@ class Network(nn.Module):
             values[name] = output
             if kept is not None and name in kept:
                 kept[name] = output
-            for source in inputs:
+            for source in set(inputs):  # x + x reads one map twice
                 if self._last_use[source] == step:
                     del values[source]
         return output
+
+    def _check_size(self, images: Tensor) -> None:
+        own = self.architecture.input_shape
+        if self.architecture.fixed_size and tuple(images.shape[1:]) != own:
+            raise UsageError(
+                f"{self.architecture.name} cannot answer pictures {tuple(images.shape[1:])}: it "
+                "was imported and is known to be right at one size alone",
+                allowed=str(own),
+            )
 
 
 def build_network(architecture: Architecture, *, seed: int) -> Network:

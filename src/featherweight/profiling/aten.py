@@ -85,10 +85,20 @@ def _recurrence(
     arguments: Sequence[Any], _options: Mapping[str, Any], _output: Shape
 ) -> Arithmetic:
     """(input (T, N, I) in either order, state, parameters, ...)."""
-    parameters = arguments[2]
+    return _recurrence_steps(arguments[2], steps=arguments[0][0] * arguments[0][1])
+
+
+def _packed_recurrence(
+    arguments: Sequence[Any], _options: Mapping[str, Any], _output: Shape
+) -> Arithmetic:
+    """(steps of all sequences (steps, I), batch sizes, state, parameters, ...)."""
+    return _recurrence_steps(arguments[3], steps=arguments[0][0])
+
+
+def _recurrence_steps(parameters: Sequence[Shape], *, steps: int) -> Arithmetic:
     return recurrence(
         [shape for shape in parameters if len(shape) == 2],
-        steps=arguments[0][0] * arguments[0][1],
+        steps=steps,
         biases=sum(shape[0] for shape in parameters if len(shape) == 1),
     )
 
@@ -108,13 +118,17 @@ COUNTED: dict[str, CountCall] = {
     "bmm": _product,
     "convolution": _convolution,
     "dot": _product,
+    "gru.data": _packed_recurrence,
     "gru.input": _recurrence,
     "linear": _linear,
+    "lstm.data": _packed_recurrence,
     "lstm.input": _recurrence,
     "matmul": _product,
     "mm": _product,
     "mv": _product,
+    "rnn_relu.data": _packed_recurrence,
     "rnn_relu.input": _recurrence,
+    "rnn_tanh.data": _packed_recurrence,
     "rnn_tanh.input": _recurrence,
     "scaled_dot_product_attention": _attention,
     "vdot": _product,
@@ -124,7 +138,7 @@ COUNTED: dict[str, CountCall] = {
 _NORMS = """
 _batch_norm_no_update _batch_norm_with_update _fused_rms_norm _native_batch_norm_legit
 _native_batch_norm_legit_no_training batch_norm cudnn_batch_norm group_norm instance_norm
-layer_norm native_batch_norm native_group_norm native_layer_norm rms_norm
+_weight_norm_interface layer_norm native_batch_norm native_group_norm native_layer_norm rms_norm
 """
 _ACTIVATIONS = """
 _log_softmax _prelu_kernel _safe_softmax _softmax celu dropout elu gelu glu hardshrink
@@ -158,8 +172,9 @@ norm prod searchsorted sort std std_mean sum topk unique_dim unique_consecutive 
 var_mean
 """
 _COPIES = """
-_embedding_bag _pad_circular _reshape_copy _to_copy _unsafe_index _unsafe_masked_index
-arange bucketize cat channel_shuffle clone col2im complex constant_pad_nd copy diag_embed embedding
+_embedding_bag _pack_padded_sequence _pad_circular _pad_packed_sequence _reshape_copy _to_copy
+_unsafe_index _unsafe_masked_index arange bucketize cat channel_shuffle clone col2im complex
+constant_pad_nd copy diag_embed embedding
 embedding_bag eye fill flip full full_like gather im2col index index_add index_copy index_fill
 index_put index_select linspace masked_fill masked_scatter masked_select meshgrid
 native_channel_shuffle new_full new_ones new_zeros normal ones ones_like pixel_shuffle
@@ -177,7 +192,8 @@ lift_fresh lift_fresh_copy mT movedim narrow new_empty new_empty_strided numel n
 real resize resolve_conj resolve_neg select size slice split split_with_sizes squeeze
 storage_offset stride sym_is_contiguous sym_numel sym_size sym_storage_offset sym_stride t
 transpose unbind unfold unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze view view_as
-view_as_complex view_as_real
+view_as_complex view_as_real profiler._record_function_enter profiler._record_function_enter_new
+profiler._record_function_exit
 """
 
 FREE: frozenset[str] = frozenset(

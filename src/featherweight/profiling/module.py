@@ -10,6 +10,7 @@ This is the one module of the package that needs torch; nothing here imports it.
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -24,7 +25,8 @@ from torch.nn.modules.module import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from featherweight.errors import UnsupportedError, UsageError
+from featherweight.errors import FeatherweightError, UnsupportedError, UsageError
+from featherweight.nn.foreign import check_module, evaluated, in_one_line
 from featherweight.profiling.aten import COUNTED, FREE, METADATA
 from featherweight.profiling.profile import LayerProfile, Profile, layer_profile, network_profile
 from featherweight.profiling.rules import NOTHING, Arithmetic
@@ -45,7 +47,7 @@ def profile_module(
     the CPU and torch's fast path of attention are left as they were, also when it fails.
 
     Args:
-        module: what to count.
+        module: what to count; of a DataParallel the module inside it.
         input_shape: (C, H, W), or whatever the module takes, without the batch axis: it is given
             zeros (1, *input_shape) of its own dtype.
         inputs: positional arguments instead, batch axes included; everything is then counted for
@@ -56,66 +58,92 @@ def profile_module(
         One row per operation that computes or moves data, named by the path of the module that
         ran it; the second one of the same module is `path:2`. Each parameter belongs to the first
         row that reads it. `params` are the module's distinct parameters, used or not, and are
-        known even when an operator is not.
+        known even when an operator is not; `None` of a frozen module, which has constants instead.
 
     Raises:
-        UsageError: not a module, not exactly one of the two inputs, or the module cannot run on
-            them.
+        UsageError: not a module, a lazy one without weights, not exactly one of the two inputs,
+            or the module cannot run on them; names the exception of the module.
         UnsupportedError: it was compiled, so that torch does not see its operators.
     """
-    if not isinstance(module, nn.Module):
-        raise UsageError(f"cannot count a {type(module).__name__}", allowed="a torch.nn.Module")
-    if (input_shape is None) == (inputs is None):
-        raise UsageError(
-            "counting a module needs its input",
-            allowed="either input_shape=(3, 224, 224), without batch axis, or inputs=(tensor, ...)",
-        )
-    for path, part in module.named_modules():
-        if hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None:
-            raise UnsupportedError(
-                f"{path or type(module).__name__} is compiled",
-                hint="count the module before torch.compile",
-            )
-    given = _zeros(module, input_shape) if input_shape is not None else inputs or ()
+    check_module(module, verb="count")
+    while isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        module = module.module  # its threads would run where nobody counts
+    _check_not_compiled(module)
+    given = _inputs(module, input_shape, inputs)
     label = name or type(module).__name__
-    counter = _OperatorCounter(module, label)
+    frozen = any(_is_frozen(part) for part in module.modules())
+    counter = _OperatorCounter(module, label, knows_parameters=not frozen)
     with _as_evaluated(module), counter.following_modules(), counter:
         try:
             module(*given)
-        except RuntimeError as error:
+        except FeatherweightError:
+            raise
+        except Exception as error:
             shapes = [list(value.shape) for value in given if isinstance(value, Tensor)]
             raise UsageError(
-                f"{label} cannot run on inputs of shape {shapes}: {str(error).splitlines()[0]}"
+                f"{label} cannot run on inputs of shape {shapes}: {in_one_line(error)}"
             ) from error
     first = next((tuple(value.shape[1:]) for value in given if isinstance(value, Tensor)), ())
     return network_profile(
         counter.rows,
         name=label,
         input_shape=first,
-        params=sum(parameter.numel() for parameter in module.parameters()),
+        params=None if frozen else sum(parameter.numel() for parameter in module.parameters()),
         unknown_ops=counter.unknown,
     )
 
 
-def _zeros(module: nn.Module, input_shape: tuple[int, ...]) -> tuple[Tensor]:
+def _check_not_compiled(module: nn.Module) -> None:
+    for path, part in module.named_modules():
+        if hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None:
+            raise UnsupportedError(
+                f"{path or type(module).__name__} is compiled",
+                hint="count the module before torch.compile",
+            )
+
+
+def _is_frozen(part: nn.Module) -> bool:
+    """`torch.jit.freeze` takes the mode away and makes constants of the weights."""
+    return isinstance(part, torch.jit.ScriptModule) and not hasattr(part, "training")
+
+
+def _inputs(
+    module: nn.Module, input_shape: tuple[int, ...] | None, inputs: tuple[Any, ...] | None
+) -> tuple[Any, ...]:
+    allowed = "either input_shape=(3, 224, 224), without batch axis, or inputs=(tensor, ...)"
+    if (input_shape is None) == (inputs is None):
+        raise UsageError("counting a module needs its input", allowed=allowed)
+    if inputs is not None:
+        if not isinstance(inputs, (tuple, list)):
+            raise UsageError(f"inputs is a {type(inputs).__name__}", allowed=allowed)
+        return tuple(inputs)
+    try:
+        sizes = [operator.index(size) for size in input_shape or ()]
+    except TypeError as error:
+        raise UsageError(f"input_shape is {input_shape!r}", allowed=allowed) from error
+    if any(size < 1 for size in sizes):
+        raise UsageError(f"input_shape is {input_shape!r}", allowed="sizes of 1 and more")
+    return (_zeros(module, sizes),)
+
+
+def _zeros(module: nn.Module, sizes: Sequence[int]) -> Tensor:
     """A batch of one on the module's device, in its floating dtype."""
     tensors = [*module.parameters(), *module.buffers()]
     device = tensors[0].device if tensors else torch.device("cpu")
     dtypes = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
-    return (torch.zeros(1, *input_shape, device=device, dtype=(dtypes or [torch.float32])[0]),)
+    return torch.zeros(1, *sizes, device=device, dtype=(dtypes or [torch.float32])[0])
 
 
 @contextmanager
 def _as_evaluated(module: nn.Module) -> Iterator[None]:
     """Eval mode, no gradients, no fused attention of whole layers; all restored on the way out."""
-    flags = [(part, part.training) for part in module.modules()]
     fast_path = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(value=False)
     try:
-        module.eval()
         # Below autograd the dispatcher shows composite operators whole. Inference mode would do
         # so too, but what a module keeps from its forward would then be useless for training.
         with (
+            evaluated(module),
             torch.random.fork_rng(devices=[]),
             torch.no_grad(),
             torch._C._AutoDispatchBelowAutograd(),
@@ -123,15 +151,14 @@ def _as_evaluated(module: nn.Module) -> Iterator[None]:
             yield
     finally:
         mha.set_fastpath_enabled(value=fast_path)
-        for part, training in flags:
-            part.training = training
 
 
 class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees every operator and makes the rows."""
 
-    def __init__(self, module: nn.Module, label: str) -> None:
+    def __init__(self, module: nn.Module, label: str, *, knows_parameters: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._knows_parameters = knows_parameters
         self.rows: list[LayerProfile] = []
         self.unknown: set[str] = set()
         self._paths = {id(part): path or label for path, part in module.named_modules()}
@@ -207,7 +234,7 @@ class _OperatorCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 path if self._named[path] == 1 else f"{path}:{self._named[path]}",
                 op,
                 output_shape=shape,
-                params=params,
+                params=params if self._knows_parameters else None,
                 macs=None if arithmetic is None else arithmetic.macs,
                 flops=None if arithmetic is None else arithmetic.flops,
                 memory_access_bytes=None if arithmetic is None else moved,
