@@ -14,8 +14,9 @@ from featherweight.errors import RecordError
 from featherweight.fitting.families import families
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import Look
-from featherweight.fitting.settings import FitSettings, SamplePlan
+from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.shop import Shopper, Stock, shop
+from featherweight.fitting.time_plan import SamplePlan
 from featherweight.journal import Journal
 from featherweight.measuring.measurement import Measurement
 from featherweight.profiling.profile import profile

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from featherweight.cli import output
+from featherweight.cli.busy import share_the_machine
 from featherweight.cli.options import (
     DEFAULT_PLATFORM,
     As_json,
@@ -88,6 +89,7 @@ def fit(  # noqa: PLR0913 - one parameter per flag
     The same command continues an interrupted run.
     """
     output.show_log(quiet=False)
+    share_the_machine()
     from featherweight.fitting.fit import fit as fit_network
     from featherweight.training.compute import choose_device
 

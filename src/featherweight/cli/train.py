@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from featherweight.cli import output
+from featherweight.cli.busy import share_the_machine
 from featherweight.cli.options import (
     As_json,
     Data,
@@ -42,6 +43,7 @@ def train(  # noqa: PLR0913 - one parameter per flag
 ) -> None:
     """Train one network; the same command continues an interrupted training."""
     output.show_log(quiet=False)
+    share_the_machine()
     from featherweight.training.train import train as train_network
 
     trained = train_network(
