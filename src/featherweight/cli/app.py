@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from importlib.metadata import version
 from typing import Annotated
 
@@ -26,6 +27,7 @@ from featherweight.cli.models import models
 from featherweight.cli.profile import profile
 from featherweight.cli.report import report
 from featherweight.cli.train import evaluate, predict, train
+from featherweight.environment import process_age_s
 from featherweight.errors import FailedError, FeatherweightError, UsageError
 
 __all__ = ["app", "main", "run"]
@@ -69,7 +71,7 @@ def _options(
 def main() -> None:
     """Run the command line and exit."""
     try:
-        code = run(sys.argv[1:])
+        code = run(sys.argv[1:], started_s=time.monotonic() - process_age_s())
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -77,11 +79,17 @@ def main() -> None:
     sys.exit(code)
 
 
-def run(arguments: list[str]) -> int:
-    """Run one command line and return its exit code."""
+def run(arguments: list[str], *, started_s: float | None = None) -> int:
+    """Run one command line and return its exit code.
+
+    Args:
+        arguments: of the command.
+        started_s: `time.monotonic()` at the start of the program; `None` = now.
+    """
     as_json = "--json" in arguments
+    started_s = time.monotonic() if started_s is None else started_s
     try:
-        code = app(args=arguments, standalone_mode=False, prog_name="featherweight")
+        code = app(args=arguments, standalone_mode=False, prog_name="featherweight", obj=started_s)
     except FeatherweightError as error:
         output.print_error(error, as_json=as_json)
         return error.exit_code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time as clock
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,6 @@ from featherweight.cli.options import (
     Seed,
     Time,
 )
-from featherweight.environment import process_age_s
 from featherweight.reporting.run import FitSummary
 
 __all__ = ["fit"]
@@ -30,6 +30,7 @@ _VERDICTS = {"met": "MET", "too_inaccurate": "TOO INACCURATE", "not_met": "NOT M
 
 
 def fit(  # noqa: PLR0913 - one parameter per flag
+    context: typer.Context,
     latency: Annotated[str, typer.Option("--latency", help="Budget: 5ms, 5000us or 200fps.")],
     data: Annotated[
         str | None,
@@ -91,9 +92,6 @@ def fit(  # noqa: PLR0913 - one parameter per flag
     output.show_log(quiet=False)
     share_the_machine()
     from featherweight.fitting.fit import fit as fit_network
-    from featherweight.training.compute import choose_device
-
-    choose_device(device)  # a device that is not there is refused before anything is read
 
     result = fit_network(
         data,
@@ -111,7 +109,7 @@ def fit(  # noqa: PLR0913 - one parameter per flag
         from_run=from_run,
         output=output_directory,
         command=shlex.join(["featherweight", *sys.argv[1:]]),
-        spent_s=process_age_s(),
+        spent_s=clock.monotonic() - context.obj,
     )
     if json:
         output.print_json(result.summary.model_dump(mode="json"))

@@ -7,7 +7,7 @@ import time as clock
 from collections.abc import Sequence
 from pathlib import Path
 
-from featherweight.arguments import optional_path, to_path
+from featherweight.arguments import check_seed, optional_path, to_data, to_path
 from featherweight.budget import parse_duration_s, parse_latency_ms, parse_share
 from featherweight.data.images import ImageData, load_images
 from featherweight.errors import UsageError
@@ -40,6 +40,7 @@ from featherweight.fitting.time_plan import TimePlan, check_time
 from featherweight.measuring.platform import DEFAULT_PLATFORM, parse_platform
 from featherweight.reporting.run import FitSummary
 from featherweight.run_directory import RunDirectory, open_run
+from featherweight.training.compute import choose_device
 
 __all__ = ["FitResult", "fit"]
 
@@ -97,6 +98,8 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         FailedError: training failed (loss not finite) or the disk is full.
         DeviceError: the device could not measure.
     """
+    choose_device(device)  # one that is not there is refused before anything is read
+    check_seed(seed)
     output, runs = optional_path(output, name="output"), to_path(runs, name="runs")
     if from_run is not None:
         given = {
@@ -119,10 +122,10 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     on = on or DEFAULT_PLATFORM
     platform = parse_platform(on)
     settings = FitSettings(
-        data=str(data),
-        latency_ms=parse_latency_ms(latency) if isinstance(latency, str) else latency,
+        data=to_data(data),
+        latency_ms=parse_latency_ms(latency),
         platform=str(platform),
-        time_s=None if epochs is not None else _seconds(time),
+        time_s=None if epochs is not None else parse_duration_s("30m" if time is None else time),
         epochs=epochs,
         model=model,
         pretrained=pretrained,
@@ -205,9 +208,3 @@ def _refuse_beside_from(given: list[str]) -> None:
             allowed="--latency, --on, --precision, --device and --output",
             hint="data, seed and networks are the earlier run's, and no network is trained",
         )
-
-
-def _seconds(time: str | float | None) -> float:
-    if time is None:
-        return parse_duration_s("30m")
-    return parse_duration_s(time) if isinstance(time, str) else float(time)

@@ -7,6 +7,7 @@ from typing import Any, Literal, cast, get_args
 
 from pydantic import Field
 
+from featherweight.arguments import LARGEST_SEED
 from featherweight.errors import UsageError
 from featherweight.measuring.platform import Platform, offered_precisions
 from featherweight.records import Record, to_plain
@@ -56,7 +57,7 @@ class FitSettings(Record):
     precisions: tuple[str, ...] = ("fp32", "int8")
     metric: Metric = "accuracy"
     min_accuracy: float | None = Field(default=None, ge=0.0, le=1.0)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     device: str = "auto"
 
     @property
