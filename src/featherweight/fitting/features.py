@@ -13,7 +13,7 @@ from featherweight.fitting.race import Entry, Trainer
 from featherweight.nn.network import Network
 from featherweight.runtimes.runtime import RUNTIMES
 
-__all__ = ["Features", "load_features"]
+__all__ = ["Features", "emitting", "load_features"]
 
 Features = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """Pictures as the file takes them, uint8 (n, R, R, C), to features (n, F)."""
@@ -33,15 +33,15 @@ def load_features(entry: Entry, network: Network, *, trainer: Trainer, name: str
     calibration = None
     if precision == "int8":
         calibration = trainer.calibration(network.architecture.resolution, preprocessing)
-    emitting = _emitting(network)
+    emitter = emitting(network)
     artifact = export_network(
-        emitting,
+        emitter,
         runtime=trainer.platform.runtime,
         precision=precision,
         out=trainer.folder / "artifacts" / name / entry.key,
         calibration=calibration,
         preprocessing=preprocessing,
-        labels=tuple(str(index) for index in range(emitting.architecture.num_classes)),
+        labels=tuple(str(index) for index in range(emitter.architecture.num_classes)),
         limit_pairs=trainer.platform.limits_pairs,
     )
     run = RUNTIMES[artifact.runtime].load(artifact, num_threads=2)
@@ -53,7 +53,7 @@ def load_features(entry: Entry, network: Network, *, trainer: Trainer, name: str
     return features
 
 
-def _emitting(network: Network) -> Network:
+def emitting(network: Network) -> Network:
     """Return the network with an identity for its classifier: the logits are the features."""
     width = network.get_parameter("classifier.weight").shape[1]
     weights = {
@@ -61,6 +61,6 @@ def _emitting(network: Network) -> Network:
         "classifier.weight": torch.eye(width),
         "classifier.bias": torch.zeros(width),
     }
-    emitting = Network(network.architecture.changed(num_classes=width))
-    emitting.load_state_dict(weights)
-    return emitting.eval()
+    emitter = Network(network.architecture.changed(num_classes=width))
+    emitter.load_state_dict(weights)
+    return emitter.eval()
