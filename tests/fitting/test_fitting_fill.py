@@ -18,7 +18,7 @@ from featherweight.errors import DivergedError, UnsupportedError
 from featherweight.fitting import fill, shrinking, steps
 from featherweight.fitting.families import Family
 from featherweight.fitting.fill import fill_stage, parent_value
-from featherweight.fitting.halving import Ranked
+from featherweight.fitting.halving import Length, Ranked
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings
@@ -150,8 +150,8 @@ def fill_with(
     """
     trained: list[str] = []
 
-    def train_stage(entry: Entry, phase: str, *, time_s: float, **_: Any) -> Ranked:
-        assert (phase, time_s) == ("fill", pytest.approx(training_s))
+    def train_stage(entry: Entry, phase: str, *, length: Length, **_: Any) -> Ranked:
+        assert (phase, length.time_s) == ("fill", pytest.approx(training_s))
         trained.append(entry.candidate.name)
         save_network(
             trainer.start(entry, phase), trainer.network_folder(entry, phase),

@@ -41,10 +41,11 @@ def connections(
 def earlier_run(folder: Path, device: str) -> Path:
     folder.mkdir()
     identity = {
-        "name": "fit-demo", "data": "demo", "latency_ms": 1.0, "fingerprint": "0",
+        "latency_ms": 1.0, "fingerprint": "0",
         "platform": f"{device}/onnxruntime:threads=1,precision=fp32",
     }  # fmt: skip
-    (folder / "run.yaml").write_text(yaml.safe_dump({"identity": identity}))
+    record = {"identity": identity, "given": {"data": "demo"}}
+    (folder / "run.yaml").write_text(yaml.safe_dump(record))
     line = StageRecord(
         stage="train:0123456789abcdef-fp32", inputs_digest="0", outputs={}, files={}, seconds=1.0,
         finished="2026-01-01T00:00:00+00:00",
