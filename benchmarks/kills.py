@@ -170,6 +170,13 @@ def attempt(
     return {"after_s": round(after_s, 1), "aimed": aim, "hit": hit}, wrong
 
 
+def choose_aim(names: list[str], *, missing: int, chance: float, draw: random.Random) -> str | None:
+    """Return the stage to kill in, in turn; `None` = whenever."""
+    if not names or missing <= 0 or draw.random() >= chance:
+        return None
+    return names[missing % len(names)]
+
+
 def kill_often(
     arguments: list[str],
     work: Path,
@@ -195,19 +202,21 @@ def kill_often(
     moments: list[dict[str, Any]] = []
     broken: list[str] = []
     runs, misses = 0, 0
-    names = list(aims)
+    names, share = list(aims), aimed / kills
     while len(moments) < kills:
         output = work / f"run-{runs}"
         runs += 1
         before: list[str] = []
         while len(moments) < kills:
-            hits = sum(bool(moment["hit"]) for moment in moments)
+            missing = aimed - sum(bool(moment["hit"]) for moment in moments)
             # The last kills are all aimed, so that enough of them hit; before, chance decides.
-            must = aimed - hits >= kills - len(moments)
-            aim = None
-            if names and hits < aimed and (must or draw.random() < aimed / kills):
-                aim = names[hits % len(names)]
-            within_s = MOMENTS_S[1] if aim is None else aims[aim]
+            must = missing >= kills - len(moments)
+            aim = choose_aim(names, missing=missing, chance=1.0 if must else share, draw=draw)
+            if aim is not None and is_done(aim, output):
+                if must:
+                    break  # this run is past it: a new one has it before it
+                aim = None
+            within_s = MOMENTS_S[1] if aim is None else 0.7 * aims[aim]
             moment, wrong = attempt(arguments, output, aim=aim, within_s=within_s, draw=draw)
             if wrong is not None:
                 broken.append(f"run {runs}: {wrong}")
@@ -221,14 +230,13 @@ def kill_often(
             now = stages(output)
             if now[: len(before)] != before:
                 broken.append(f"run {runs}: stages {before} became {now}")
-            before = now
-            misses = 0
+            before, misses = now, 0
             moments.append({"run": runs, **moment, "stages_done": len(now)})
             print(json.dumps(moments[-1]), flush=True)
         summary = finish(arguments, output)
-        broken += [f"run {runs}: {text}" for text in faults(output, finished_before=before)]
-        if summary["verdict"] != whole["verdict"]:
-            broken.append(f"run {runs}: {summary['verdict']} instead of {whole['verdict']}")
+        wrong_at_end = faults(output, finished_before=before)
+        wrong_at_end += [summary["verdict"]] * (summary["verdict"] != whole["verdict"])
+        broken += [f"run {runs}: {text}" for text in wrong_at_end]
     hits = sum(bool(moment["hit"]) for moment in moments)
     return {"kills": len(moments), "hits": hits, "runs": runs, "broken": broken, "moments": moments}
 
