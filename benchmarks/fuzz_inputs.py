@@ -703,7 +703,7 @@ def _odd_picture(draw: Draw) -> tuple[bytes, str]:
     buffer = io.BytesIO()
     try:
         (picture if picture.mode == mode else picture.convert(mode)).save(buffer, form, **options)
-    except (OSError, ValueError, KeyError, TypeError, struct.error, SyntaxError):
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SyntaxError, struct.error):
         buffer = io.BytesIO()  # Pillow cannot write that
         picture.save(buffer, "TIFF" if mode in ("I", "F") else "PNG")
     content = buffer.getvalue()
