@@ -418,6 +418,7 @@ def with_home(home: Path, arguments: list[str]) -> Task:
         finally:
             os.environ["FEATHERWEIGHT_HOME"] = before
 
+    call.__qualname__ = " ".join(arguments)
     return call
 
 
@@ -755,6 +756,7 @@ def run_bundle(bundle: Path, arguments: list[str]) -> Task:
         finally:
             sys.argv = before
 
+    call.__qualname__ = " ".join(["run.py", *arguments])
     return call
 
 
