@@ -122,11 +122,15 @@ def one(kind: str, number: int, *, seed: int, place: Path, base: Base) -> dict[s
 
 
 def described(task: object, place: Path) -> str:
-    """Return the command line of a task in one short line without this machine's folders."""
-    if not isinstance(task, list):
-        return getattr(task, "__qualname__", "call")
-    line = " ".join(ascii(part)[1:-1] for part in task).replace(str(place), "CASE")
-    return re.sub(r"/\S*/(runs|photos|artifacts|bundle)", r"BASE/\1", line)[:300]
+    """Return the command line of a task in one short line."""
+    parts = task if isinstance(task, list) else [getattr(task, "__qualname__", "call")]
+    line = " ".join(ascii(part)[1:-1] for part in parts).replace(str(place), "CASE")
+    return placeless(line)[:300]
+
+
+def placeless(text: str) -> str:
+    """Return a text without the folders of this machine."""
+    return re.sub(r"(?<![\w.])(/[\w.+-]+)+/", ".../", text)
 
 
 def where(error: BaseException) -> str:
@@ -135,8 +139,8 @@ def where(error: BaseException) -> str:
     ours = [frame for frame in frames if "/featherweight/" in frame.filename] or [*frames]
     last = ours[-1] if ours else None
     at = "" if last is None else f" at {Path(last.filename).name}:{last.lineno} in {last.name}"
-    text = ascii(str(error).strip().splitlines()[0] if str(error).strip() else "")[1:-1][:120]
-    return f"{type(error).__name__}{at}: {text}"
+    text = ascii(str(error).strip().splitlines()[0] if str(error).strip() else "")[1:-1]
+    return f"{type(error).__name__}{at}: {placeless(text)[:120]}"
 
 
 def peak_bytes() -> int:

@@ -418,6 +418,7 @@ def with_home(home: Path, arguments: list[str]) -> Task:
         finally:
             os.environ["FEATHERWEIGHT_HOME"] = before
 
+    call.__qualname__ = " ".join(arguments)
     return call
 
 
@@ -703,7 +704,7 @@ def _odd_picture(draw: Draw) -> tuple[bytes, str]:
     buffer = io.BytesIO()
     try:
         (picture if picture.mode == mode else picture.convert(mode)).save(buffer, form, **options)
-    except (OSError, ValueError, KeyError, TypeError, struct.error, SyntaxError):
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SyntaxError, struct.error):
         buffer = io.BytesIO()  # Pillow cannot write that
         picture.save(buffer, "TIFF" if mode in ("I", "F") else "PNG")
     content = buffer.getvalue()
@@ -755,6 +756,7 @@ def run_bundle(bundle: Path, arguments: list[str]) -> Task:
         finally:
             sys.argv = before
 
+    call.__qualname__ = " ".join(["run.py", *arguments])
     return call
 
 

@@ -36,30 +36,62 @@ def test_odd_inputs_end_in_one_line(tmp_path: Path) -> None:
     assert sum("0" in one for one in codes) >= 5
 
 
-def test_the_fuzz_finds_what_is_wrong(tmp_path: Path) -> None:
+BAD = """
+import os, sys, time
+sys.path.insert(0, {folder!r})
+import fuzz, fuzz_inputs
+
+def grow():
+    held = bytearray(600 << 20)
+    held[::4096] = b"x" * len(held[::4096])
+
+fuzz.LARGEST_BYTES = 900 << 20
+BAD = {{
+    "raises": lambda: 1 / 0,
+    "answers": lambda: 9,
+    "dies": lambda: os._exit(9),
+    "grows": grow,
+    "fine": lambda: 0,
+    "talks": lambda: print("Traceback (most recent call last):", flush=True),
+    "hangs": lambda: time.sleep(600),
+}}
+fuzz_inputs.KINDS.clear()
+fuzz_inputs.KINDS.update({{name: lambda draw, name=name: BAD[name] for name in BAD}})
+if __name__ == "__main__":
+    sys.exit(fuzz.main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("limit_s", "expected"),
+    [
+        ("1", {"hangs": ["hangs"]}),
+        (
+            "60",
+            {
+                "raises": ["tracebacks"],
+                "answers": ["tracebacks"],
+                "dies": ["deaths"],
+                "grows": ["over_memory"],
+                "fine": [],
+                "talks": ["tracebacks"],
+            },
+        ),
+    ],
+)
+def test_the_fuzz_finds_what_is_wrong(
+    tmp_path: Path, limit_s: str, expected: dict[str, list[str]]
+) -> None:
     """An input that raises, hangs, dies, fills memory or answers oddly is counted as such."""
-    program = tmp_path / "bad_fuzz.py"
-    program.write_text(
-        "import os, sys, time\n"
-        f"sys.path.insert(0, {str(FUZZ.parent)!r})\n"
-        "import fuzz, fuzz_inputs\n"
-        "def grow():\n"
-        "    held = bytearray(2_300_000_000)\n"
-        "    held[:: 4096] = b'x' * len(held[:: 4096])\n"
-        "BAD = {'raises': lambda: 1 / 0, 'hangs': lambda: time.sleep(60), 'answers': lambda: 9,\n"
-        "       'dies': lambda: os._exit(9), 'grows': grow, 'fine': lambda: 0,\n"
-        "       'talks': lambda: print('Traceback (most recent call last):', flush=True)}\n"
-        "fuzz_inputs.KINDS.clear()\n"
-        "fuzz_inputs.KINDS.update({name: lambda draw, name=name: BAD[name] for name in BAD})\n"
-        "if __name__ == '__main__':\n"
-        "    sys.exit(fuzz.main())\n"
-    )
-    base = tmp_path / "base"
+    program, base = tmp_path / "bad_fuzz.py", tmp_path / "base"
+    program.write_text(BAD.format(folder=str(FUZZ.parent)))
     base.mkdir()
     done = subprocess.run(
         [
-            sys.executable, str(program), "--inputs", "7", "--limit", "5", "--workers", "2",
-            "--base", str(base), "--result", str(tmp_path / "found.json"),
+            sys.executable, str(program), "--kinds", *expected, "--inputs", str(len(expected)),
+            "--limit", limit_s, "--workers", "1", "--base", str(base),
+            "--result", str(tmp_path / "found.json"),
         ],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -67,15 +99,7 @@ def test_the_fuzz_finds_what_is_wrong(tmp_path: Path) -> None:
     kinds = json.loads((tmp_path / "found.json").read_text())["kinds"]
     names = ("tracebacks", "hangs", "over_memory", "deaths")
     counted = {kind: [name for name in names if counts[name]] for kind, counts in kinds.items()}
-    assert counted == {
-        "raises": ["tracebacks"],
-        "hangs": ["hangs"],
-        "answers": ["tracebacks"],
-        "dies": ["deaths"],
-        "grows": ["over_memory"],
-        "fine": [],
-        "talks": ["tracebacks"],
-    }
+    assert counted == expected
 
 
 def test_the_same_seed_gives_the_same_inputs(
