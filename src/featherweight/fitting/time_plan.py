@@ -76,6 +76,7 @@ class SamplePlan(Record):
         prove: of the file that ships.
         sizing_processes: fresh processes that time every size considered before a training or a
             proof.
+        repeats: whether a proof that was disturbed is measured again; a short fit has no time.
         margin: share of the budget that a network may take before its proof. The proof is a new
             measurement in a new process: medians of one file move between processes, the more
             the shorter they are measured, so a network that just fits would often miss.
@@ -85,6 +86,7 @@ class SamplePlan(Record):
     confirm: int
     prove: int
     sizing_processes: int = 3
+    repeats: bool = True
     margin: float = 0.94
 
     @classmethod
@@ -97,6 +99,7 @@ class SamplePlan(Record):
             confirm=round(30 + 120 * share),
             prove=round(400 + 800 * share),
             sizing_processes=3 if share == 1.0 else 2,
+            repeats=share == 1.0,
             margin=0.85 + 0.09 * share,
         )
 
