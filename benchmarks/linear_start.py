@@ -27,10 +27,11 @@ from photographs import about, paired_difference, part_of
 from featherweight.data.images import ImageData, load_images
 from featherweight.exporting.verify import network_logits
 from featherweight.fitting.features import emitting
-from featherweight.fitting.linear_start import keep_classifier, solve_ridge
+from featherweight.fitting.linear_start import Labelled, keep_classifier, solve_ridge
 from featherweight.networks.pretrained import load_pretrained
 from featherweight.networks.resolve import create_architecture
 from featherweight.networks.weight_sources import PRETRAINED
+from featherweight.nn.network import Network
 from featherweight.training.classify import evaluate_network, train_classifier
 from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.recipe import default_recipe
@@ -41,6 +42,13 @@ NETWORK, PIXELS = "efficientnet_lite0", 112
 PREPROCESSING = PRETRAINED[NETWORK].preprocessing.model_copy(update={"crop_fraction": 1.0})
 
 
+def features_of(network: Network, store: PixelStore, split: str) -> Labelled:
+    """Return features and labels of a split."""
+    images = store.held_out(split, PIXELS, PREPROCESSING)
+    features = network_logits(emitting(network), images.pixels, preprocessing=PREPROCESSING)
+    return features, images.labels.astype(np.int64)
+
+
 def trained(store: PixelStore, *, linear: bool, epochs: int, seed: int) -> dict[str, Any]:
     """Train once; return accuracies on val and test and what the training started from."""
     classes = len(store.data.classes)
@@ -49,9 +57,8 @@ def trained(store: PixelStore, *, linear: bool, epochs: int, seed: int) -> dict[
     test = store.held_out("test", PIXELS, PREPROCESSING)
     with tempfile.TemporaryDirectory() as folder:
         if linear:
-            whole = store.held_out("train", PIXELS, PREPROCESSING)
-            features = network_logits(emitting(network), whole.pixels, preprocessing=PREPROCESSING)
-            found = solve_ridge(features, whole.labels.astype(np.int64), classes=classes)
+            train, val = (features_of(network, store, split) for split in ("train", "val"))
+            found = solve_ridge(train, val, classes=classes)
             keep_classifier(Path(folder) / "start.safetensors", found)
             network = with_classifier(network, Path(folder) / "start.safetensors")
         before = evaluate_network(network, images=test, preprocessing=PREPROCESSING)

@@ -53,7 +53,7 @@ def test_the_closed_form_is_leaving_out_one_by_one(width: int) -> None:
     labels[:3] = [0, 1, 2]
     centres = generator.normal(size=(3, width))
     features = centres[labels] + generator.normal(size=(40, width))
-    found = solve_ridge(features, labels, classes=3)
+    found = solve_ridge((features, labels), (features, labels), classes=3)
     expected = [brute_force(features, labels, penalty) for penalty in linear_start._PENALTIES]
     least = min(expected, key=lambda one: one.mean())
     assert np.allclose(found.errors, least, rtol=1e-6)
@@ -65,7 +65,9 @@ def test_the_solution_is_a_classifier_of_the_features_as_they_are() -> None:
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 3, 300)
     features = 5.0 + 0.1 * (np.eye(3)[labels] + 0.4 * generator.normal(size=(300, 3)))
-    found = solve_ridge(features.astype(np.float32), labels, classes=3)
+    seen, rest = (features[:200], labels[:200]), (features[200:], labels[200:])
+    found = solve_ridge(seen, rest, classes=3)
+    features, labels = rest
     logits = features @ found.weight.T + found.bias
     assert (logits.argmax(axis=1) == labels).mean() > 0.85
     loss = file_losses(logits, labels).mean()
@@ -75,12 +77,33 @@ def test_the_solution_is_a_classifier_of_the_features_as_they_are() -> None:
 
 def test_features_without_information_are_near_chance() -> None:
     generator = np.random.default_rng(0)
-    found = solve_ridge(
-        generator.normal(size=(600, 20)), generator.integers(0, 10, 600), classes=10
-    )
+    seen = generator.normal(size=(600, 20)), generator.integers(0, 10, 600)
+    rest = generator.normal(size=(300, 20)), generator.integers(0, 10, 300)
+    found = solve_ridge(seen, rest, classes=10)
     assert found.accuracy < 0.2
     logits = generator.normal(size=(600, 20)) @ found.weight.T + found.bias
     assert np.abs(logits - logits.mean()).max() < 3.0, "knows nothing, and says so"
+
+
+def test_pictures_taken_in_a_row_do_not_make_a_classifier_too_sure() -> None:
+    """Each picture has a twin: leaving one out says nothing about others, val does."""
+    generator = np.random.default_rng(0)
+    centres = generator.normal(size=(5, 60))
+
+    def drawn(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = generator.integers(0, 5, count)
+        return centres[labels] + 4.0 * generator.normal(size=(count, 60)), labels
+
+    once, val, unseen = drawn(60), drawn(300), drawn(600)
+    twins = np.concatenate([once[0], once[0] + 1e-3]), np.concatenate([once[1], once[1]])
+    found = solve_ridge(twins, val, classes=5)
+    fooled = solve_ridge(twins, twins, classes=5)
+    assert found.accuracy > 0.95, "leaving one out is fooled"
+    honest, sure = (
+        file_losses(unseen[0] @ one.weight.T + one.bias, unseen[1]).mean()
+        for one in (found, fooled)
+    )
+    assert honest < np.log(5) < sure - 0.5
 
 
 def entry(name: str, macs: int, *, source: str | None = "auto") -> Entry:
@@ -128,7 +151,10 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
 
 
 def test_features_are_those_of_the_network(trainer: Trainer) -> None:
-    features, labels, picture_s = probing._file_features(entry("a", 1), trainer=trainer, count=80)
+    (features, labels), val, picture_s = probing._file_features(
+        entry("a", 1), trainer=trainer, count=80
+    )
+    assert val[0].shape == (80, 1280)
     images = trainer.store.held_out("train", 16, Preprocessing())
     rows = np.linspace(0, len(images) - 1, 80).astype(np.int64)
     network = trainer.start(entry("a", 1), "probe")

@@ -25,13 +25,17 @@ __all__ = ["Ridge", "keep_classifier", "solve_ridge"]
 
 _PENALTIES = tuple(10.0**power for power in range(-4, 3))
 """Ridge penalties tried, as multiples of the features' squared sum per picture."""
-_SCALES = tuple(2.0**power for power in np.arange(0.0, 6.1, 0.25))
+_FACTORS = tuple(2.0**power for power in np.arange(0.0, 6.1, 0.25))
 """Factors from a regression on 0 and 1 to logits."""
+
+
+Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
+"""Features (n, F) and labels (n,)."""
 
 
 @dataclass(frozen=True)
 class Ridge:
-    """A linear classifier and what it answers to pictures that it has not seen.
+    """A linear classifier, and what such a one answers to pictures that it has not seen.
 
     Attributes:
         weight: (K, F), of logits.
@@ -46,16 +50,20 @@ class Ridge:
     accuracy: float
 
 
-def solve_ridge(features: NDArray[np.float32], labels: NDArray[np.int64], *, classes: int) -> Ridge:
-    """Fit one-hot labels by ridge regression; the penalty is the best by leave-one-out error.
+def solve_ridge(train: Labelled, val: Labelled, *, classes: int) -> Ridge:
+    """Fit one-hot labels by ridge regression on scaled features.
 
-    The answers are scaled to the logits with the least leave-one-out cross-entropy.
+    Errors and accuracy are those of the penalty with the least leave-one-out error, which need
+    many pictures more than honest ones. Penalty and scale of the classifier are those with the
+    least cross-entropy on val: pictures of one object taken in a row make leaving one out easy,
+    and a classifier that is too sure of them has nothing left to learn.
 
     Args:
-        features: (n, F).
-        labels: (n,) in 0 .. classes - 1.
-        classes: K.
+        train: of the pictures to fit.
+        val: of pictures to choose with.
+        classes: K; labels are in 0 .. K - 1.
     """
+    features, labels = train
     scale = features.std(axis=0)
     scale = np.where(scale > 0.0, scale, 1.0)
     mean = features.mean(axis=0)
@@ -67,15 +75,38 @@ def solve_ridge(features: NDArray[np.float32], labels: NDArray[np.int64], *, cla
     model = RidgeCV(alphas, scoring="neg_mean_squared_error", store_cv_results=True)
     model.fit(scaled, targets - centre)
     answers = model.cv_results_[:, :, alphas.index(model.alpha_)] + centre
-    factor = min(_SCALES, key=lambda one: float(file_losses(one * answers, labels).mean()))
-    weight = np.reshape(model.coef_, (classes, -1)) / scale
-    bias = centre + model.intercept_ - weight @ mean
+    weight, bias = _best_on_val(
+        scaled, targets - centre, ((val[0] - mean) / scale, val[1]), alphas=alphas, centre=centre
+    )
+    weight = weight / scale
     return Ridge(
-        weight=(factor * weight).astype(np.float32),
-        bias=(factor * bias).astype(np.float32),
+        weight=weight.astype(np.float32),
+        bias=(bias - weight @ mean).astype(np.float32),
         errors=((answers - targets) ** 2).sum(axis=1),
         accuracy=float((answers.argmax(axis=1) == labels).mean()),
     )
+
+
+def _best_on_val(
+    scaled: NDArray[np.float64],
+    targets: NDArray[np.float64],
+    val: Labelled,
+    *,
+    alphas: list[float],
+    centre: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return weight (K, F) and bias (K,) of the penalty and factor that suit val."""
+    left, sizes, right = np.linalg.svd(scaled, full_matrices=False)
+    projected = left.T @ targets
+    tried = []
+    for alpha in alphas:
+        weight = (right.T @ (projected * (sizes / (sizes**2 + alpha))[:, None])).T
+        answers = val[0] @ weight.T + centre
+        for factor in _FACTORS:
+            loss = float(file_losses(factor * answers, val[1]).mean())
+            tried.append((loss, factor * weight, factor * centre))
+    _, weight, bias = min(tried, key=lambda one: one[0])
+    return weight, bias
 
 
 def keep_classifier(path: Path, found: Ridge) -> None:

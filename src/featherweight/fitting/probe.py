@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from featherweight.data.metrics import accuracy_interval
 from featherweight.fitting.features import load_features
-from featherweight.fitting.linear_start import keep_classifier, solve_ridge
+from featherweight.fitting.linear_start import Labelled, keep_classifier, solve_ridge
 from featherweight.fitting.moments import Moments
 from featherweight.fitting.race import Entry, Trainer, difference_interval
 from featherweight.run_directory import RunDirectory
@@ -141,8 +141,9 @@ def _probe_stage(entry: Entry, *, trainer: Trainer, run: RunDirectory, count: in
     done = run.stage_done(stage, inputs=inputs)
     if done is None:
         started = time.monotonic()
-        features, labels, picture_s = _file_features(entry, trainer=trainer, count=count)
-        found = solve_ridge(features, labels, classes=len(trainer.store.data.classes))
+        train, val, picture_s = _file_features(entry, trainer=trainer, count=count)
+        labels = train[1]
+        found = solve_ridge(train, val, classes=len(trainer.store.data.classes))
         np.save(losses_file, found.errors)
         keep_classifier(classifier, found)
         done = {
@@ -169,17 +170,20 @@ def _probe_stage(entry: Entry, *, trainer: Trainer, run: RunDirectory, count: in
 
 def _file_features(
     entry: Entry, *, trainer: Trainer, count: int
-) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
-    """Return what the classifier of the exported file would read: (n, F), and the labels (n,).
+) -> tuple[Labelled, Labelled, float]:
+    """Return what the classifier of the exported file would read of train and of val, with labels.
 
-    The third value is the seconds that one picture took, decoding included.
+    At most `count` pictures of each. The third value is the seconds that one picture took,
+    decoding included.
     """
-    rows = spaced_rows(len(trainer.store.data.splits["train"]), most=count)
     network = trainer.start(entry, "probe")
     features = load_features(entry, network, trainer=trainer, name="probe")
-    started = time.monotonic()
-    train = trainer.store.held_out(
-        "train", entry.candidate.resolution, entry.family.preprocessing, rows=rows
-    )
-    found = features(train.pixels)
-    return found, train.labels, (time.monotonic() - started) / len(rows)
+    started, read = time.monotonic(), []
+    for split in ("train", "val"):
+        rows = spaced_rows(len(trainer.store.data.splits[split]), most=count)
+        images = trainer.store.held_out(
+            split, entry.candidate.resolution, entry.family.preprocessing, rows=rows
+        )
+        read.append((features(images.pixels), images.labels))
+    pictures = sum(len(labels) for _, labels in read)
+    return read[0], read[1], (time.monotonic() - started) / pictures
