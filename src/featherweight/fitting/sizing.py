@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 
 _REACH = 2
 """Sizes considered on each side of the present one."""
+_MOST_MISSED = 1.05
+"""Of the budget, that the slowest process may take where no margin is kept: a size that only just
+fits in every second process costs a proof, which takes as long as all processes here."""
 _MOVES = 3
 """How often the present size may move to the edge of what was considered."""
 
@@ -115,4 +118,6 @@ class Sizer:
     ) -> bool:
         if margin:
             return shopper.fits(family, precision, value, self._budget_ms)
+        if shopper.slowest_ms(family, precision, value) > _MOST_MISSED * self._budget_ms:
+            return False
         return (shopper.at(family, precision, value).latency_ms or 0.0) <= self._budget_ms
