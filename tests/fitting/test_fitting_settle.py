@@ -10,9 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from featherweight.cli.app import run as cli
 from featherweight.data.images import load_images
-from featherweight.fitting import fit as fitting
 from featherweight.fitting import settle as settling
 from featherweight.fitting.families import Family
 from featherweight.fitting.halving import Ranked
@@ -97,19 +95,6 @@ def test_the_better_file_ships_and_nothing_is_done_twice(
     assert (again.entry.key, again.phase, again.val_accuracy) == (
         best.entry.key, best.phase, best.val_accuracy,
     )  # fmt: skip
-
-
-def test_a_fit_settles_what_it_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settled: list[tuple[str, float]] = []
-
-    def watched(run: Any, ledger: Any, trained: Ranked, value: float, **more: Any) -> Ranked:
-        settled.append((trained.phase, value / trained.entry.value))
-        return settle_stage(run, ledger, trained, value, **more)
-
-    monkeypatch.setattr(fitting, "settle_stage", watched)
-    flags = ["--latency", "3ms", "--epochs", "1", "--model", "convnet", "--precision", "fp32"]
-    assert cli(["fit", "demo", *flags, "--output", str(tmp_path / "run")]) == 0
-    assert settled == [("train", 1.0)]
 
 
 def test_what_is_no_better_stays_as_trained(run: Any, trainer: Trainer) -> None:

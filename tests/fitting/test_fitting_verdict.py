@@ -11,7 +11,10 @@ import pytest
 
 from featherweight.cli.app import run as cli
 from featherweight.cli.fit import _verdict
+from featherweight.fitting import fit as fitting
+from featherweight.fitting.halving import Ranked
 from featherweight.fitting.prove import Proof
+from featherweight.fitting.settle import settle_stage
 from featherweight.reporting.run import FitSummary
 
 
@@ -45,14 +48,22 @@ def test_an_accuracy_that_is_of_no_use_is_named(
 
 
 def test_a_file_below_the_asked_accuracy_ends_with_exit_code_3(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    settled: list[tuple[str, float]] = []
+
+    def watched(run: Any, ledger: Any, trained: Ranked, value: float, **more: Any) -> Ranked:
+        settled.append((trained.phase, value / trained.entry.value))
+        return settle_stage(run, ledger, trained, value, **more)
+
+    monkeypatch.setattr(fitting, "settle_stage", watched)
     command = [
         "fit", "demo", "--latency", "3ms", "--epochs", "1", "--model", "convnet:width=0.25",
         "--precision", "fp32", "--min-accuracy", "100%", "--output", str(tmp_path / "run"),
     ]  # fmt: skip
     assert cli([*command, "--json"]) == 3
     summary = json.loads(capsys.readouterr().out)
+    assert settled == [("train", 1.0)], "what ships is settled"
     assert (summary["verdict"], summary["shortfall"]) == ("too_inaccurate", "below_asked")
     assert summary["min_accuracy"] == 1.0
     assert 0.05 < summary["commonest_class"] < 0.2

@@ -145,7 +145,7 @@ def test_bfloat16_is_not_timed_where_it_is_emulated(tiny_architecture, digits, g
         monkeypatch.setattr(speed_module, "_emulates_bf16", lambda emulated=emulated: emulated)
         monkeypatch.setattr(speed_module, "_is_promising", lambda *_: True)
         found = choose_compute(probe, device=torch.device("cpu")).images_per_s
-        assert (found["contiguous/bf16"] is None) == emulated
+        assert (found["channels_last/bf16"] is None) == emulated
 
 
 def test_a_shift_grows_with_the_view(tiny_architecture, gray):
