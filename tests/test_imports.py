@@ -17,12 +17,16 @@ PACKAGE = ROOT / "src" / "featherweight"
 NEED_TORCH = ("adapting/", "nn/", "training/", "fitting/", "cli/", "__main__", "exporting/")
 NEED_TORCH_MODULES = {
     "data/augmentation",
+    "networks/comparison",
     "networks/creation",
     "networks/importing",
     "networks/norms",
+    "networks/other_sizes",
     "networks/pretrained",
     "networks/slicing",
     "networks/storage",
+    "networks/traced_graph",
+    "networks/traced_operators",
     "networks/tracing",
     "profiling/module",
     "runtimes/executorch_program",

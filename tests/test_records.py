@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import yaml
 
 from featherweight import records
 from featherweight.errors import FailedError, RecordError
@@ -186,3 +187,10 @@ def test_json_lines_nested_too_deep_are_no_json() -> None:
     with pytest.raises(ValueError, match="nested more than 100 deep"):
         parse_json(b"[" * 20_000 + b"]" * 20_000)
     assert parse_json("[1]") == [1]
+
+
+def test_a_path_that_is_not_utf8_is_read_as_it_was_written(tmp_path):
+    """run.yaml of a fit in such a folder: without this the run could not go on."""
+    text = yaml.safe_dump({"data": os.fsdecode(b"caf\xe9")}, allow_unicode=True)
+    (tmp_path / "run.yaml").write_text(text)
+    assert os.fsencode(read_yaml(tmp_path / "run.yaml")["data"]) == b"caf\xe9"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import reprlib
 import secrets
 import stat
@@ -42,6 +43,8 @@ _DEPTH = 100
 
 # libyaml reads the same and is twenty times as fast; wheels of PyYAML bring it.
 _YamlLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+"""A byte of a path that is not UTF-8, as yaml writes it; libyaml refuses it."""
 
 # What PyYAML raises for a scalar that is not of the type its tag names: `!!bool x`, `!!int ''`.
 _YAML_ERRORS = (yaml.YAMLError, ValueError, LookupError, AttributeError)
@@ -133,8 +136,9 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         text = read_bounded(path, limit_bytes=_YAML_BYTES).decode()
-        _check_yaml(text)
-        return yaml.load(text, Loader=_YamlLoader)
+        loader = yaml.SafeLoader if _SURROGATE.search(text) else _YamlLoader
+        _check_yaml(text, loader)
+        return yaml.load(text, Loader=loader)
     except (OSError, *_YAML_ERRORS) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise RecordError(f"cannot read {path}: {reason}") from error
@@ -178,7 +182,7 @@ def _check_depth(plain: object) -> None:
     raise _too_deep()
 
 
-def _check_yaml(text: str) -> None:
+def _check_yaml(text: str, loader: Any) -> None:
     """Raise for text whose aliases stand for more than `_YAML_BYTES`, or for themselves.
 
     Nothing is built: the parser's events are counted, an alias as what its anchor had.
@@ -186,7 +190,7 @@ def _check_yaml(text: str) -> None:
     whole = 0
     open_anchors: list[tuple[str | None, int]] = []
     sizes: dict[str | None, int] = {}
-    for event in yaml.parse(text, Loader=_YamlLoader):
+    for event in yaml.parse(text, Loader=loader):
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in {anchor for anchor, _ in open_anchors}:
                 raise ValueError(f"alias {_short.repr(event.anchor)} is part of itself")

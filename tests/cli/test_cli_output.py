@@ -124,7 +124,7 @@ def test_doctor_is_for_people(
 
 def test_a_reader_that_has_enough_ends_it_quietly(tmp_path: Path) -> None:
     program = (
-        "from featherweight.cli import app; app.run = lambda words: print('x' * 10); app.main()"
+        "from featherweight.cli import app; app.run = lambda *_, **__: print('x' * 10); app.main()"
     )
     done = subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE
