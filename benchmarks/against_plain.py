@@ -217,6 +217,8 @@ def opened(path: Path, task: dict[str, Any]) -> dict[str, Any]:
     found = json.loads(path.read_text(encoding="utf-8"))
     if differing := [key for key, value in task.items() if found.get(key) != value]:
         raise SystemExit(f"{path.name} is of another {differing[0]}: move it away first")
+    failed = [run for run in found["runs"] if "error" in run]
+    found["runs"] = [run for run in found["runs"] if run not in failed]  # they are run again
     return dict(found)
 
 
