@@ -19,9 +19,8 @@ _S_PER_SAMPLE = 0.01
 """A sample of a measurement takes 10 ms or more."""
 _PROOFS = 2.0
 """Measurements of files that would ship: some miss the budget, some are disturbed."""
-_SIZING = 2.5
-"""A process that compares sizes takes so many times as long as one that shops: it times five of
-them, longer."""
+_SIZING = 4.0
+"""Processes that time one size each."""
 _REFIT_PICTURES = 1500
 _REST_S = 4.0
 """Exports, calibration, the bundle and the report."""
@@ -36,7 +35,6 @@ class EndingTime:
         proof_s: of one measurement, without starting its process.
         process_s: of one process that times some files, as shopping saw it.
         picture_s: of one picture from the disk to the file's answer, as probing saw it.
-        sizing_processes: how many of them choose the size before the proof.
         forward_s: of one picture through the network in PyTorch, as `pace` saw it.
         is_refitted: whether a classifier will be fitted to another size.
     """
@@ -45,7 +43,6 @@ class EndingTime:
     val: int
     test: int
     proof_s: float
-    sizing_processes: int
     process_s: float = 3.0
     picture_s: float = 0.001
     forward_s: float = 0.001
@@ -58,14 +55,13 @@ class EndingTime:
         samples = SamplePlan.of(settings)
         return cls(
             train, val, test,
-            proof_s=_S_PER_SAMPLE * samples.prove, sizing_processes=samples.sizing_processes,
+            proof_s=_S_PER_SAMPLE * samples.prove,
         )  # fmt: skip
 
     @property
     def seconds(self) -> float:
         """Of sizing, refitting, export, proof, verification and report."""
-        processes = 1.0 + _SIZING * self.sizing_processes + _PROOFS
-        timing_s = processes * self.process_s + _PROOFS * self.proof_s
+        timing_s = (_SIZING + _PROOFS) * self.process_s + _PROOFS * self.proof_s
         refit_s = 0.0
         if self.is_refitted:
             refit_s = (min(_REFIT_PICTURES, self.train) + self.val) * self.picture_s

@@ -141,10 +141,6 @@ class Shopper:
         """Return a measured point."""
         return self.points[family.name, precision, value]
 
-    def slowest_ms(self, family: Family, precision: str, value: float) -> float:
-        """Return the largest median of a measured point's processes."""
-        return max(one.median_ms for one in self._seen[family.name, precision, value])
-
     def target_ms(self, budget_ms: float) -> float:
         """Return the part of the budget that a network may take before its proof."""
         return self._samples.margin * budget_ms

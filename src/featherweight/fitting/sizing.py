@@ -8,7 +8,7 @@ any resolution, can still change its size for free.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from featherweight.fitting.families import Family
 from featherweight.fitting.shop import Shopper
@@ -21,11 +21,10 @@ logger = logging.getLogger(__name__)
 
 _REACH = 2
 """Sizes considered on each side of the present one."""
-_MOST_MISSED = 1.05
-"""Of the budget, that the slowest process may take where no margin is kept: a size that only just
-fits in every second process costs a proof, which takes as long as all processes here."""
 _MOVES = 3
 """How often the present size may move to the edge of what was considered."""
+_ALONE = 5
+"""Processes that time one size each, before the proof."""
 
 
 class Sizer:
@@ -34,7 +33,7 @@ class Sizer:
     Args:
         open_shopper: returns a shopper that remembers nothing.
         budget_ms: the budget.
-        processes: fresh processes that time every size considered.
+        processes: fresh processes that time every size considered before a training.
     """
 
     def __init__(
@@ -45,32 +44,22 @@ class Sizer:
         self._processes = processes
 
     def size(
-        self,
-        family: Family,
-        precision: str,
-        value: float,
-        *,
-        margin: bool = True,
-        ceiling: float | None = None,
+        self, family: Family, precision: str, value: float, *, ceiling: float | None = None
     ) -> tuple[float, Candidate]:
-        """Return the largest knob value near `value` that fits, and its measurement.
+        """Return the largest knob value near `value` that fits with a margin, and its measurement.
 
-        Where nothing considered fits, the smallest of it is returned.
+        Before a training: nothing can be changed afterwards. Where nothing considered fits, the
+        smallest of it is returned.
 
         Args:
             family: whose knob is turned.
             precision: of the file.
             value: where the search starts.
-            margin: whether a size must keep a distance from the budget. Before a training it
-                must: nothing can be changed afterwards. Right before the proof it need not: a
-                size that misses there costs one measurement, and the next smaller one is proven.
             ceiling: largest value considered; `None` = any.
         """
         shopper = self._open_shopper()
         values = [v for v in family.values if ceiling is None or v <= ceiling]
         place = values.index(value)
-        if not margin:
-            place = self._expected(shopper, family, precision, values, place)
         considered: set[int] = set()
         for _ in range(_MOVES):
             reach = range(max(0, place - _REACH), min(len(values), place + _REACH + 1))
@@ -81,43 +70,69 @@ class Sizer:
             fitting = [
                 index
                 for index in considered
-                if self._fits(shopper, family, precision, values[index], margin=margin)
+                if shopper.fits(family, precision, values[index], self._budget_ms)
             ]
             place = max(fitting, default=min(considered))
             larger_fails = bool(fitting) and place < max(considered)
             if larger_fails or place in (0, len(values) - 1):
                 break
         chosen = shopper.at(family, precision, values[place])
-        logger.info(
-            "size: %s %s, %.3f ms now (considered %s)",
-            chosen.name, precision, chosen.latency_ms or 0.0,
-            ", ".join(
-                f"{values[k]:g}: "
-                f"{shopper.at(family, precision, values[k]).latency_ms or 0.0:.3f} ms"
-                for k in sorted(considered)
-            ),
-        )  # fmt: skip
+        _tell(chosen, {
+            values[k]: shopper.at(family, precision, values[k]).latency_ms or 0.0
+            for k in considered
+        })  # fmt: skip
         return values[place], chosen
 
-    def _expected(
-        self, shopper: Shopper, family: Family, precision: str, values: list[float], place: int
-    ) -> int:
-        """Return where the budget should fall: time grows with the multiply-adds."""
-        if len(values) <= 2 * _REACH + 1:
-            return place
-        shopper.visit([(family, precision, values[place])])
-        here = shopper.at(family, precision, values[place])
-        most = (here.macs or 0) * self._budget_ms / (here.latency_ms or self._budget_ms)
-        return max(
-            (k for k, v in enumerate(values) if (profile(family.build(v)).macs or 0) <= most),
-            default=0,
-        )
+    def largest_alone(
+        self, family: Family, precision: str, value: float, *, ceiling: float
+    ) -> float:
+        """Return the largest knob value that fits now, without a margin, timed as a proof times it.
 
-    def _fits(
-        self, shopper: Shopper, family: Family, precision: str, value: float, *, margin: bool
-    ) -> bool:
-        if margin:
-            return shopper.fits(family, precision, value, self._budget_ms)
-        if shopper.slowest_ms(family, precision, value) > _MOST_MISSED * self._budget_ms:
-            return False
-        return (shopper.at(family, precision, value).latency_ms or 0.0) <= self._budget_ms
+        One file in a process: among others it would lose its place in the caches to them, and
+        seem up to a half slower than when it ships. A size that only just fits costs a proof at
+        worst, and the next smaller one is proven. The least value where none fits.
+
+        Args:
+            family: whose knob is turned.
+            precision: of the file.
+            value: where the search starts.
+            ceiling: largest value considered.
+        """
+        shopper = self._open_shopper()
+        values = [v for v in family.values if v <= ceiling]
+        found: dict[float, float] = {}
+        for _ in range(_ALONE):
+            shopper.confirm([(family, precision, value)])
+            found[value] = shopper.at(family, precision, value).latency_ms or 0.0
+            if (step := self._next(family, values, found)) is None:
+                break
+            value = step
+        fitting = [v for v, ms in found.items() if ms <= self._budget_ms]
+        chosen = max(fitting, default=min(values))
+        _tell(shopper.points.get((family.name, precision, chosen)), found)
+        return chosen
+
+    def _next(
+        self, family: Family, values: Sequence[float], found: Mapping[float, float]
+    ) -> float | None:
+        """Return what to time next; `None` = the largest that fits is known.
+
+        Time grows with the multiply-adds from the nearest size that was timed.
+        """
+        low = max((v for v, ms in found.items() if ms <= self._budget_ms), default=None)
+        high = min((v for v in found if low is None or v > low), default=None)
+        between = [v for v in values if (low is None or v > low) and (high is None or v < high)]
+        if not between:
+            return None
+        last = next(reversed(found))
+        most = (profile(family.build(last)).macs or 0) * self._budget_ms / (found[last] or 1.0)
+        within = [v for v in between if (profile(family.build(v)).macs or 0) <= most]
+        return max(within) if within else min(between)
+
+
+def _tell(chosen: Candidate | None, found: Mapping[float, float]) -> None:
+    logger.info(
+        "size: %s (considered %s)",
+        "the least" if chosen is None else f"{chosen.name} {chosen.precision}",
+        ", ".join(f"{value:g}: {found[value]:.3f} ms" for value in sorted(found)),
+    )

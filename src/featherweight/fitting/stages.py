@@ -187,10 +187,12 @@ def ship_size_stage(
     done = run.stage_done("ship-size", inputs=inputs)
     if done is None:
         started = clock.monotonic()
-        value, _ = sizer.size(
-            entry.family, entry.candidate.precision, entry.value,
-            margin=False, ceiling=growth * entry.value,
-        )  # fmt: skip
+        value = sizer.largest_alone(
+            entry.family,
+            entry.candidate.precision,
+            entry.value,
+            ceiling=growth * entry.value,
+        )
         done = {"value": value}
         seconds = clock.monotonic() - started
         run.finish_stage("ship-size", inputs=inputs, outputs=done, seconds=seconds)

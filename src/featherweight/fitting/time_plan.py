@@ -74,8 +74,7 @@ class SamplePlan(Record):
         glance: while a family is being sized.
         confirm: of the last guesses, in each process.
         prove: of the file that ships.
-        sizing_processes: fresh processes that time every size considered before a training or a
-            proof.
+        sizing_processes: fresh processes that time every size considered before a training.
         repeats: whether a proof that was disturbed is measured again; a short fit has no time.
         margin: share of the budget that a network may take before its proof. The proof is a new
             measurement in a new process: medians of one file move between processes, the more
