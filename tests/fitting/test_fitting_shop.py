@@ -249,7 +249,7 @@ def test_what_ships_is_timed_alone_and_found_from_anywhere(
     """A network that was shopped for in a slow moment must not ship at half of its budget."""
     family = families(PHOTOS, FitSettings(data="d", latency_ms=1, platform="p"))[0]
     device = Crowded(fixed_ms=0.1, fp32_gmacs=gmacs / 2, int8_gmacs=gmacs)
-    value = sizer(device, budget_ms=1.0, tmp_path=tmp_path).largest_alone(
+    value, _ = sizer(device, budget_ms=1.0, tmp_path=tmp_path).largest_alone(
         family, "int8", start, ceiling=216.0
     )
     usual = [

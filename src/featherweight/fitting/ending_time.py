@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from featherweight.data.images import ImageData
+from featherweight.fitting.race import Entry
 from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.time_plan import SamplePlan
+from featherweight.profiling.profile import profile
 
 __all__ = ["EndingTime"]
 
@@ -57,6 +59,11 @@ class EndingTime:
             train, val, test,
             proof_s=_S_PER_SAMPLE * samples.prove,
         )  # fmt: skip
+
+    def grow(self, seen: Entry, chosen: Entry) -> None:
+        """Reckon with the size that was chosen after one was seen: time goes by multiply-adds."""
+        before, now = (profile(one.family.build(one.value)).macs or 1 for one in (seen, chosen))
+        self.forward_s *= now / before
 
     @property
     def seconds(self) -> float:

@@ -36,7 +36,7 @@ from featherweight.fitting.stages import (
     shop_stage,
     size_stage,
 )
-from featherweight.fitting.time_plan import TimePlan, check_time
+from featherweight.fitting.time_plan import SamplePlan, TimePlan, check_time
 from featherweight.measuring.platform import DEFAULT_PLATFORM, parse_platform
 from featherweight.reporting.run import FitSummary
 from featherweight.run_directory import RunDirectory, open_run
@@ -180,7 +180,10 @@ def _work(
     raced = run_race(entries, trainer=trainer, run=run, plan=plan)
     ledger.note_race(raced)
     sizer = create_sizer(run, ledger, settings)
-    winner = size_stage(run, ledger, raced[0].entry if raced else entries[0], sizer=sizer)
+    first = raced[0].entry if raced else entries[0]
+    margin = SamplePlan.of(settings).margin
+    winner = size_stage(run, ledger, first, sizer=sizer, margin=margin)
+    ending.grow(first, winner)
     winner, filled = fill_stage(run, ledger, winner, trainer=trainer, settings=settings, plan=plan)
     raced = [*raced, *filled]
     times = training_times(run, winner, raced, trainer=trainer, plan=plan, ending=ending)

@@ -84,55 +84,60 @@ class Sizer:
         return values[place], chosen
 
     def largest_alone(
-        self, family: Family, precision: str, value: float, *, ceiling: float
-    ) -> float:
-        """Return the largest knob value that fits now, without a margin, timed as a proof times it.
+        self, family: Family, precision: str, value: float, *, ceiling: float, share: float = 1.0
+    ) -> tuple[float, Candidate]:
+        """Return the largest knob value that fits now, timed as a proof times it.
 
         One file in a process: among others it would lose its place in the caches to them, and
-        seem up to a half slower than when it ships. A size that only just fits costs a proof at
-        worst, and the next smaller one is proven. The least value where none fits.
+        seem up to a half slower than when it ships. The least value that was timed where none
+        fits.
 
         Args:
             family: whose knob is turned.
             precision: of the file.
             value: where the search starts.
             ceiling: largest value considered.
+            share: of the budget that it may take. Before a proof all of it: a size that only just
+                fits costs a proof at worst, and the next smaller one is proven.
         """
-        shopper = self._open_shopper()
+        shopper, budget_ms = self._open_shopper(), share * self._budget_ms
         values = [v for v in family.values if v <= ceiling]
         found: dict[float, float] = {}
         for _ in range(_ALONE):
             shopper.confirm([(family, precision, value)])
             found[value] = shopper.at(family, precision, value).latency_ms or 0.0
-            if (step := self._next(family, values, found)) is None:
+            if (step := _next(family, values, found, budget_ms=budget_ms)) is None:
                 break
             value = step
-        fitting = [v for v, ms in found.items() if ms <= self._budget_ms]
-        chosen = max(fitting, default=min(values))
-        _tell(shopper.points.get((family.name, precision, chosen)), found)
-        return chosen
-
-    def _next(
-        self, family: Family, values: Sequence[float], found: Mapping[float, float]
-    ) -> float | None:
-        """Return what to time next; `None` = the largest that fits is known.
-
-        Time grows with the multiply-adds from the nearest size that was timed.
-        """
-        low = max((v for v, ms in found.items() if ms <= self._budget_ms), default=None)
-        high = min((v for v in found if low is None or v > low), default=None)
-        between = [v for v in values if (low is None or v > low) and (high is None or v < high)]
-        if not between:
-            return None
-        last = next(reversed(found))
-        most = (profile(family.build(last)).macs or 0) * self._budget_ms / (found[last] or 1.0)
-        within = [v for v in between if (profile(family.build(v)).macs or 0) <= most]
-        return max(within) if within else min(between)
+        fitting = [v for v, ms in found.items() if ms <= budget_ms]
+        chosen = max(fitting, default=min(found))
+        candidate = shopper.at(family, precision, chosen)
+        _tell(candidate, found)
+        return chosen, candidate
 
 
-def _tell(chosen: Candidate | None, found: Mapping[float, float]) -> None:
+def _next(
+    family: Family, values: Sequence[float], found: Mapping[float, float], *, budget_ms: float
+) -> float | None:
+    """Return what to time next; `None` = the largest that fits is known.
+
+    Time grows with the multiply-adds from the size that was timed last.
+    """
+    low = max((v for v, ms in found.items() if ms <= budget_ms), default=None)
+    high = min((v for v in found if low is None or v > low), default=None)
+    between = [v for v in values if (low is None or v > low) and (high is None or v < high)]
+    if not between:
+        return None
+    last = next(reversed(found))
+    most = (profile(family.build(last)).macs or 0) * budget_ms / (found[last] or 1.0)
+    within = [v for v in between if (profile(family.build(v)).macs or 0) <= most]
+    return max(within) if within else min(between)
+
+
+def _tell(chosen: Candidate, found: Mapping[float, float]) -> None:
     logger.info(
-        "size: %s (considered %s)",
-        "the least" if chosen is None else f"{chosen.name} {chosen.precision}",
+        "size: %s %s (considered %s)",
+        chosen.name,
+        chosen.precision,
         ", ".join(f"{value:g}: {found[value]:.3f} ms" for value in sorted(found)),
     )

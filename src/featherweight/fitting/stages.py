@@ -138,20 +138,29 @@ def create_sizer(run: RunDirectory, ledger: Ledger, settings: FitSettings) -> Si
     )
 
 
-def size_stage(run: RunDirectory, ledger: Ledger, winner: Entry, *, sizer: Sizer) -> Entry:
+def size_stage(
+    run: RunDirectory, ledger: Ledger, winner: Entry, *, sizer: Sizer, margin: float
+) -> Entry:
     """Return the winner of the race at the size that fits now.
 
-    Of networks that have a width: one that has a resolution is sized after its training.
+    A width, which a training fixes, is compared with its neighbours in several processes. A
+    resolution, which is chosen again after the training, is timed alone: shopping timed it among
+    other files, which on some processors takes half as long again.
     """
-    if len(winner.family.values) < 2 or winner.family.knob == "resolution":
+    family, precision = winner.family, winner.candidate.precision
+    if len(family.values) < 2:
         return winner
     inputs = {"winner": winner.key}
     done = run.stage_done("size", inputs=inputs)
     if done is None:
         started = clock.monotonic()
-        value, candidate = sizer.size(
-            winner.family, winner.candidate.precision, winner.value, ceiling=winner.ceiling
-        )
+        if family.knob == "width":
+            value, candidate = sizer.size(family, precision, winner.value, ceiling=winner.ceiling)
+        else:
+            value, candidate = sizer.largest_alone(
+                family, precision, winner.value, share=margin,
+                ceiling=winner.ceiling or max(family.values),
+            )  # fmt: skip
         kept = candidate.model_copy(
             update={"status": "kept", "reason": "size chosen again before the last training"}
         )
@@ -187,7 +196,7 @@ def ship_size_stage(
     done = run.stage_done("ship-size", inputs=inputs)
     if done is None:
         started = clock.monotonic()
-        value = sizer.largest_alone(
+        value, _ = sizer.largest_alone(
             entry.family,
             entry.candidate.precision,
             entry.value,
