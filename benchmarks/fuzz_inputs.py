@@ -748,13 +748,15 @@ def run_bundle(bundle: Path, arguments: list[str]) -> Task:
         assert spec is not None
         assert spec.loader is not None
         program = importlib.util.module_from_spec(spec)
-        before = sys.argv
+        before = sys.argv, list(sys.path)
         sys.argv = [str(file), *arguments]
+        sys.path.insert(0, str(bundle))  # as Python does for a program: pictures.py lies beside it
         try:
             spec.loader.exec_module(program)
             return program.main()
         finally:
-            sys.argv = before
+            sys.argv, sys.path[:] = before
+            sys.modules.pop("pictures", None)
 
     call.__qualname__ = " ".join(["run.py", *arguments])
     return call
@@ -846,7 +848,7 @@ def artifact_task(draw: Draw) -> Task:
     if draw.chance(0.3):
         bundle = draw.folder / "bundle"
         shutil.copytree(draw.base.bundle, bundle)
-        program = [path for path in sorted(bundle.iterdir()) if path.name != "run.py"]
+        program = [path for path in sorted(bundle.iterdir()) if path.suffix != ".py"]
         _damage(draw, draw.of(program))
         picture = str(draw.base.photos / "a" / "0.png")
         return run_bundle(
