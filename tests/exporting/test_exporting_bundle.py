@@ -178,3 +178,23 @@ def test_other_runtimes_and_samples_are_refused(tmp_path) -> None:
             expected=np.zeros((1, 3), np.float32),
         )  # fmt: skip
     assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "absent"])
+def test_a_damaged_bundle_is_one_line(tmp_path, damage) -> None:
+    folder = bundle(tmp_path)
+    Image.new("RGB", (40, 40)).save(tmp_path / "a.png")
+    for name in ("preprocessing.json", "labels.txt", "model.onnx"):
+        before = (folder / name).read_bytes()
+        if damage == "absent":
+            (folder / name).unlink()
+        else:
+            (folder / name).write_bytes(before[: len(before) // 2 if damage == "cut" else 0])
+        done = run(folder, tmp_path / "a.png", "--top", "9")
+        assert "Traceback" not in done.stderr, name
+        assert done.returncode == 1 or name == "labels.txt", name
+        if done.returncode:
+            (line,) = done.stderr.splitlines()
+            assert "copy the bundle again" in line
+        (folder / name).write_bytes(before)
+    assert run(folder, tmp_path / "a.png").returncode == 0

@@ -129,10 +129,18 @@ def main() -> int:
     # The encoding of a terminal need not have the letters of a class.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    settings = json.loads((FOLDER / "preprocessing.json").read_text(encoding="utf-8"))
-    if given.self_test:
-        return self_test(settings, given.threads)
-    return classify(given.pictures, settings, given)
+    try:
+        settings = json.loads((FOLDER / "preprocessing.json").read_text(encoding="utf-8"))
+        if given.self_test:
+            return self_test(settings, given.threads)
+        return classify(given.pictures, settings, given)
+    except Exception as error:  # noqa: BLE001 - what JSON, numpy and onnxruntime say of damaged files
+        said = (str(error).splitlines() or [""])[0]
+        sys.stderr.write(
+            f"run.py: a file beside it is damaged or absent ({type(error).__name__}: "
+            f"{printable(said)}): copy the bundle again\n"
+        )
+        return 1
 
 
 if __name__ == "__main__":
