@@ -25,6 +25,8 @@ __all__ = ["Ridge", "keep_classifier", "solve_ridge"]
 
 _PENALTIES = tuple(10.0**power for power in range(-4, 3))
 """Ridge penalties tried, as multiples of the features' squared sum per picture."""
+_LEAST_SPREAD = 0.1
+"""Of the mean deviation of all features, added to each."""
 _FACTORS = tuple(2.0**power for power in np.arange(0.0, 6.1, 0.25))
 """Factors from a regression on 0 and 1 to logits."""
 
@@ -75,10 +77,13 @@ def solve_ridge(train: Labelled, val: Labelled, *, classes: int) -> Ridge:
     model = RidgeCV(alphas, scoring="neg_mean_squared_error", store_cv_results=True)
     model.fit(scaled, targets - centre)
     answers = model.cv_results_[:, :, alphas.index(model.alpha_)] + centre
+    # A feature that is nearly always 0 must not weigh much: it changes as soon as the network does.
+    kept = scale + _LEAST_SPREAD * float(scale.mean())
+    seen, asked = ((one - mean) / kept for one in (features.astype(np.float64), val[0]))
     weight, bias = _best_on_val(
-        scaled, targets - centre, ((val[0] - mean) / scale, val[1]), alphas=alphas, centre=centre
+        seen, targets - centre, (asked, val[1]), alphas=alphas, centre=centre
     )
-    weight = weight / scale
+    weight = weight / kept
     return Ridge(
         weight=weight.astype(np.float32),
         bias=(bias - weight @ mean).astype(np.float32),
