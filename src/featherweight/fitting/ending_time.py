@@ -54,11 +54,7 @@ class EndingTime:
     def of(cls, images: ImageData, settings: FitSettings) -> EndingTime:
         """Return the reckoning of a fit that has seen nothing yet."""
         train, val, test = (len(images.splits[name]) for name in ("train", "val", "test"))
-        samples = SamplePlan.of(settings)
-        return cls(
-            train, val, test,
-            proof_s=_S_PER_SAMPLE * samples.prove,
-        )  # fmt: skip
+        return cls(train, val, test, proof_s=_S_PER_SAMPLE * SamplePlan.of(settings).prove)
 
     def grow(self, seen: Entry, chosen: Entry) -> None:
         """Reckon with the size that was chosen after one was seen: time goes by multiply-adds."""

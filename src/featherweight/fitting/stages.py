@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 _LONGEST_LINEAR_S = 240.0
 """A longer fit starts with a drawn classifier. After 24 steps a fitted one was worth 13 points and
 after 96 steps 2 (a quarter of the clothing photographs); after 82 steps on photographs of groceries
-taken in a row it cost 6 (benchmarks/results/linear_start.json)."""
+taken in a row it cost 6 (docs/adr/0014-training-by-the-clock.md)."""
 _LEAST_RACING_S = 600.0
 """In a shorter fit the probe decides: trainings of a few seconds each would tell less than it
 does, and take the time of the last one."""
