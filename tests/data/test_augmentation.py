@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageEnhance
+from torch.nn import functional
 
 from featherweight.data import augmentation as module
 from featherweight.data.augmentation import Augmentation, augment_batch, normalise_batch
@@ -91,7 +92,8 @@ def test_translation_equals_a_slice_of_the_reflected_picture():
 
 def test_crops_stay_inside_and_keep_the_asked_area():
     generator = torch.Generator().manual_seed(0)
-    boxes = module._draw_boxes(torch.zeros(500, 100, 100, 3), (0.35, 0.8), generator)
+    images, squares = torch.zeros(500, 100, 100, 3), torch.ones(500)
+    boxes = module._draw_boxes(images, squares, (0.35, 0.7), generator)
     top, left, rows, columns = boxes.unbind(1)
     assert (top >= 0).all()
     assert (left >= 0).all()
@@ -99,15 +101,49 @@ def test_crops_stay_inside_and_keep_the_asked_area():
     assert (left + columns <= 100).all()
     area = (rows * columns).float() / 1e4
     assert 0.33 < area.min() < 0.38
-    assert 0.77 < area.max() < 0.82
+    assert 0.67 < area.max() < 0.72
     aspect = columns / rows
     assert 0.72 < aspect.min() < 0.8
     assert 1.25 < aspect.max() < 1.37
 
 
+@pytest.mark.parametrize("aspect", [0.5, 0.75, 1.0, 1.6])
+def test_crops_undo_that_a_picture_was_squeezed(aspect: float):
+    """Their shape in the picture as it was is the one drawn, however large they are."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.zeros(500, 200, 200, 3)
+    boxes = module._draw_boxes(images, torch.full((500,), aspect), (0.35, 1.0), generator)
+    top, left, rows, columns = boxes.unbind(1)
+    assert ((top >= 0) & (left >= 0)).all()
+    assert ((top + rows <= 200) & (left + columns <= 200)).all()
+    shapes = aspect * columns / rows
+    assert 0.72 < shapes.min() < 0.8
+    assert 1.25 < shapes.max() < 1.37
+    assert top.min() == left.min() == 0, "all of the picture is reached"
+    assert (top + rows).max() == (left + columns).max() == 200
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 128), (128, 64), (96, 96)])
+def test_what_is_not_cropped_shows_the_centre_square(height: int, width: int):
+    picture = torch.rand((3, 4, 4), generator=torch.Generator().manual_seed(0))
+    picture = functional.interpolate(255 * picture[None], (height, width), mode="bilinear")
+    squeezed = functional.interpolate(picture, (96, 96), mode="bilinear", antialias=True)
+    result = augment_batch(
+        squeezed.permute(0, 2, 3, 1).round().to(torch.uint8), size=32,
+        augmentation=Augmentation(), generator=torch.Generator(),
+        aspects=torch.tensor([width / height]), **UNIT,
+    )  # fmt: skip
+    side, top, left = min(height, width), max(0, height - width) // 2, max(0, width - height) // 2
+    square = picture[:, :, top : top + side, left : left + side]
+    expected = functional.interpolate(square, (32, 32), mode="bilinear", antialias=True)
+    assert (result - expected).abs().mean() < 3.0  # of 255
+    assert (result.flip(3) - expected).abs().mean() > 10.0
+
+
 def test_both_crops_see_the_same_picture():
     images = _pictures(count=4, size=48)
-    boxes = module._draw_boxes(images, (0.5, 1.0), torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    boxes = module._draw_boxes(images, torch.ones(4), (0.5, 1.0), generator)
     exact = module._crop_each(images, boxes, 48).float()
     sampled = module._crop_sampled(images, boxes, 48).float()
     assert (exact - sampled).abs().mean() < 1.5  # of 255; borders of a crop differ

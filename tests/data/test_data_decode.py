@@ -84,6 +84,26 @@ def test_exif_rotation_is_applied():
     assert upright.getpixel((8, 28))[2] > 200
 
 
+@pytest.mark.parametrize(("orientation", "aspect"), [(1, 2.0), (3, 2.0), (6, 0.5), (8, 0.5)])
+def test_the_aspect_is_that_of_the_upright_picture(orientation, aspect):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = content_of(noise(64, 32), "JPEG", exif=exif)
+    assert inspect_picture(content).aspect == aspect
+    assert inspect_picture(content_of(noise(64, 32))).aspect == 2.0
+
+
+def test_a_whole_picture_is_squeezed_and_only_the_ends_of_a_long_one_are_cut():
+    picture = noise(96, 64)
+    squeezed = decode_square(content_of(picture), size=32, whole=True)
+    expected = np.asarray(picture.resize((32, 32), Image.Resampling.BILINEAR))
+    assert np.abs(squeezed.astype(int) - expected).max() <= 1
+    strip = noise(640, 64)
+    centre = strip.crop((256, 0, 384, 64))
+    ends_off = decode_square(content_of(strip), size=32, whole=True)
+    assert (ends_off == decode_square(content_of(centre), size=32, whole=True)).all()
+
+
 def test_unreadable_exif_is_no_rotation():
     image = noise(16, 8)
     content = content_of(image, "JPEG", exif=b"Exif\0\0garbage garbage")

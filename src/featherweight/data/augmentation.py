@@ -51,6 +51,7 @@ def augment_batch(
     generator: torch.Generator,
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    aspects: Tensor | None = None,
 ) -> Tensor:
     """Crop, resize, shift, mirror, recolour, erase and normalise a batch.
 
@@ -61,6 +62,9 @@ def augment_batch(
         generator: where all random numbers come from (on the CPU).
         mean: of pixel / 255, one per channel.
         std: standard deviation of pixel / 255, one per channel.
+        aspects: float32 (N,), width by height of the pictures before each was squeezed into a
+            square: crops undo that, and what is not cropped shows the centre square; `None` = they
+            are squares.
 
     Returns:
         float32 (N, C, size, size), channels_last, on the device of `images`.
@@ -74,8 +78,13 @@ def augment_batch(
             f"a shift of {augmentation.translate_px} pixels for pictures of {size} pixels",
             allowed=f"0 to {size - 1}",
         )
-    if augmentation.crop_scale != (1.0, 1.0):
-        boxes = _draw_boxes(images, augmentation.crop_scale, generator)
+    cropped = augmentation.crop_scale != (1.0, 1.0)
+    if cropped or aspects is not None:
+        aspects = torch.ones(len(images)) if aspects is None else aspects
+        if cropped:
+            boxes = _draw_boxes(images, aspects, augmentation.crop_scale, generator)
+        else:
+            boxes = _centre_boxes(images, aspects)
         crop = _crop_each if images.device.type == "cpu" else _crop_sampled
         images = crop(images, boxes, size)
     elif images.shape[1] != size or images.shape[2] != size:
@@ -120,16 +129,36 @@ def _resize(images: Tensor, size: int) -> Tensor:
     return resized.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def _draw_boxes(images: Tensor, scale: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Return int64 (N, 4): top, left, height and width of one crop per picture."""
-    count, height, width, _ = images.shape
+def _draw_boxes(
+    images: Tensor, aspects: Tensor, scale: tuple[float, float], generator: torch.Generator
+) -> Tensor:
+    """Return int64 (N, 4): top, left, height and width of one crop per picture.
+
+    A box that would reach beyond its picture is made smaller, not narrower: crops keep the aspect
+    that was drawn.
+    """
+    count = len(images)
     area = _uniform((count,), scale[0], scale[1], generator)
-    aspect = _uniform((count,), *_ASPECTS, generator).exp()
-    rows = ((area / aspect).sqrt() * height).round().clamp(1, height)
-    columns = ((area * aspect).sqrt() * width).round().clamp(1, width)
+    aspect = _uniform((count,), *_ASPECTS, generator).exp() / aspects
+    height, width = (area / aspect).sqrt(), (area * aspect).sqrt()
+    beyond = torch.maximum(height, width).clamp_min(1.0)
     place = torch.rand((2, count), generator=generator)
-    top = (place[0] * (height - rows + 1)).floor()
-    left = (place[1] * (width - columns + 1)).floor()
+    return _boxes(images, height / beyond, width / beyond, place)
+
+
+def _centre_boxes(images: Tensor, aspects: Tensor) -> Tensor:
+    """Return int64 (N, 4): the largest square in the middle of each picture."""
+    place = torch.full((2, len(images)), 0.5)
+    return _boxes(images, aspects.clamp_max(1.0), 1.0 / aspects.clamp_min(1.0), place)
+
+
+def _boxes(images: Tensor, height: Tensor, width: Tensor, place: Tensor) -> Tensor:
+    """Return int64 (N, 4): boxes of these shares of the sides, at these shares of what is left."""
+    _, most_rows, most_columns, _ = images.shape
+    rows = (height * most_rows).round().clamp(1, most_rows)
+    columns = (width * most_columns).round().clamp(1, most_columns)
+    top = (place[0] * (most_rows - rows + 1)).floor()
+    left = (place[1] * (most_columns - columns + 1)).floor()
     return torch.stack([top, left, rows, columns], 1).long()
 
 

@@ -64,6 +64,7 @@ def cached_pixels(
     preprocessing: Preprocessing | None,
     directory: Path,
     rows: npt.NDArray[np.int64] | None = None,
+    whole: bool = False,
 ) -> npt.NDArray[np.uint8]:
     """Return pictures of a split as squares, decoded at the first call and mapped after.
 
@@ -79,6 +80,7 @@ def cached_pixels(
         directory: where cache files are kept; created when absent. Those not used lately make
             room for new ones (`make_room`).
         rows: which pictures of the split, in this order; None = all. Only they are decoded.
+        whole: whole pictures, squeezed into squares, instead of their centres.
 
     Returns:
         uint8 (N, size, size, 3), read-only memory map; row i is picture i of the split, or
@@ -99,7 +101,7 @@ def cached_pixels(
     indices = list(range(len(part))) if rows is None else [int(row) for row in rows]
     digest = _cache_digest(
         data, split=split, size=size, preprocessing=preprocessing,
-        rows=None if rows is None else indices,
+        rows=None if rows is None else indices, whole=whole,
     )  # fmt: skip
     path = directory / f"{split}-{size}-{digest[:16]}.npy"
     try:
@@ -107,7 +109,9 @@ def cached_pixels(
         with _locked(path.with_suffix(".lock")):
             if not _intact(path, digest=digest):
                 _check_room(directory, needed_bytes=len(indices) * size * size * 3)
-                squares = _squares(part, indices, size=size, preprocessing=preprocessing)
+                squares = _squares(
+                    part, indices, size=size, preprocessing=preprocessing, whole=whole
+                )
                 shape = (len(indices), size, size, 3)
                 _build(squares, path=path, shape=shape, digest=digest)
             mark_used(_seal_path(path))
@@ -131,7 +135,13 @@ def _check_room(directory: Path, *, needed_bytes: int) -> None:
 
 
 def _cache_digest(
-    data: ImageData, *, split: str, size: int, preprocessing: Preprocessing, rows: list[int] | None
+    data: ImageData,
+    *,
+    split: str,
+    size: int,
+    preprocessing: Preprocessing,
+    rows: list[int] | None,
+    whole: bool,
 ) -> str:
     """Digest everything the cached pixels depend on."""
     parts = {
@@ -142,6 +152,7 @@ def _cache_digest(
         "interpolation": preprocessing.interpolation,
         "crop_fraction": preprocessing.crop_fraction,
         "rows": rows,
+        **({"whole": True} if whole else {}),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
@@ -229,7 +240,12 @@ def _build(
 
 
 def _squares(
-    split: ImageSplit, indices: list[int], *, size: int, preprocessing: Preprocessing
+    split: ImageSplit,
+    indices: list[int],
+    *,
+    size: int,
+    preprocessing: Preprocessing,
+    whole: bool,
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """Yield the decoded pictures in the order of `indices`."""
 
@@ -248,7 +264,7 @@ def _squares(
                 hint="leave the data alone during a run, then start again",
             )
         try:
-            return decode_square(content, size=size, preprocessing=preprocessing)
+            return decode_square(content, size=size, preprocessing=preprocessing, whole=whole)
         except MemoryError as error:
             raise _no_memory(f"decode {name}") from error
         except (OSError, ValueError) as error:

@@ -56,6 +56,7 @@ class Inspection(NamedTuple):
         width, height: pixels, as stored (before EXIF rotation).
         mode: Pillow's mode of the stored picture ("L", "RGB", "P", "CMYK", "I;16", ...).
         error: why the picture cannot be decoded; None for a good one.
+        turned: whether EXIF lays it on its side: width and height change places.
     """
 
     digest: str
@@ -63,6 +64,12 @@ class Inspection(NamedTuple):
     height: int
     mode: str
     error: str | None
+    turned: bool = False
+
+    @property
+    def aspect(self) -> float:
+        """Width by height of the upright picture."""
+        return self.height / self.width if self.turned else self.width / self.height
 
 
 class Candidate(NamedTuple):

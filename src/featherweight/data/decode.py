@@ -11,11 +11,14 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from featherweight.data.dataset import Inspection, PictureSource
 from featherweight.data.pictures import (
+    FILTERS,
     MAX_FILE_BYTES,
     SharedMemory,
+    cut_ends,
     open_picture,
     read_picture_file,
     readable_suffixes,
@@ -27,6 +30,7 @@ from featherweight.networks.preprocessing import Preprocessing
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "WHOLE_ASPECT",
     "content_digest",
     "decode_square",
     "inspect_picture",
@@ -42,6 +46,7 @@ IMAGE_SUFFIXES = readable_suffixes()
 
 # Modes that `to_eight_bit` converts without looking at the values.
 PLAIN_MODES = frozenset({"1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LA", "PA"})
+WHOLE_ASPECT = 2
 BLOCK = 256
 SMALL_BYTES = 16 << 10
 _FILE_MEMORY = SharedMemory(MAX_FILE_BYTES)
@@ -74,14 +79,19 @@ def inspect_picture(source: PictureSource) -> Inspection:
     digest = content_digest(content)
     try:
         with open_picture(content, short=0) as (image, (width, height)):
-            seen = Inspection(digest, width, height, image.mode, None)
+            seen, lies = Inspection(digest, width, height, image.mode, None), _lies(image)
             if image.mode not in PLAIN_MODES or "exif" in image.info:
                 to_eight_bit(image)
+                seen = seen._replace(turned=_lies(image) != lies)
     except ValueError as error:
         return Inspection(digest, 0, 0, "", str(error))
     except MemoryError as error:
         raise _no_memory() from error
     return seen
+
+
+def _lies(image: Image.Image) -> bool:
+    return image.width > image.height
 
 
 def inspect_pictures(sources: Sequence[PictureSource]) -> Iterator[Inspection]:
@@ -134,7 +144,11 @@ def _encoded_bytes(source: PictureSource) -> int:
 
 
 def decode_square(
-    content: bytes, *, size: int, preprocessing: Preprocessing | None = None
+    content: bytes,
+    *,
+    size: int,
+    preprocessing: Preprocessing | None = None,
+    whole: bool = False,
 ) -> npt.NDArray[np.uint8]:
     """Decode one picture into the square a network sees: what the cache, predict and export share.
 
@@ -142,6 +156,8 @@ def decode_square(
         content: the encoded picture.
         size: side of the square, pixels.
         preprocessing: interpolation and crop fraction; None = bilinear, nothing cropped.
+        whole: all of the picture, squeezed, instead of its centre: what crops of a training are cut
+            from. Only the ends of one more than WHOLE_ASPECT times longer than wide are cut off.
 
     Returns:
         uint8 (size, size, 3).
@@ -152,6 +168,11 @@ def decode_square(
     """
     preprocessing = preprocessing or Preprocessing()
     try:
+        if whole:
+            with open_picture(content, short=size) as (opened, _):
+                image = cut_ends(to_eight_bit(opened), most=WHOLE_ASPECT)
+                image = image.resize((size, size), FILTERS[preprocessing.interpolation])
+            return np.asarray(image.convert("RGB"))
         return square_pixels(
             content,
             size=size,

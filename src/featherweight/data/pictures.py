@@ -23,9 +23,11 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError, features
 
 __all__ = [
+    "FILTERS",
     "MAX_FILE_BYTES",
     "MAX_PIXEL_BYTES",
     "SharedMemory",
+    "cut_ends",
     "missing_libraries",
     "open_picture",
     "read_picture_file",
@@ -63,7 +65,7 @@ _MAX_ASPECT = 8
 # Twice the final size is what Pillow itself decodes for a thumbnail: 12-megapixel JPEGs decode
 # several times faster, and the antialiased resize that follows hides the difference.
 _REDUCING_GAP = 2
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _TRANSPARENT = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 # Bytes a pixel takes until it is 8-bit L or RGB, its turned or converted copy included.
 _PIXEL_BYTES = {"1": 2, "L": 2, "I;16": 4, "I;16B": 4, "P": 5}
@@ -178,14 +180,14 @@ def square_pixels(
     """
     short = max(size, round(size / crop_fraction))
     with open_picture(content, short=short) as (opened, _):
-        image = _cut_ends(to_eight_bit(opened))
+        image = cut_ends(to_eight_bit(opened), most=_MAX_ASPECT)
         width, height = image.size
         if width <= height:
             target = (short, int(short * height / width))
         else:
             target = (int(short * width / height), short)
         if target != image.size:
-            image = image.resize(target, _FILTERS[interpolation])
+            image = image.resize(target, FILTERS[interpolation])
     left, top = round((target[0] - size) / 2), round((target[1] - size) / 2)
     if image.size != (size, size):
         image = image.crop((left, top, left + size, top + size))
@@ -387,9 +389,9 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
         yield (0, top, image.width, min(top + rows, image.height))
 
 
-def _cut_ends(image: Image.Image) -> Image.Image:
-    """Cut the ends off a picture more than _MAX_ASPECT times longer than wide."""
-    limit = _MAX_ASPECT * min(image.size)
+def cut_ends(image: Image.Image, *, most: int) -> Image.Image:
+    """Cut the ends off a picture more than `most` times longer than wide."""
+    limit = most * min(image.size)
     if max(image.size) <= limit:
         return image
     width, height = min(image.width, limit), min(image.height, limit)

@@ -12,7 +12,7 @@ from featherweight.architecture import Architecture, read_architecture
 from featherweight.errors import UsageError
 from featherweight.fitting.look import Look
 from featherweight.fitting.settings import FitSettings
-from featherweight.networks.preprocessing import Preprocessing
+from featherweight.networks.preprocessing import Preprocessing, fine_tuning_preprocessing
 from featherweight.networks.pretrained import read_pretrained
 from featherweight.networks.resolve import (
     create_architecture,
@@ -158,9 +158,7 @@ def _by_resolution(name: str, look: Look, *, source: str | None) -> Family:
     values = tuple(float(value) for value in range(64, max(largest, 64) + 1, 8))
     preprocessing = _SCRATCH_PREPROCESSING
     if source is not None and name in PRETRAINED:
-        # The whole picture enters: at the small resolutions a budget allows, the border that the
-        # 0.875 crop of the ImageNet protocol throws away is worth more than the scale it keeps.
-        preprocessing = PRETRAINED[name].preprocessing.model_copy(update={"crop_fraction": 1.0})
+        preprocessing = PRETRAINED[name].preprocessing
     return Family(name, "resolution", values, build, source, preprocessing)
 
 
@@ -178,7 +176,7 @@ def _asked(model: str, look: Look, settings: FitSettings) -> Family:
         _say_scratch(model, start, look)
     if look.small and not given and source is None:
         return _by_width(start.name, look)
-    preprocessing, whole = _prepare(start, source, seed=settings.seed)
+    preprocessing, whole = _prepare(start, source, small=look.small, seed=settings.seed)
     if look.small and "resolution" not in given:
         start = resolve_architecture(with_resolution(model, look.resolution))
         start = start.changed(num_classes=look.classes)
@@ -212,12 +210,11 @@ def _say_scratch(model: str, start: Architecture, look: Look) -> None:
         )
 
 
-def _prepare(start: Architecture, source: str | None, *, seed: int) -> tuple[Preprocessing, bool]:
-    """Return the normalisation the weights expect, and whether they are of the whole network.
-
-    The whole picture enters.
-    """
+def _prepare(
+    start: Architecture, source: str | None, *, small: bool, seed: int
+) -> tuple[Preprocessing, bool]:
+    """Return how the weights expect pictures, and whether they are of the whole network."""
     if source is None:
         return _SCRATCH_PREPROCESSING, True
     found = read_pretrained(start, source=source, seed=seed)
-    return found.preprocessing.model_copy(update={"crop_fraction": 1.0}), not found.sliced
+    return fine_tuning_preprocessing(found.preprocessing, small=small), not found.sliced

@@ -6,7 +6,7 @@ from typing import Literal
 
 from featherweight.records import Record
 
-__all__ = ["Preprocessing"]
+__all__ = ["Preprocessing", "fine_tuning_preprocessing"]
 
 
 class Preprocessing(Record):
@@ -20,3 +20,18 @@ class Preprocessing(Record):
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     crop_fraction: float = 1.0
+
+
+def fine_tuning_preprocessing(published: Preprocessing, *, small: bool) -> Preprocessing:
+    """Return how weights take pictures of another task: as they were published with.
+
+    That includes the centre crop. Random crops of a training show objects larger than whole
+    pictures do (Touvron et al. 2019, arXiv 1906.06423, section 3), and a centre crop makes up for
+    it: docs/adr/0015-whole-pictures.md.
+
+    Args:
+        published: of the weights.
+        small: whether the pictures are thumbnails (CIFAR), which show their object and little else:
+            all of it enters.
+    """
+    return published.model_copy(update={"crop_fraction": 1.0}) if small else published

@@ -194,6 +194,7 @@ def _plain_batches(learner: Learner, train: TrainingImages) -> Iterator[Tensor]:
                 generator=torch.Generator(),
                 mean=learner.preprocessing.mean,
                 std=learner.preprocessing.std,
+                aspects=train.aspects_of(chosen),
             )
         )
 
@@ -223,6 +224,7 @@ def _train_epoch(
             loss = learner.step(
                 pixels, labels, size=plan.resolution_at(place), frozen=plan.frozen_at(place),
                 learning_rate=rate, generator=session.generator, strength=plan.strength,
+                aspects=train.aspects_of(rows),
             )  # fmt: skip
             step += 1
             losses.append(loss)

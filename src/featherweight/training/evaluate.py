@@ -47,6 +47,8 @@ class TrainingImages:
         labels: int64 (N,).
         weights: float64 (N,) with mean 1, of every picture in losses and accuracies; `None` = all
             count the same. Pictures of one class have one weight.
+        aspects: float32 (N,), width by height of whole pictures that were squeezed into the
+            squares; `None` = nothing was squeezed.
 
     Raises:
         DataError: types, shapes or lengths do not fit.
@@ -55,6 +57,7 @@ class TrainingImages:
     pixels: np.ndarray
     labels: np.ndarray
     weights: np.ndarray | None = None
+    aspects: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
@@ -75,6 +78,11 @@ class TrainingImages:
                 f"{self.weights.shape} weights for {len(self.labels)} pictures",
                 allowed="one number per picture",
             )
+        if self.aspects is not None and self.aspects.shape != self.labels.shape:
+            raise DataError(
+                f"{self.aspects.shape} aspects for {len(self.labels)} pictures",
+                allowed="one number per picture",
+            )
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -83,6 +91,10 @@ class TrainingImages:
         """Return the chosen pictures, uint8 (n, S, S, C), and labels, int64 (n,)."""
         pixels = torch.from_numpy(np.array(self.pixels[indices]))
         return pixels, torch.from_numpy(np.array(self.labels[indices], dtype=np.int64))
+
+    def aspects_of(self, indices: np.ndarray | slice) -> Tensor | None:
+        """Return width by height of the chosen pictures, float32 (n,), if they were squeezed."""
+        return None if self.aspects is None else torch.from_numpy(self.aspects[indices])
 
     def class_weights(self, num_classes: int) -> Tensor | None:
         """Return the weight of each class, float32 (num_classes,), 1 where a class is absent."""

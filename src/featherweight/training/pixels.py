@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.data.cache import cached_pixels
+from featherweight.data.decode import WHOLE_ASPECT
 from featherweight.data.home import cache_directory
 from featherweight.data.images import ImageData
 from featherweight.data.metrics import balanced_weights
@@ -22,9 +23,13 @@ __all__ = ["SMALL_PICTURE", "PixelStore", "open_store"]
 SMALL_PICTURE = 64
 """Up to this many pixels networks use their small form and ImageNet weights are not offered."""
 
-_CROP_HEADROOM = 1.15
+_CROP_HEADROOM = 1.3
 """Training crops are cut from pictures this much larger than the network's input, so that an
-average random crop is neither enlarged nor shrunk much."""
+average random crop is neither enlarged nor shrunk much, along the longer side of a picture as well,
+which is squeezed more."""
+
+_STORED_STEP = 32
+"""Sizes that differ by a little share their training pictures: a fit may change its size late."""
 
 
 @dataclass(frozen=True)
@@ -46,12 +51,29 @@ class PixelStore:
     def train(
         self, resolution: int, preprocessing: Preprocessing, *, teacher: Network | None = None
     ) -> TrainingImages:
-        """Return the training split, (N, S, S, 3) with S >= resolution (or the teacher's)."""
+        """Return the training split, (N, S, S, 3) with S >= resolution (or the teacher's).
+
+        Photographs are kept whole, squeezed into squares: crops reach all of them.
+        """
         if teacher is not None:
             resolution = max(resolution, teacher.architecture.resolution)
-        size = resolution if self.small else -(-int(resolution * _CROP_HEADROOM) // 8) * 8
-        whole = preprocessing.model_copy(update={"crop_fraction": 1.0})
-        return self._split("train", size, whole)
+        preprocessing = preprocessing.model_copy(update={"crop_fraction": 1.0})
+        if self.small:
+            return self._split("train", resolution, preprocessing)
+        size = -(-int(resolution * _CROP_HEADROOM) // _STORED_STEP) * _STORED_STEP
+        pixels = cached_pixels(
+            self.data, "train", size=size, preprocessing=preprocessing, directory=self.directory,
+            whole=True,
+        )  # fmt: skip
+        labels = self.data.splits["train"].labels
+        seen = self.data.splits["train"].inspections
+        aspects = np.array([picture.aspect for picture in seen], dtype=np.float32)
+        return TrainingImages(
+            pixels=pixels,
+            labels=labels,
+            weights=balanced_weights(labels) if self.balanced else None,
+            aspects=aspects.clip(1 / WHOLE_ASPECT, WHOLE_ASPECT),
+        )
 
     def held_out(
         self,

@@ -53,8 +53,9 @@ class Recipe(Record):
             picture of the batch, at a ratio that is uniform in 0..1 (arXiv 1710.09412).
         cutmix: share of the steps in which a square of another picture of the batch is pasted in,
             and the labels are blended by area (arXiv 1905.04899).
-        full_strength_epochs: a training of fewer epochs gets its shifts, erasing, mixup and cutmix
-            in proportion: what keeps a long one from learning by heart holds a short one back.
+        full_strength_epochs: a training of fewer epochs gets its shifts, changed colours, erasing,
+            mixup and cutmix in proportion: what keeps a long one from learning by heart holds a
+            short one back.
         distillation_weight: share of the loss that comes from the teacher.
         distillation_temperature: softens the logits of teacher and student.
         seed: of order, augmentation and dropout.

@@ -32,7 +32,7 @@ class Plan(Record):
         frozen_steps: first steps, which train only the classifier.
         low_steps: first steps, which see pictures of `low_resolution`.
         warm_up_steps: steps after the frozen ones in which the learning rate rises.
-        strength: share of the recipe's shifts, erasing, mixup and cutmix.
+        strength: share of the recipe's shifts, colours, erasing, mixup and cutmix.
         peak: share of the recipe's learning rate that is reached.
         decay: how the learning rate falls to zero after the warm-up.
         resolution, low_resolution: sides of the pictures in pixels.

@@ -84,7 +84,7 @@ class Probe:
         pixels, labels = self.train.batch(rows)
         learner.step(
             pixels, labels, size=size, frozen=frozen,
-            learning_rate=1e-6, generator=generator,
+            learning_rate=1e-6, generator=generator, aspects=self.train.aspects_of(rows),
         ).item()  # fmt: skip
         learner.compute.synchronise()
         return time.perf_counter() - start

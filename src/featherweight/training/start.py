@@ -16,7 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 from torch.nn import functional
 
-from featherweight.data.augmentation import normalise_batch
+from featherweight.data.augmentation import Augmentation, augment_batch
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
 from featherweight.records import write_bytes
@@ -117,10 +117,10 @@ def _sample(images: TrainingImages, size: int, preprocessing: Preprocessing) -> 
     count = min(len(images), max(_FEWEST, _PIXELS // size**2))
     rows = spaced_rows(len(images), most=count)
     pixels, _ = images.batch(rows)
-    inputs = normalise_batch(pixels, mean=preprocessing.mean, std=preprocessing.std)
-    if inputs.shape[2] != size:
-        inputs = functional.interpolate(inputs, (size, size), mode="bilinear", antialias=True)
-    return inputs
+    return augment_batch(
+        pixels, size=size, augmentation=Augmentation(), generator=torch.Generator(),
+        mean=preprocessing.mean, std=preprocessing.std, aspects=images.aspects_of(rows),
+    )  # fmt: skip
 
 
 def _whiten(convolution: nn.Conv2d, inputs: Tensor) -> None:

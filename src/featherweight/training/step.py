@@ -76,6 +76,7 @@ class Learner:
         learning_rate: float,
         generator: torch.Generator,
         strength: float = 1.0,
+        aspects: Tensor | None = None,
     ) -> Tensor:
         """Learn from one batch; return its loss (a scalar on the device).
 
@@ -86,13 +87,14 @@ class Learner:
             frozen: whether only the classifier learns.
             learning_rate: the classifier's.
             generator: of the augmentation.
-            strength: share of the recipe's shifts, erasing, mixup and cutmix, in 0..1.
+            strength: share of the recipe's shifts, colours, erasing, mixup and cutmix, in 0..1.
+            aspects: width by height of pictures that were squeezed (N,); `None` = none was.
         """
         view = self._view_size(size)
         inputs = augment_batch(
             pixels.to(self.compute.device), size=view,
             augmentation=self._augmentation(view / size, strength), generator=generator,
-            mean=self.preprocessing.mean, std=self.preprocessing.std,
+            mean=self.preprocessing.mean, std=self.preprocessing.std, aspects=aspects,
         )  # fmt: skip
         targets = labels.to(self.compute.device)
         blend = draw_blend(
@@ -124,6 +126,9 @@ class Learner:
         changed = {
             "translate_px": round(scale * strength * augmentation.translate_px),
             "erase": strength * augmentation.erase,
+            "brightness": strength * augmentation.brightness,
+            "contrast": strength * augmentation.contrast,
+            "saturation": strength * augmentation.saturation,
         }
         return augmentation.model_copy(update=changed)
 

@@ -12,7 +12,7 @@ from featherweight.arguments import check_seed, optional_path, to_data, to_path
 from featherweight.budget import parse_duration_s
 from featherweight.data.images import load_images
 from featherweight.errors import UsageError
-from featherweight.networks.preprocessing import Preprocessing
+from featherweight.networks.preprocessing import Preprocessing, fine_tuning_preprocessing
 from featherweight.networks.pretrained import read_pretrained
 from featherweight.networks.resolve import given_settings, resolve_architecture, with_resolution
 from featherweight.networks.storage import load_network, save_network
@@ -121,7 +121,7 @@ def train(  # noqa: PLR0913 - the parameters of the command
     if pretrained != "none":
         found = read_pretrained(architecture, source=pretrained, seed=seed)
         network, whole = found.network, not found.sliced
-        preprocessing = found.preprocessing.model_copy(update={"crop_fraction": 1.0})
+        preprocessing = fine_tuning_preprocessing(found.preprocessing, small=store.small)
     else:
         _say_scratch(model, architecture, small=store.small)
     recipe = default_recipe(
