@@ -29,6 +29,7 @@ from featherweight.training.classify import evaluate_network, train_classifier
 from featherweight.training.compute import Compute
 from featherweight.training.evaluate import TrainingImages
 from featherweight.training.recipe import Recipe
+from featherweight.training.results import EpochRecord, best_epoch
 from featherweight.training.session import JOURNAL
 from featherweight.training.speed import SpeedChoice
 from featherweight.training.step import create_learner
@@ -109,7 +110,7 @@ def test_it_learns_digits(tiny_architecture, gray, digits, tmp_path):
     assert answer.losses.shape == answer.predictions.shape == (400,)
     assert answer.top5 >= answer.accuracy
     assert tuple(epochs) == result.history
-    assert result.best.val_loss == min(record.val_loss for record in result.history)
+    assert result.best == best_epoch(result.history, pictures=len(val))
     assert result.history[-1].images_seen == 8 * (len(train) // 32) * 32
 
 
@@ -162,21 +163,37 @@ def test_a_finished_training_is_not_repeated(run, tmp_path):
     assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("accuracies", "pictures", "kept"),
+    [
+        ((0.60, 0.80, 0.82), 300, 3),
+        ((0.60, 0.80, 0.76), 300, 3),  # by chance
+        ((0.60, 0.80, 0.76), 10_000, 2),
+        ((0.80, 0.75, 0.70), 300, 2),  # no drift: the peak counts
+        ((0.90, 0.10, 0.10), 300, 1),
+        ((1.00, 0.99), 300, 1),
+        ((0.80,), 300, 1),
+    ],
+)
+def test_the_last_epoch_is_kept_unless_an_earlier_is_surely_better(accuracies, pictures, kept):
+    history = [
+        EpochRecord(
+            epoch=epoch, images_seen=1, seconds=1.0, images_per_s=1.0, train_loss=1.0,
+            val_loss=1.0, val_accuracy=accuracy, learning_rate=0.1, resolution=8,
+            memory_format="contiguous", dtype="fp32", foreign_cpu_share=None,
+        )
+        for epoch, accuracy in enumerate(accuracies, 1)
+    ]  # fmt: skip
+    assert best_epoch(history, pictures=pictures).epoch == kept
+
+
 def test_best_epoch_survives_a_resume(run, monkeypatch):
     """The best weights are not the newest: the checkpoint must hold both."""
-    real = step_module.Learner.step
-
-    def spoiled(self, pixels, labels, **more):
-        loss = real(self, pixels, labels, **more)
-        if self.average.num_updates > 10:  # from the third epoch on
-            with torch.no_grad():
-                self.average.network.get_submodule("classifier").weight.mul_(-1.5)
-        return loss
-
-    monkeypatch.setattr(step_module.Learner, "step", spoiled)
+    monkeypatch.setattr(session_module, "best_epoch", lambda history, **_: history[:2][-1])
     recipe = BASE.model_copy(update={"epochs": 4})
     straight = run(recipe, directory="straight")
     assert straight.best.epoch == 2
+    assert not _equal(straight.network, run(BASE, directory="short").network), "another decay"
 
     def interrupt(record):
         if record.epoch == 3:

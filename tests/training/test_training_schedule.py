@@ -135,7 +135,7 @@ def session(*, gone_s: float, history: tuple[EpochRecord, ...] = ()) -> Session:
     )  # fmt: skip
     return Session(
         learner=cast(Learner, None), generator=torch.Generator(), state=state, directory=Path(),
-        time_s=112.0, started_s=time.perf_counter(), before_s=gone_s + 0.01,
+        val_pictures=100, time_s=112.0, started_s=time.perf_counter(), before_s=gone_s + 0.01,
     )  # fmt: skip
 
 

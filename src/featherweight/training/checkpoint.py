@@ -48,7 +48,7 @@ class CheckpointState(Record):
         num_updates: of the averaged weights.
         elapsed_s: wall clock, summed over attempts.
         history: the epochs so far.
-        best_epoch: the one with the lowest validation loss.
+        best_epoch: the one whose weights are kept (`results.best_epoch`).
         stopped: set when the training is over.
         rolled_back: whether it diverged once and went on from a checkpoint, more slowly.
     """

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from featherweight.nn.network import Network
 from featherweight.records import Record
 
-__all__ = ["EpochRecord", "TrainingResult", "TrainingTick"]
+__all__ = ["EpochRecord", "TrainingResult", "TrainingTick", "best_epoch"]
 
 
 class EpochRecord(Record):
@@ -56,12 +58,33 @@ class TrainingTick(Record):
     seconds_left: float
 
 
+def best_epoch(history: Sequence[EpochRecord], *, pictures: int) -> EpochRecord:
+    """Return the epoch whose weights are kept: the last one, unless an earlier is surely better.
+
+    The learning rate falls to zero, so that without evidence the later weights are the better
+    ones. The evidence is the accuracy on val, by more than two standard errors of a difference.
+    Loss is none: from some epoch on it rises while accuracy still does too, because the few answers
+    that are wrong become surer.
+
+    Args:
+        history: of all epochs so far.
+        pictures: of val.
+    """
+    best, peak = history[0], 0.0
+    for record in history:
+        peak = max(peak, record.val_accuracy)
+        error = math.sqrt(max(2 * peak * (1 - peak), 0.0) / pictures)
+        if record.val_accuracy >= peak - 2 * error:
+            best = record
+    return best
+
+
 @dataclass(frozen=True)
 class TrainingResult:
     """A finished training.
 
     Attributes:
-        network: the averaged weights of the best epoch (lowest validation loss), on the CPU.
+        network: the averaged weights of the best epoch (`best_epoch`), on the CPU.
         history: one record per epoch.
         best: the record of that epoch.
         stopped: `finished` = it took its epochs, `deadline` = it took its time.

@@ -24,7 +24,7 @@ from featherweight.training.checkpoint import (
 from featherweight.training.compute import Compute, dropout_seed
 from featherweight.training.evaluate import TrainingImages
 from featherweight.training.optimizer import optimizer_tensors, restore_optimizer
-from featherweight.training.results import EpochRecord, TrainingResult
+from featherweight.training.results import EpochRecord, TrainingResult, best_epoch
 from featherweight.training.schedule import Plan, StepSeconds, plan_epochs, plan_time
 from featherweight.training.speed import Probe, choose_compute
 from featherweight.training.step import Learner
@@ -55,6 +55,7 @@ class Session:
         state: the scalars as of the last whole epoch.
         best: tensors of the best averaged network so far.
         directory: where checkpoint and journal are.
+        val_pictures: how many judge an epoch.
         time_s: the recipe's wall clock; `None` = it goes by epochs.
         started_s: `time.perf_counter()` at the start of this attempt.
         before_s: wall clock that was gone when this attempt started.
@@ -64,6 +65,7 @@ class Session:
     generator: torch.Generator
     state: CheckpointState
     directory: Path
+    val_pictures: int
     time_s: float | None
     started_s: float
     before_s: float
@@ -115,8 +117,8 @@ class Session:
     def end_epoch(self, record: EpochRecord, *, step: int) -> None:
         """Keep the best weights, write the checkpoint, then the journal's line."""
         history = (*self.state.history, record)
-        best_epoch = min(history, key=lambda one: one.val_loss).epoch
-        if best_epoch == record.epoch:
+        best = best_epoch(history, pictures=self.val_pictures).epoch
+        if best == record.epoch:
             self.best = _clone(self.learner.average.network)
         if self.time_s is None:
             stopped = "finished" if step >= self.state.plan.total_steps else None
@@ -128,7 +130,7 @@ class Session:
                 "num_updates": self.learner.average.num_updates,
                 "elapsed_s": self.elapsed_s,
                 "history": history,
-                "best_epoch": best_epoch,
+                "best_epoch": best,
                 "stopped": stopped,
             }
         )
@@ -136,7 +138,7 @@ class Session:
         self.journal.append({"event": "epoch", **to_plain(record)})
         if stopped:
             self.journal.append(
-                {"event": "end", "stopped": stopped, "best_epoch": best_epoch,
+                {"event": "end", "stopped": stopped, "best_epoch": best,
                  "seconds": self.elapsed_s}
             )  # fmt: skip
 
@@ -229,7 +231,7 @@ def open_session(
         )
     resumed = Compute(device=device, memory_format=state.memory_format, dtype=state.dtype)
     state = state.model_copy(update={"elapsed_s": max(state.elapsed_s, spent_s)})
-    session = _session(probe, resumed, state, directory, started_s)
+    session = _session(probe, resumed, state, directory, started_s, val_pictures=len(val))
     session.restore(tensors)
     _complete_journal(session)
     return session
@@ -248,8 +250,9 @@ def roll_back(session: Session, probe: Probe, *, reason: str) -> Session:
     state, tensors = found
     state = state.model_copy(update={"rolled_back": True, "elapsed_s": session.elapsed_s})
     restored = _session(
-        probe, session.learner.compute, state, session.directory, time.perf_counter()
-    )
+        probe, session.learner.compute, state, session.directory, time.perf_counter(),
+        val_pictures=session.val_pictures,
+    )  # fmt: skip
     restored.restore(tensors)
     restored.save()
     restored.journal.append({"event": "rollback", "step": state.step, "reason": reason})
@@ -257,13 +260,20 @@ def roll_back(session: Session, probe: Probe, *, reason: str) -> Session:
 
 
 def _session(
-    probe: Probe, compute: Compute, state: CheckpointState, directory: Path, started_s: float
+    probe: Probe,
+    compute: Compute,
+    state: CheckpointState,
+    directory: Path,
+    started_s: float,
+    *,
+    val_pictures: int,
 ) -> Session:
     return Session(
         learner=probe.learner(compute),
         generator=torch.Generator().manual_seed(probe.recipe.seed),
         state=state,
         directory=directory,
+        val_pictures=val_pictures,
         time_s=probe.recipe.time_s,
         started_s=started_s,
         before_s=state.elapsed_s,
@@ -301,7 +311,7 @@ def _start(
         {**form, "identity": identity, "plan": plan, "step": 0, "num_updates": 0,
          "elapsed_s": 0.0, "history": (), "best_epoch": 0, "stopped": None}
     )  # fmt: skip
-    return _session(probe, compute, state, directory, started_s)
+    return _session(probe, compute, state, directory, started_s, val_pictures=len(val))
 
 
 def _make_plan(
