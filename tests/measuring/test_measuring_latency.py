@@ -205,6 +205,7 @@ def answer(*samples: list[float], share: float | None) -> CompletedRun:
     plain = {
         "runtime_version": "1",
         "samples_ms": samples,
+        "retaken_samples": [0] * len(samples),
         "warm_up_runs": [3] * len(samples),
         "runs_per_sample": [1] * len(samples),
         "foreign_cpu_share": {"machine": share, "pinned": None},

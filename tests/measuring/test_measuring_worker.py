@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,37 @@ def test_chosen_cpus_are_allowed_ones() -> None:
     (one,) = worker.choose_cpus(1)
     assert one in allowed
     assert set(worker.choose_cpus(len(allowed) + 5)) == set(allowed)
+
+
+@pytest.mark.parametrize(("interrupted", "tries"), [(0, 1), (1, 2), (3, 4), (99, 5)])
+def test_a_sample_that_was_interrupted_is_taken_again(
+    interrupted: int, tries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a turn of another process would count as the network's time."""
+    switches, ran = [0], []
+
+    def run() -> None:
+        ran.append(1)
+        if len(ran) <= interrupted:
+            switches[0] += 1
+            time.sleep(0.02)
+
+    monkeypatch.setattr(worker, "_involuntary_switches", lambda: switches[0])
+    ms, again = worker._sample_ms(run, 1)
+    assert len(ran) == tries
+    assert again == (tries > 1)
+    assert (ms < 10.0) == (interrupted < 5)
+
+
+def test_retaken_samples_are_counted_per_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    switches = [0]
+
+    def disturbed() -> None:
+        switches[0] += 1
+
+    monkeypatch.setattr(worker, "_involuntary_switches", lambda: switches[0])
+    monkeypatch.setattr(worker, "SETTLE_S", 0.0)
+    job = {"samples": 6, "max_s_each": 1.0, "seed": 0}
+    samples, retaken, _ = worker._take_samples([disturbed, lambda: None], [1e-3, 1e-3], job)
+    assert [len(one) for one in samples] == [6, 6]
+    assert retaken == [6, 0]

@@ -166,6 +166,7 @@ def _measure_once(
             runtime_version=answer["runtime_version"],
             artifact_sha256=artifact.sha256,
             samples_ms=tuple(answer["samples_ms"][index]),
+            retaken_samples=answer["retaken_samples"][index],
             warm_up_runs=answer["warm_up_runs"][index],
             started=started,
             foreign_cpu_share=max(shares, default=None),

@@ -114,6 +114,8 @@ class Measurement(Record):
         runtime_version: version of the runtime that ran it.
         artifact_sha256: of the file that was measured.
         samples_ms: milliseconds per run, in the order taken, each over `runs_per_sample` runs.
+        retaken_samples: how many were taken again, because the system had given the CPU to another
+            process meanwhile; `None` = unknown.
         warm_up_runs: untimed runs until the time was steady.
         started: ISO time of the start of the measuring process.
         foreign_cpu_share: share in [0, 1] of CPU time that others took while it was measured, of
@@ -137,6 +139,7 @@ class Measurement(Record):
     runs_per_sample: int = 1
     involuntary_switches: int | None = None
     clock_change: float | None = None
+    retaken_samples: int | None = None
 
     @model_validator(mode="before")
     @classmethod

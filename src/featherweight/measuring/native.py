@@ -90,6 +90,7 @@ def answer_of_programs(
         "runtime_version": f"{program.rpartition('/')[2]} on the device",
         "cpus": None,
         "samples_ms": samples,
+        "retaken_samples": [None] * len(graphs),
         "warm_up_runs": [1] * len(graphs),
         "runs_per_sample": runs,
         "foreign_cpu_share": {"machine": None, "pinned": None},

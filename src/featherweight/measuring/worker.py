@@ -7,9 +7,9 @@ onnxruntime and ncnn is loaded through the featherweight installed beside it.
 Job (JSON on stdin): `runtime`, `precision`, `num_threads`, `networks` (list of `{directory, files,
 input_shape (H, W, C)}`), `samples`, `max_s_each`, `seed`, `cpus` (list, or null to choose),
 `answers` (optional: whether to return the logits for the seeded picture).
-Answer (one JSON line on stdout): `runtime_version`, `cpus`, `samples_ms` (per network),
-`warm_up_runs`, `runs_per_sample`, `wall_s`, `process_cpu_s`, `foreign_cpu_share` (`{machine,
-pinned}`), `involuntary_switches`, `clock_change`, `answers` (logits per network, or null).
+Answer (one JSON line on stdout): `runtime_version`, `cpus`, `samples_ms`, `retaken_samples`,
+`warm_up_runs` and `runs_per_sample` (per network), `wall_s`, `process_cpu_s`, `foreign_cpu_share`
+(`{machine, pinned}`), `involuntary_switches`, `clock_change`, `answers` (logits each, or null).
 Whatever a runtime prints goes to stderr.
 """
 
@@ -28,15 +28,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 __all__ = [
-    "CpuTicks",
-    "choose_cpus",
-    "foreign_share",
-    "main",
-    "measure",
-    "read_cpu_ticks",
-    "seeded_picture",
-    "turn_order",
-]
+    "CpuTicks", "choose_cpus", "foreign_share", "main", "measure", "read_cpu_ticks",
+    "seeded_picture", "turn_order",
+]  # fmt: skip
 
 MIN_SAMPLE_S = 0.2e-3
 """A shorter network is run several times per sample: one interrupt (1-10 us) stays below 5 %."""
@@ -45,6 +39,9 @@ MIN_SAMPLE_OVERHEADS = 20
 SETTLE_S = 10e-3
 """Of untimed runs before a sample (at least one): the caches hold the network again after another
 one's turn, and 100 samples of a fast one span a second: speed drifts."""
+RETAKES, RETAKE_PAUSE_S = 4, 1e-3
+"""A sample in which another process got the CPU is taken again, so often at most, after a moment of
+sleep: who slept gets a whole turn from the scheduler, some milliseconds."""
 STEADY_CHANGE = 0.02
 """Warm-up ends when the median of a window differs from the one before by less than this."""
 WINDOW_S = 0.03
@@ -90,17 +87,10 @@ def foreign_share(
     cpus: Iterable[int] | None = None,
     min_ticks: int = MIN_TICKS,
 ) -> float | None:
-    """Return the share of CPU time that other processes took between two readings.
+    """Return the share of CPU time, in [0, 1], that other processes took between two readings.
 
-    Args:
-        before: the first reading.
-        after: the second reading.
-        own_cpu_s: CPU seconds that this process used between them.
-        cpus: the CPUs that count; `None` for all of them.
-        min_ticks: clock ticks that must lie between the readings.
-
-    Returns:
-        a share in [0, 1]; `None` where CPU time is not counted or the time was too short.
+    `own_cpu_s` seconds were this process's. Only `cpus` count (`None` = all of them). `None` where
+    CPU time is not counted, or less than `min_ticks` of the clock lie between the readings.
     """
     if before is None or after is None:
         return None
@@ -118,11 +108,7 @@ def turn_order(counts: Sequence[int], *, seed: int) -> list[int]:
 
     The networks take turns in rounds, each in a new shuffled order, so that slow drift of the
     machine meets all of them alike. One with fewer samples than the others sits out rounds
-    evenly instead of leaving early.
-
-    Args:
-        counts: number of samples of each network.
-        seed: of the shuffling.
+    evenly instead of leaving early. `counts` are the samples of each network.
     """
     generator = random.Random(seed)
     rounds = max(counts, default=0)
@@ -175,7 +161,6 @@ def _siblings(cpu: int) -> set[int]:
 
 
 def _open_onnxruntime(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
-    """Return the runtime's version and one call per network."""
     import onnxruntime
 
     runs: list[Run] = []
@@ -197,7 +182,6 @@ def _open_onnxruntime(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
 
 
 def _open_ncnn(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
-    """Return the runtime's version and one call per network."""
     import ncnn
     import numpy as np
 
@@ -244,11 +228,8 @@ def _open_installed(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
     return runtime.version(), runs
 
 
-_ALONE: dict[str, Callable[[Mapping[str, Any]], tuple[str, list[Run]]]] = {
-    "onnxruntime": _open_onnxruntime,
-    "ncnn": _open_ncnn,
-}
-"""Runtimes that need no featherweight beside this file."""
+_ALONE = {"onnxruntime": _open_onnxruntime, "ncnn": _open_ncnn}
+"""Runtimes that need no featherweight beside this file: their version and a call per network."""
 
 
 def seeded_picture(shape: Sequence[int], seed: int) -> Any:
@@ -307,28 +288,42 @@ def _settle(run: Run, *, alone: bool, run_s: float) -> None:
         run()
 
 
+def _sample_ms(run: Run, number: int) -> tuple[float, bool]:
+    """Return the ms per run of one sample, and whether it had to be taken again."""
+    ms, taken, interrupted = 0.0, 0, True
+    while interrupted and taken <= RETAKES:
+        if taken:
+            time.sleep(RETAKE_PAUSE_S)
+        switches = _involuntary_switches()
+        ms, taken = round(_time_s(run, number) * 1e3, 7), taken + 1
+        interrupted = _involuntary_switches() > switches
+    return ms, taken > 1
+
+
 def _take_samples(
     runs: Sequence[Run], steady_s: Sequence[float], job: Mapping[str, Any]
-) -> tuple[list[list[float]], list[int]]:
-    """Return the samples (ms per run) of every network and its runs per sample."""
+) -> tuple[list[list[float]], list[int], list[int]]:
+    """Return every network's samples (ms per run), how many were retaken, and runs per sample."""
     shortest_s = max(MIN_SAMPLE_S, MIN_SAMPLE_OVERHEADS * _time_s(time.perf_counter_ns, 1000))
     alone = len(runs) == 1
     blocks, counts = [], []
     for run_s in steady_s:
-        block = max(1, -int(-shortest_s // run_s))
-        blocks.append(block)
+        blocks.append(max(1, -int(-shortest_s // run_s)))
         untimed_s = 0.0 if alone and run_s > SETTLE_S else max(SETTLE_S, run_s)
-        fitting = int(job["max_s_each"] * (1 - WARM_UP_SHARE) / (block * run_s + untimed_s))
+        fitting = int(job["max_s_each"] * (1 - WARM_UP_SHARE) / (blocks[-1] * run_s + untimed_s))
         counts.append(max(min(job["samples"], fitting), min(job["samples"], MIN_SAMPLES)))
     samples: list[list[float]] = [[] for _ in runs]
+    retaken = [0 for _ in runs]
     # A machine that turned slow after the warm-up may cost twice the planned time, not more.
     deadline = time.perf_counter() + 2 * job["max_s_each"] * len(runs)
     for index in turn_order(counts, seed=job["seed"]):
         if time.perf_counter() > deadline and min(map(len, samples)) >= MIN_SAMPLES:
             break
         _settle(runs[index], alone=alone, run_s=steady_s[index])
-        samples[index].append(round(_time_s(runs[index], blocks[index]) * 1e3, 7))
-    return samples, blocks
+        ms, again = _sample_ms(runs[index], blocks[index])
+        samples[index].append(ms)
+        retaken[index] += again
+    return samples, retaken, blocks
 
 
 @contextlib.contextmanager
@@ -344,7 +339,7 @@ def _no_garbage_collection() -> Iterator[None]:
 
 def _involuntary_switches() -> int:
     """Return how often the system took the CPU away from this process so far."""
-    import resource
+    import resource  # not on every system
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
@@ -361,7 +356,7 @@ def measure(job: Mapping[str, Any]) -> dict[str, Any]:
         start_s, start_cpu_s = time.perf_counter(), time.process_time()
         before, switches = read_cpu_ticks(), _involuntary_switches()
         warm = [_warm_up(run, limit_s=WARM_UP_SHARE * job["max_s_each"]) for run in runs]
-        samples, blocks = _take_samples(runs, [run_s for _, run_s in warm], job)
+        samples, retaken, blocks = _take_samples(runs, [run_s for _, run_s in warm], job)
         after = read_cpu_ticks()
         wall_s = time.perf_counter() - start_s
         cpu_s = time.process_time() - start_cpu_s
@@ -370,6 +365,7 @@ def measure(job: Mapping[str, Any]) -> dict[str, Any]:
         "runtime_version": version,
         "cpus": cpus,
         "samples_ms": samples,
+        "retaken_samples": retaken,
         "warm_up_runs": [count for count, _ in warm],
         "runs_per_sample": blocks,
         "wall_s": wall_s,
