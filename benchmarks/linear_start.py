@@ -6,10 +6,10 @@
 
 EfficientNet-Lite0 with ImageNet weights at 112 pixels, the recipe of `fit`, equal pictures in the
 same order; three seeds, which draw parts of the data where a share is asked for. Without: the
-classifier as drawn, and the peak of the learning rate that goes with it. With: a ridge regression
-on the features of the network for the training pictures (`fitting.linear_start`), and the lower
-peak of short trainings. Accuracy is that of the float32 network on the whole test split. Adds its
-rows to results/linear_start.json; what the file has is not run again.
+classifier as drawn, and the peak of the learning rate that goes with it. With: a logistic
+regression on the features of the network for the training pictures (`fitting.linear_start`), and
+the lower peak of short trainings. Accuracy is that of the float32 network on the whole test split.
+Adds its rows to results/linear_start.json; what the file has is not run again.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from photographs import about, paired_difference, part_of
 
 from featherweight.data.images import ImageData, load_images
 from featherweight.exporting.verify import network_logits
 from featherweight.fitting.features import emitting
-from featherweight.fitting.linear_start import Labelled, keep_classifier, solve_ridge
+from featherweight.fitting.linear_start import Classifier, fit_classifier
 from featherweight.networks.pretrained import load_pretrained
 from featherweight.networks.resolve import create_architecture
 from featherweight.networks.weight_sources import PRETRAINED
@@ -35,18 +34,18 @@ from featherweight.nn.network import Network
 from featherweight.training.classify import evaluate_network, train_classifier
 from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.recipe import default_recipe
-from featherweight.training.start import with_classifier
+from featherweight.training.start import save_classifier, with_classifier
 
 RESULT = Path(__file__).parent / "results" / "linear_start.json"
 NETWORK, PIXELS = "efficientnet_lite0", 112
-PREPROCESSING = PRETRAINED[NETWORK].preprocessing.model_copy(update={"crop_fraction": 1.0})
+PREPROCESSING = PRETRAINED[NETWORK].preprocessing
 
 
-def features_of(network: Network, store: PixelStore, split: str) -> Labelled:
-    """Return features and labels of a split."""
-    images = store.held_out(split, PIXELS, PREPROCESSING)
+def fitted(network: Network, store: PixelStore) -> Classifier:
+    """Return the classifier that suits the network's features of the training pictures."""
+    images = store.held_out("train", PIXELS, PREPROCESSING)
     features = network_logits(emitting(network), images.pixels, preprocessing=PREPROCESSING)
-    return features, images.labels.astype(np.int64)
+    return fit_classifier(features, images.labels, classes=len(store.data.classes))
 
 
 def trained(store: PixelStore, *, linear: bool, epochs: int, seed: int) -> dict[str, Any]:
@@ -57,9 +56,7 @@ def trained(store: PixelStore, *, linear: bool, epochs: int, seed: int) -> dict[
     test = store.held_out("test", PIXELS, PREPROCESSING)
     with tempfile.TemporaryDirectory() as folder:
         if linear:
-            train, val = (features_of(network, store, split) for split in ("train", "val"))
-            found = solve_ridge(train, val, classes=classes)
-            keep_classifier(Path(folder) / "start.safetensors", found)
+            save_classifier(Path(folder) / "start.safetensors", *fitted(network, store))
             network = with_classifier(network, Path(folder) / "start.safetensors")
         before = evaluate_network(network, images=test, preprocessing=PREPROCESSING)
         started = time.monotonic()

@@ -29,7 +29,7 @@ from featherweight.adapting.shrink import hidden_widths, shrink_network
 from featherweight.architecture import Architecture
 from featherweight.data.augmentation import normalise_batch
 from featherweight.data.images import load_images
-from featherweight.fitting.linear_start import solve_ridge
+from featherweight.fitting.leave_one_out import leave_one_out
 from featherweight.networks.norms import with_carried_norms
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.pretrained import load_pretrained, read_pretrained
@@ -151,7 +151,7 @@ def linear(task: Task) -> dict[str, dict[str, Any]]:
                 )
                 features.append(network.forward_features(inputs).numpy())
         seen = np.concatenate(features), images.labels
-        accuracy = solve_ridge(seen, seen, classes=len(task.store.data.classes)).accuracy
+        accuracy = leave_one_out(*seen, classes=len(task.store.data.classes)).accuracy
         found[kind] = {"seed": task.seed, "accuracy": accuracy, "n": len(images)}
     return found
 

@@ -10,19 +10,21 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import Ridge
+from safetensors.torch import load_file
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from featherweight.data.images import load_images
+from featherweight.fitting import leave_one_out as ranking
 from featherweight.fitting import linear_start
 from featherweight.fitting import probe as probing
 from featherweight.fitting import race as racing
 from featherweight.fitting.families import Family
-from featherweight.fitting.linear_start import Ridge as LinearStart
-from featherweight.fitting.linear_start import solve_ridge
+from featherweight.fitting.leave_one_out import leave_one_out
+from featherweight.fitting.linear_start import Classifier, fit_classifier
 from featherweight.fitting.moments import Moments
-from featherweight.fitting.probe import Probed, probe, survivors
+from featherweight.fitting.probe import FeatureReaders, Probed, probe, survivors
 from featherweight.fitting.race import Entry, Trainer, file_losses
-from featherweight.fitting.stages import probe_stage
+from featherweight.fitting.stages import probe_stage, with_first_classifiers
 from featherweight.fitting.time_plan import TimePlan
 from featherweight.measuring.platform import parse_platform
 from featherweight.networks.preprocessing import Preprocessing
@@ -30,6 +32,7 @@ from featherweight.networks.resolve import create_architecture
 from featherweight.nn.network import Network, build_network
 from featherweight.reporting.run import Candidate
 from featherweight.training.pixels import PixelStore
+from featherweight.training.start import save_classifier
 
 
 def brute_force(features: np.ndarray, labels: np.ndarray, penalty: float) -> np.ndarray:
@@ -53,57 +56,66 @@ def test_the_closed_form_is_leaving_out_one_by_one(width: int) -> None:
     labels[:3] = [0, 1, 2]
     centres = generator.normal(size=(3, width))
     features = centres[labels] + generator.normal(size=(40, width))
-    found = solve_ridge((features, labels), (features, labels), classes=3)
-    expected = [brute_force(features, labels, penalty) for penalty in linear_start._PENALTIES]
+    found = leave_one_out(features, labels, classes=3)
+    expected = [brute_force(features, labels, penalty) for penalty in ranking._PENALTIES]
     least = min(expected, key=lambda one: one.mean())
     assert np.allclose(found.errors, least, rtol=1e-6)
     assert 1 / 3 < found.accuracy <= 1.0
 
 
+def drawn(
+    generator: np.random.Generator, centres: np.ndarray, count: int, noise: float
+) -> tuple[np.ndarray, np.ndarray]:
+    labels = generator.integers(0, len(centres), count)
+    features = centres[labels] + noise * generator.normal(size=(count, centres.shape[1]))
+    return features.astype(np.float32), labels
+
+
+def answers(classifier: Classifier, features: np.ndarray) -> np.ndarray:
+    return features @ classifier.weight.numpy().T + classifier.bias.numpy()
+
+
 def test_the_solution_is_a_classifier_of_the_features_as_they_are() -> None:
-    """Not of scaled ones: it is put into a network. Its logits are as sure as they may be."""
+    """Not of standardised ones: it is put into a network."""
     generator = np.random.default_rng(0)
-    labels = generator.integers(0, 3, 300)
-    features = 5.0 + 0.1 * (np.eye(3)[labels] + 0.4 * generator.normal(size=(300, 3)))
-    seen, rest = (features[:200], labels[:200]), (features[200:], labels[200:])
-    found = solve_ridge(seen, rest, classes=3)
-    features, labels = rest
-    logits = features @ found.weight.T + found.bias
-    assert (logits.argmax(axis=1) == labels).mean() > 0.85
-    loss = file_losses(logits, labels).mean()
-    assert loss < 0.5 * np.log(3)
-    assert all(file_losses(k * logits, labels).mean() > 0.99 * loss for k in (0.25, 4.0))
+    seen, rest = (
+        (5.0 + 0.1 * features, labels)
+        for features, labels in (drawn(generator, np.eye(3), count, 0.4) for count in (200, 100))
+    )
+    logits = answers(fit_classifier(*seen, classes=3), rest[0])
+    assert (logits.argmax(axis=1) == rest[1]).mean() > 0.85
+    assert file_losses(logits, rest[1]).mean() < 0.5 * np.log(3)
+
+
+def test_it_is_the_logistic_regression_of_scikit_learn() -> None:
+    generator = np.random.default_rng(1)
+    features, labels = drawn(generator, generator.normal(size=(4, 12)), 300, 1.5)
+    own = answers(fit_classifier(features, labels, classes=4), features)
+    spread = features.std(axis=0)
+    spread = spread + linear_start._LEAST_SPREAD * spread.mean()
+    scaled = (features - features.mean(axis=0)) / spread
+    strength = 2 * linear_start._PENALTY * len(scaled)
+    theirs = LogisticRegression(C=1 / strength, max_iter=1000, tol=1e-8).fit(scaled, labels)
+    probabilities = np.exp(own) / np.exp(own).sum(axis=1, keepdims=True)
+    assert np.abs(probabilities - theirs.predict_proba(scaled)).max() < 0.01
 
 
 def test_features_without_information_are_near_chance() -> None:
     generator = np.random.default_rng(0)
-    seen = generator.normal(size=(600, 20)), generator.integers(0, 10, 600)
-    rest = generator.normal(size=(300, 20)), generator.integers(0, 10, 300)
-    found = solve_ridge(seen, rest, classes=10)
-    assert found.accuracy < 0.2
-    logits = generator.normal(size=(600, 20)) @ found.weight.T + found.bias
-    assert np.abs(logits - logits.mean()).max() < 3.0, "knows nothing, and says so"
+    seen, rest = (drawn(generator, np.zeros((10, 20)), count, 1.0) for count in (600, 300))
+    assert leave_one_out(*seen, classes=10).accuracy < 0.2
+    logits = answers(fit_classifier(*seen, classes=10), rest[0])
+    assert file_losses(logits, rest[1]).mean() < np.log(10) + 0.2, "knows nothing, and says so"
 
 
-def test_pictures_taken_in_a_row_do_not_make_a_classifier_too_sure() -> None:
-    """Each picture has a twin: leaving one out says nothing about others, val does."""
+def test_a_feature_that_is_nearly_always_0_weighs_little() -> None:
+    """It tells the classes apart, and changes as soon as the network does."""
     generator = np.random.default_rng(0)
-    centres = generator.normal(size=(5, 60))
-
-    def drawn(count: int) -> tuple[np.ndarray, np.ndarray]:
-        labels = generator.integers(0, 5, count)
-        return centres[labels] + 4.0 * generator.normal(size=(count, 60)), labels
-
-    once, val, unseen = drawn(60), drawn(300), drawn(600)
-    twins = np.concatenate([once[0], once[0] + 1e-3]), np.concatenate([once[1], once[1]])
-    found = solve_ridge(twins, val, classes=5)
-    fooled = solve_ridge(twins, twins, classes=5)
-    assert found.accuracy > 0.95, "leaving one out is fooled"
-    honest, sure = (
-        file_losses(unseen[0] @ one.weight.T + one.bias, unseen[1]).mean()
-        for one in (found, fooled)
-    )
-    assert honest < np.log(5) < sure - 0.5
+    features, labels = drawn(generator, np.eye(2), 200, 1.0)
+    rare = np.where(np.arange(200) % 20 == 0, 1e-3 * (labels + 1.0), 0.0).astype(np.float32)
+    found = fit_classifier(np.column_stack([features, rare]), labels, classes=2)
+    moved = answers(found, np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.05]], np.float32))
+    assert np.abs(moved[1] - moved[0]).max() < 1.0
 
 
 def entry(name: str, macs: int, *, source: str | None = "auto") -> Entry:
@@ -121,7 +133,7 @@ def entry(name: str, macs: int, *, source: str | None = "auto") -> Entry:
 
 def probed(name: str, loss: float, *, macs: int = 10) -> Probed:
     noise = 0.1 * np.random.default_rng(len(name)).normal(size=500)
-    return Probed(entry(name, macs), loss + noise - noise.mean(), 0.5, 0.01, Path(name))
+    return Probed(entry(name, macs), loss + noise - noise.mean(), 0.5, 0.01)
 
 
 def test_what_cannot_be_told_from_the_best_goes_on_with_the_fastest() -> None:
@@ -151,10 +163,7 @@ def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
 
 
 def test_features_are_those_of_the_network(trainer: Trainer) -> None:
-    (features, labels), val, picture_s = probing._file_features(
-        entry("a", 1), trainer=trainer, count=80
-    )
-    assert val[0].shape == (80, 1280)
+    features, labels, picture_s = FeatureReaders(trainer).read(entry("a", 1), count=80)
     images = trainer.store.held_out("train", 16, Preprocessing())
     rows = np.linspace(0, len(images) - 1, 80).astype(np.int64)
     network = trainer.start(entry("a", 1), "probe")
@@ -186,9 +195,12 @@ def test_every_candidate_is_a_stage_that_is_not_repeated(trainer: Trainer) -> No
     run = cast(Any, Journal())
     field = [entry("a", 2), entry("b", 1)]
     moments = Moments(lambda: 0.01)
-    more: dict[str, Any] = {"trainer": trainer, "run": run, "moments": moments}
-    first = probe(field, within_s=None, **more)
-    again = probe(field, within_s=None, **more)
+    readers = FeatureReaders(trainer)
+    first = probe(field, within_s=None, readers=readers, run=run, moments=moments)
+    again = probe(field, within_s=None, readers=readers, run=run, moments=moments)
+    more: dict[str, Any] = {
+        "trainer": trainer, "run": run, "readers": readers, "moments": moments,
+    }  # fmt: skip
     assert {one.entry.candidate.name for one in first} == {"a", "b"}
     assert [one.loss for one in first] == [one.loss for one in again]
     assert len(moments.seconds) == 4
@@ -201,13 +213,41 @@ def test_every_candidate_is_a_stage_that_is_not_repeated(trainer: Trainer) -> No
     assert [one.stage for one in noted] == ["probe", "probe"]
     assert "leave-one-out accuracy" in noted[0].reason
     assert more["ending"].picture_s > 0.0
-    assert knowing.classifiers == {}, "a long training learns its own classifier"
+    assert set(knowing.classifiers) == {"a", "b"}, "those of a race"
     noted.clear()
     short = plan.model_copy(update={"asked_s": 240.0})
     decided, knowing = probe_stage(field, plan=short, **more)
-    assert set(knowing.classifiers) == {"a", "b"}
     assert decided == [first[0].entry], "no race in a short fit"
+    assert knowing.classifiers == {}, "not before the size of the training is known"
     assert [one.status for one in noted].count("kept") == 1
+
+
+def test_the_first_classifier_suits_the_size_of_the_training(trainer: Trainer) -> None:
+    """Eight pixels more, and a classifier of before knows half as much."""
+    sized = replace(
+        entry("a", 1).family, values=(16.0, 24.0),
+        build=lambda value: create_architecture(
+            "mobilenet_v2", width=0.25, resolution=int(value), classes=10
+        ),
+    )  # fmt: skip
+    small = replace(entry("a", 1), family=sized)
+    run, plan = cast(Any, Journal()), TimePlan(total_s=900, race_s=100, asked_s=900)
+    more: dict[str, Any] = {
+        "run": run, "readers": FeatureReaders(trainer), "plan": plan,
+        "ending": SimpleNamespace(picture_s=0.01),
+    }  # fmt: skip
+    files = []
+    for one in (small, small.at(24.0), small):
+        knowing = with_first_classifiers([one], trainer=trainer, **more)
+        files.append(knowing.classifiers["a"])
+    assert files[0] == files[2] != files[1]
+    assert len(run.done) == 2, "a finished stage is not repeated"
+    features, labels, _ = FeatureReaders(trainer).read(small.at(24.0), count=4000)
+    kept = load_file(files[1])
+    answers = features @ kept["weight"].numpy().T + kept["bias"].numpy()
+    assert (answers.argmax(axis=1) == labels).mean() > 0.8
+    fresh = [entry("c", 1, source=None)]
+    assert with_first_classifiers(fresh, trainer=trainer, **more).classifiers == {}
 
 
 def test_little_time_means_few_pictures_the_same_for_all(
@@ -217,8 +257,9 @@ def test_little_time_means_few_pictures_the_same_for_all(
     run = Journal()
     field = [entry("a", 2), entry("b", 1)]
     probed = probe(
-        field, trainer=trainer, run=cast(Any, run), within_s=1e-6, moments=Moments(lambda: 0.01)
-    )
+        field, readers=FeatureReaders(trainer), run=cast(Any, run), within_s=1e-6,
+        moments=Moments(lambda: 0.01),
+    )  # fmt: skip
     assert [len(one.losses) for one in probed] == [50, 50]
     assert run.done["probe-pictures"]["pictures"] == 50
 
@@ -227,9 +268,7 @@ def test_a_training_starts_with_the_solution(
     trainer: Trainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()  # the real start
-    found = LinearStart(np.ones((10, 1280), np.float32), np.arange(10, dtype=np.float32),
-                        np.zeros(1), 0.5)  # fmt: skip
-    linear_start.keep_classifier(tmp_path / "one.safetensors", found)
+    save_classifier(tmp_path / "one.safetensors", torch.ones(10, 1280), torch.arange(10.0))
     monkeypatch.setattr(racing, "load_pretrained", lambda drawn, **_: build_network(drawn, seed=0))
     one = entry("a", 1)
     before = trainer.start(one, "train").get_parameter("classifier.bias")
@@ -245,5 +284,5 @@ def test_a_training_starts_with_the_solution(
 def test_without_weights_nothing_is_probed(trainer: Trainer) -> None:
     fresh = [entry("a", 2, source=None), entry("b", 1, source=None)]
     more: dict[str, Any] = {"run": cast(Any, None), "within_s": None, "moments": Moments()}
-    assert probe(fresh, trainer=trainer, **more) == []
-    assert probe([], trainer=trainer, **more) == []
+    assert probe(fresh, readers=FeatureReaders(trainer), **more) == []
+    assert probe([], readers=FeatureReaders(trainer), **more) == []

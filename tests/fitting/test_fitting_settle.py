@@ -103,16 +103,26 @@ def test_what_is_no_better_stays_as_trained(run: Any, trainer: Trainer) -> None:
     assert settle_stage(run, Ledger(run), trained, 32.0, trainer=trainer) is trained
 
 
-@pytest.mark.parametrize(("source", "value"), [("auto", 64.0), ("auto", 56.0 * 1.25), (None, 32.0)])
-def test_near_its_training_or_from_scratch_a_network_keeps_its_classifier(
-    source: str | None, value: float, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("source", "images_seen"), [("auto", 1000), (None, 10)])
+def test_at_the_size_of_its_training_a_network_keeps_its_classifier(
+    source: str | None, images_seen: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settling, "settle", None)
     nothing = cast(Any, None)
     data = SimpleNamespace(splits={"train": range(1000)})
     trainer = cast(Trainer, SimpleNamespace(store=SimpleNamespace(data=data)))
-    trained = Ranked(entry(56, source=source), "train", np.zeros(2), 0.5, 1000, 1.0)
-    assert settle_stage(nothing, nothing, trained, value, trainer=trainer) is trained
+    trained = Ranked(entry(56, source=source), "train", np.zeros(2), 0.5, images_seen, 1.0)
+    assert settle_stage(nothing, nothing, trained, 56.0, trainer=trainer) is trained
+
+
+@pytest.mark.parametrize("source", ["auto", None])
+def test_one_size_away_val_decides(source: str | None, run: Any, trainer: Trainer) -> None:
+    """Eight pixels more can cost more than a shorter training would have."""
+    trained = untrained(trainer, entry(16, source=source))
+    trained = replace(trained, losses=np.zeros_like(trained.losses), images_seen=10**6)
+    assert settle_stage(run, Ledger(run), trained, 24.0, trainer=trainer) is trained
+    trained = replace(trained, losses=np.full_like(trained.losses, 9.0))
+    assert settle_stage(run, Ledger(run), trained, 24.0, trainer=trainer).entry.value == 24.0
 
 
 def test_one_that_has_not_seen_every_picture_gets_a_classifier(run: Any, trainer: Trainer) -> None:

@@ -256,7 +256,33 @@ def test_what_ships_is_timed_alone_and_found_from_anywhere(
         v for v in family.values if v <= 216.0 and device.latency_ms(family.build(v), "int8") <= 1.0
     ]
     assert value == max(usual, default=family.values[0])
-    assert device.processes <= 5
+    assert device.processes <= 7
+
+
+class Startled(FakeDevice):
+    """Its second process meets a slow moment."""
+
+    def __call__(
+        self, wanted: Sequence[tuple[str, Architecture, str]], folder: Path, samples: int
+    ) -> list[Measurement]:
+        measured = super().__call__(wanted, folder, samples)
+        slower = 1.5 if self.processes == 2 else 1.0
+        return [
+            one.model_copy(update={"samples_ms": tuple(slower * ms for ms in one.samples_ms)})
+            for one in measured
+        ]
+
+
+def test_one_slow_moment_is_not_believed(tmp_path: Path) -> None:
+    family = families(PHOTOS, FitSettings(data="d", latency_ms=1, platform="p"))[0]
+    rates = {"fixed_ms": 0.1, "fp32_gmacs": 40.0, "int8_gmacs": 80.0}
+    found = [
+        sizer(device, budget_ms=1.0, tmp_path=tmp_path / device.__class__.__name__).largest_alone(
+            family, "int8", 64.0, ceiling=216.0
+        )[0]
+        for device in (FakeDevice(**rates), Startled(**rates))
+    ]
+    assert found[0] == found[1] > 64.0
 
 
 def test_when_its_time_is_over_shopping_ends_after_the_second_look(tmp_path: Path) -> None:

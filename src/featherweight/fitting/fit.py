@@ -23,7 +23,7 @@ from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.look import look
 from featherweight.fitting.moments import Moments
 from featherweight.fitting.pace import pace_stage
-from featherweight.fitting.prove import MOST_GROWTH
+from featherweight.fitting.probe import FeatureReaders
 from featherweight.fitting.race import open_trainer
 from featherweight.fitting.result import FitResult
 from featherweight.fitting.settings import FitSettings, allowed_metric, allowed_precisions
@@ -35,8 +35,9 @@ from featherweight.fitting.stages import (
     ship_size_stage,
     shop_stage,
     size_stage,
+    with_first_classifiers,
 )
-from featherweight.fitting.time_plan import SamplePlan, TimePlan, check_time
+from featherweight.fitting.time_plan import TimePlan, check_time
 from featherweight.measuring.platform import DEFAULT_PLATFORM, parse_platform
 from featherweight.reporting.run import FitSummary
 from featherweight.run_directory import RunDirectory, open_run
@@ -170,20 +171,28 @@ def _work(
     if not entries:
         return end_infeasible(run, settings, nearest)
     trainer = open_trainer(images, settings, folder=run.path)
+    readers = FeatureReaders(trainer)
     entries, trainer = probe_stage(
-        entries, trainer=trainer, run=run, ledger=ledger, plan=plan, moments=moments, ending=ending
-    )
+        entries, trainer=trainer, run=run, ledger=ledger, readers=readers, plan=plan,
+        moments=moments, ending=ending,
+    )  # fmt: skip
+    sizer = create_sizer(run, ledger, settings)
+    # What nothing races with gets its size before its speed is timed: pictures are decoded once.
+    alone = len(entries) == 1 and entries[0].family.knob == "resolution"
+    if alone:
+        entries = [size_stage(run, ledger, entries[0], sizer=sizer)]
     entries, trainer = pace_stage(
         entries, trainer=trainer, run=run, ledger=ledger, settings=settings, plan=plan,
         moments=moments, ending=ending,
     )  # fmt: skip
     raced = run_race(entries, trainer=trainer, run=run, plan=plan)
     ledger.note_race(raced)
-    sizer = create_sizer(run, ledger, settings)
     first = raced[0].entry if raced else entries[0]
-    margin = SamplePlan.of(settings).margin
-    winner = size_stage(run, ledger, first, sizer=sizer, margin=margin)
+    winner = first if alone else size_stage(run, ledger, first, sizer=sizer)
     ending.grow(first, winner)
+    trainer = with_first_classifiers(
+        [winner], trainer=trainer, run=run, readers=readers, plan=plan, ending=ending
+    )
     winner, filled = fill_stage(run, ledger, winner, trainer=trainer, settings=settings, plan=plan)
     raced = [*raced, *filled]
     times = training_times(run, winner, raced, trainer=trainer, plan=plan, ending=ending)
@@ -193,14 +202,13 @@ def _work(
     trained = finish_stage(
         run, trained, trainer=trainer, time_s=times.finish_s, epochs=settings.epochs
     )
-    pretrained = trained.entry.family.source is not None
-    value = ship_size_stage(
-        run, trained, sizer=sizer, growth=FARTHEST if pretrained else MOST_GROWTH
-    )
+    # One that was not held back by its pace was trained at the largest size that fits.
+    paced = trained.entry.ceiling is not None and trained.entry.family.source is not None
+    value = ship_size_stage(run, trained, sizer=sizer, growth=FARTHEST if paced else 1.0)
     trained = settle_stage(run, ledger, trained, value, trainer=trainer)
     return prove_stage(
-        run, ledger, trained, raced, trainer=trainer, settings=settings, value=value, found=found,
-        loading_s=loading_s,
+        run, ledger, trained, raced, trainer=trainer, settings=settings,
+        value=trained.entry.value, found=found, loading_s=loading_s,
     )  # fmt: skip
 
 

@@ -2,11 +2,11 @@
 
 Features of training pictures are emitted by the file that was timed, int8 damage included; a
 ridge regression on them is solved in closed form, and its leave-one-out error ranks the
-candidates. What cannot be told from the best goes on, and starts with that regression for its
-classifier (`fitting.linear_start`).
+candidates. What cannot be told from the best goes on. The same files' features make the first
+classifiers (`fitting.linear_start`).
 
 Source: Kornblith et al. 2019, arXiv 1805.08974 (ImageNet networks rank alike on other pictures:
-r = 0.99 for linear classifiers, 0.96 fine-tuned); Allen 1974 (leave-one-out in closed form).
+r = 0.99 for linear classifiers, 0.96 fine-tuned).
 """
 
 from __future__ import annotations
@@ -21,19 +21,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.data.metrics import accuracy_interval
-from featherweight.fitting.features import load_features
-from featherweight.fitting.linear_start import Labelled, keep_classifier, solve_ridge
+from featherweight.fitting.features import Features, load_features
+from featherweight.fitting.leave_one_out import leave_one_out
+from featherweight.fitting.linear_start import fit_classifier
 from featherweight.fitting.moments import Moments
 from featherweight.fitting.race import Entry, Trainer, difference_interval
 from featherweight.run_directory import RunDirectory
 from featherweight.training.evaluate import spaced_rows
+from featherweight.training.start import save_classifier
 
-__all__ = ["Probed", "probe", "survivors"]
+__all__ = ["FeatureReaders", "Probed", "first_classifier", "probe", "survivors"]
 
 logger = logging.getLogger(__name__)
 
 _MOST_PICTURES = 1500
 """A standard error of one point of accuracy, and some seconds per candidate."""
+_MOST_START_PICTURES = 4000
+"""That a first classifier is fitted to."""
 _FEWEST_PICTURES = 300
 _TIMED_PICTURES = 32
 _MOST_SURVIVORS = 4
@@ -48,14 +52,12 @@ class Probed:
         losses: squared leave-one-out error of each picture, (n,).
         accuracy: leave-one-out.
         picture_s: seconds of one picture, from its file on disk to the file's answer.
-        classifier: file of the regression, as a classifier to start with.
     """
 
     entry: Entry
     losses: NDArray[np.float64]
     accuracy: float
     picture_s: float
-    classifier: Path
 
     @property
     def loss(self) -> float:
@@ -66,7 +68,7 @@ class Probed:
 def probe(
     entries: list[Entry],
     *,
-    trainer: Trainer,
+    readers: FeatureReaders,
     run: RunDirectory,
     within_s: float | None,
     moments: Moments,
@@ -77,19 +79,53 @@ def probe(
 
     Args:
         entries: the candidates.
-        trainer: has pictures and platform.
+        readers: of their features.
         run: the run directory.
         within_s: time for all of them, which sets the number of pictures; `None` = no limit.
         moments: taken between the candidates.
     """
     if not entries or any(entry.family.source is None for entry in entries):
         return []
-    count = _pictures_stage(entries, trainer=trainer, run=run, within_s=within_s)
+    count = _pictures_stage(entries, readers=readers, run=run, within_s=within_s)
     probed = []
     for entry in entries:
-        probed.append(_probe_stage(entry, trainer=trainer, run=run, count=count))
+        probed.append(_probe_stage(entry, readers=readers, run=run, count=count))
         moments.take()
     return sorted(probed, key=lambda one: one.loss)
+
+
+def first_classifier(
+    entry: Entry,
+    *,
+    readers: FeatureReaders,
+    run: RunDirectory,
+    within_s: float | None,
+    picture_s: float,
+) -> Path:
+    """Fit the classifier that a training of a network starts with (a stage); return its file.
+
+    Args:
+        entry: the network at the size of the training: at another it emits other features.
+        readers: of features.
+        run: the run directory.
+        within_s: time for it, which sets the number of pictures; `None` = no limit.
+        picture_s: seconds that a picture takes, as probing saw it.
+    """
+    trainer, most = readers.trainer, _MOST_START_PICTURES
+    if within_s is not None:
+        most = min(most, max(_FEWEST_PICTURES, int(within_s / picture_s)))
+    stage, inputs = f"first-classifier:{entry.key}", {"candidate": entry.key, "pictures": most}
+    file = trainer.folder / "checkpoints" / f"first-classifier-{entry.key}.safetensors"
+    if run.stage_done(stage, inputs=inputs) is None:
+        started = time.monotonic()
+        features, labels, _ = readers.read(entry, count=most)
+        classes = len(trainer.store.data.classes)
+        save_classifier(file, *fit_classifier(features, labels, classes=classes))
+        seconds = time.monotonic() - started
+        run.finish_stage(
+            stage, inputs=inputs, outputs={"pictures": len(labels)}, files=[file], seconds=seconds
+        )
+    return file
 
 
 def survivors(probed: list[Probed], *, seed: int) -> list[Entry]:
@@ -110,10 +146,39 @@ def survivors(probed: list[Probed], *, seed: int) -> list[Entry]:
     return kept
 
 
+class FeatureReaders:
+    """Exports every candidate once and reads features and labels with its file."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self.trainer = trainer
+        self._features: dict[str, Features] = {}
+
+    def read(
+        self, entry: Entry, *, count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
+        """Return what the file's classifier would read of at most `count` training pictures.
+
+        Returns:
+            features (n, F), labels (n,), and the seconds that one picture took, decoding included.
+        """
+        trainer = self.trainer
+        if entry.key not in self._features:
+            network = trainer.start(entry, "probe")
+            self._features[entry.key] = load_features(entry, network, trainer=trainer, name="probe")
+        started = time.monotonic()
+        rows = spaced_rows(len(trainer.store.data.splits["train"]), most=count)
+        images = trainer.store.held_out(
+            "train", entry.candidate.resolution, entry.family.preprocessing, rows=rows
+        )
+        features = self._features[entry.key](images.pixels)
+        return features, images.labels, (time.monotonic() - started) / len(rows)
+
+
 def _pictures_stage(
-    entries: list[Entry], *, trainer: Trainer, run: RunDirectory, within_s: float | None
+    entries: list[Entry], *, readers: FeatureReaders, run: RunDirectory, within_s: float | None
 ) -> int:
     """Return how many training pictures every candidate sees: the same ones, to be paired."""
+    trainer = readers.trainer
     whole = min(_MOST_PICTURES, len(trainer.store.data.splits["train"]))
     if within_s is None:
         return whole
@@ -122,7 +187,7 @@ def _pictures_stage(
     if done is None:
         started = time.monotonic()
         picture_s = statistics.median(
-            _file_features(entry, trainer=trainer, count=_TIMED_PICTURES)[2] for entry in entries
+            readers.read(entry, count=_TIMED_PICTURES)[2] for entry in entries
         )
         count = int(within_s / len(entries) / picture_s)
         done = {
@@ -133,27 +198,24 @@ def _pictures_stage(
     return int(done["pictures"])
 
 
-def _probe_stage(entry: Entry, *, trainer: Trainer, run: RunDirectory, count: int) -> Probed:
+def _probe_stage(entry: Entry, *, readers: FeatureReaders, run: RunDirectory, count: int) -> Probed:
+    trainer = readers.trainer
     stage, inputs = f"probe:{entry.key}", {"candidate": entry.key, "pictures": count}
     folder = trainer.folder / "artifacts" / "probe" / entry.key
     losses_file = folder / "losses.npy"
-    classifier = trainer.folder / "checkpoints" / f"linear-start-{entry.key}.safetensors"
     done = run.stage_done(stage, inputs=inputs)
     if done is None:
         started = time.monotonic()
-        train, val, picture_s = _file_features(entry, trainer=trainer, count=count)
-        labels = train[1]
-        found = solve_ridge(train, val, classes=len(trainer.store.data.classes))
+        features, labels, picture_s = readers.read(entry, count=count)
+        classes = len(trainer.store.data.classes)
+        found = leave_one_out(features, labels, classes=classes)
         np.save(losses_file, found.errors)
-        keep_classifier(classifier, found)
         done = {
             "accuracy": found.accuracy, "loss": float(found.errors.mean()),
             "pictures": len(labels), "seconds_per_picture": picture_s,
         }  # fmt: skip
         seconds = time.monotonic() - started
-        run.finish_stage(
-            stage, inputs=inputs, outputs=done, files=[losses_file, classifier], seconds=seconds
-        )
+        run.finish_stage(stage, inputs=inputs, outputs=done, files=[losses_file], seconds=seconds)
         low, high = accuracy_interval(round(found.accuracy * len(labels)), len(labels))
         logger.info(
             "probe: %s: leave-one-out accuracy %.3f [%.3f, %.3f] on %d train pictures",
@@ -164,26 +226,4 @@ def _probe_stage(entry: Entry, *, trainer: Trainer, run: RunDirectory, count: in
         losses=np.load(losses_file),
         accuracy=float(done["accuracy"]),
         picture_s=float(done["seconds_per_picture"]),
-        classifier=classifier,
     )
-
-
-def _file_features(
-    entry: Entry, *, trainer: Trainer, count: int
-) -> tuple[Labelled, Labelled, float]:
-    """Return what the classifier of the exported file would read of train and of val, with labels.
-
-    At most `count` pictures of each. The third value is the seconds that one picture took,
-    decoding included.
-    """
-    network = trainer.start(entry, "probe")
-    features = load_features(entry, network, trainer=trainer, name="probe")
-    started, read = time.monotonic(), []
-    for split in ("train", "val"):
-        rows = spaced_rows(len(trainer.store.data.splits[split]), most=count)
-        images = trainer.store.held_out(
-            split, entry.candidate.resolution, entry.family.preprocessing, rows=rows
-        )
-        read.append((features(images.pixels), images.labels))
-    pictures = sum(len(labels) for _, labels in read)
-    return read[0], read[1], (time.monotonic() - started) / pictures

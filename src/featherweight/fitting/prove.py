@@ -32,7 +32,7 @@ __all__ = ["MOST_GROWTH", "Proof", "prove", "worth_shipping"]
 logger = logging.getLogger(__name__)
 
 MOST_GROWTH = 1.15
-"""Largest multiple of the resolution it was trained at that a network ships at."""
+"""Largest multiple of the resolution it was trained at that an earlier network is offered at."""
 _SLACK = 1.05
 """A network of fewer multiply-adds may miss by so much less than it should."""
 _LEAST_SHARE = 0.75

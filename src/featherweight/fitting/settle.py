@@ -2,8 +2,10 @@
 
 A short fit trains at a size at which it sees enough pictures (`fitting.pace`), which may be far
 below what the budget allows, and a machine that has become slower allows less than before.
-Weights on photographs run at any resolution, and a classifier is fitted to a new one in seconds
-(`fitting.refit`): so a network that ships far from the size of its training gets one.
+Weights on photographs run at any resolution, but not equally well: trained at 96 pixels, a network
+had a loss of 0.66 there and of 1.17 at 112, where its last feature map is 4 x 4 instead of 3 x 3
+(docs/adr/0015-whole-pictures.md). A classifier is fitted to another size in seconds
+(`fitting.refit`), and val says which size, with which classifier, is the best one.
 """
 
 from __future__ import annotations
@@ -29,10 +31,6 @@ __all__ = ["FARTHEST", "settle", "settle_stage"]
 
 logger = logging.getLogger(__name__)
 
-_NEAR = (0.75, 1.3)
-"""Multiples of the size of its training at which a network keeps its classifier: one that has seen
-9,472 pictures kept it between 0.7 and 0.85 and gained nothing above, and one of five passes lost by
-a new one at 1.23 (benchmarks/results/refit.json, docs/adr/0014-training-by-the-clock.md)."""
 FARTHEST = 2.25
 """Largest multiple of the resolution of its training that a network is tried at. Seen by
 hand in one run: EfficientNet-Lite0, trained at 128 pixels for 18 s, answered 0.74 of the val
@@ -42,21 +40,23 @@ photographs there, 0.88 at 144 and 0.89 at 240, both with a classifier of their 
 def settle_stage(
     run: RunDirectory, ledger: Ledger, trained: Ranked, value: float, *, trainer: Trainer
 ) -> Ranked:
-    """Return what ships: the trained network as it is, or at a size with a classifier that suits.
+    """Return what ships, and at which size: as trained, or at `value` if val prefers that.
 
-    Only networks that started from weights of a larger data set: the features are theirs, and
-    trainings from scratch are long enough for their classifiers.
+    At the size of its training a network gets a new classifier only where it started from weights
+    of a larger data set and has not seen every picture.
 
     Args:
         run: the run directory.
         ledger: its journals.
         trained: what the last training ended with.
-        value: the size that it should ship at.
+        value: the largest size that fits.
         trainer: exports and ranks.
     """
     growth = value / trained.entry.value
-    saw_all = trained.images_seen >= len(trainer.store.data.splits["train"])
-    if trained.entry.family.source is None or (saw_all and _NEAR[0] <= growth <= _NEAR[1]):
+    knows = trained.entry.family.source is None or trained.images_seen >= len(
+        trainer.store.data.splits["train"]
+    )
+    if growth == 1.0 and knows:
         return trained
     entry = trained.entry.at(value)
     phase = f"{trained.phase}-at-{trained.entry.value:g}"

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 _LOOKS = 4
 """Measurements per family and precision after the cheapest: two to come near, two to confirm."""
-_CONFIRMATIONS = 1
+CONFIRMATIONS = 1
 """Further processes that measure the guess and its neighbours; the size that is trained is chosen
 again right before its training."""
 _APPEALS = 2
@@ -92,6 +92,12 @@ class Shopper:
     def confirm(self, wanted: Sequence[Point]) -> None:
         """Measure points once more, longer, in a fresh process."""
         self._take(wanted, self._samples.confirm)
+
+    def time_alone(self, wanted: Point) -> float:
+        """Measure one point in a process of its own; return the median of that process in ms."""
+        self._take([wanted], self._samples.alone)
+        family, precision, value = wanted
+        return self._seen[family.name, precision, value][-1].median_ms
 
     def _take(self, wanted: Sequence[Point], samples: int) -> None:
         """Measure points in a fresh process, known or not.
@@ -165,6 +171,7 @@ def shop(
     budget_ms: float,
     shopper: Shopper,
     is_over: Callable[[], bool] = lambda: False,
+    confirmations: int = CONFIRMATIONS,
 ) -> Stock:
     """Find for every family and precision the dearest network within the budget.
 
@@ -177,6 +184,7 @@ def shop(
         budget_ms: the budget.
         shopper: measures.
         is_over: asked before every look but the first two: whether the time for it is gone.
+        confirmations: fresh processes that time the last guesses and their neighbours.
     """
     pairs = [(family, precision) for family in stalls for precision in precisions]
     shopper.visit([(f, p, f.values[0]) for f, p in pairs])
@@ -192,7 +200,10 @@ def shop(
     feasible = [pair for pair in pairs if _median(_cheapest(*pair, shopper)) <= budget_ms]
     feasible = _promising(feasible, shopper)
     if feasible:
-        _narrow(feasible, budget_ms=budget_ms, shopper=shopper, is_over=is_over)
+        _narrow(
+            feasible, budget_ms=budget_ms, shopper=shopper, is_over=is_over,
+            confirmations=confirmations,
+        )  # fmt: skip
     best = {(f.name, p): _largest(f, p, budget_ms=budget_ms, shopper=shopper) for f, p in feasible}
     chosen: dict[tuple[str, str], str] = {}
     for family in stalls:
@@ -241,6 +252,7 @@ def _narrow(
     budget_ms: float,
     shopper: Shopper,
     is_over: Callable[[], bool],
+    confirmations: int,
 ) -> None:
     """Measure where the budget should fall until no guess is new, then confirm around it."""
     for look in range(_LOOKS):
@@ -259,7 +271,7 @@ def _narrow(
             family, _guess(family, precision, budget_ms=budget_ms, shopper=shopper)
         )
     ]
-    for _ in range(_CONFIRMATIONS):
+    for _ in range(confirmations):
         if is_over():
             return
         shopper.confirm(around)

@@ -15,11 +15,10 @@ from featherweight.fitting.families import Family
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.moments import Moments
-from featherweight.fitting.probe import probe, survivors
-from featherweight.fitting.prove import MOST_GROWTH
+from featherweight.fitting.probe import FeatureReaders, first_classifier, probe, survivors
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings
-from featherweight.fitting.shop import Shopper, shop
+from featherweight.fitting.shop import CONFIRMATIONS, Shopper, shop
 from featherweight.fitting.sizing import Sizer
 from featherweight.fitting.time_plan import SamplePlan, TimePlan
 from featherweight.fitting.timing import time_architectures
@@ -36,17 +35,13 @@ __all__ = [
     "ship_size_stage",
     "shop_stage",
     "size_stage",
+    "with_first_classifiers",
 ]
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_LINEAR_S = 240.0
-"""A longer fit starts with a drawn classifier. After 24 steps a fitted one was worth 13 points and
-after 96 steps 2 (a quarter of the clothing photographs); after 82 steps on photographs of groceries
-taken in a row it cost 6 (docs/adr/0014-training-by-the-clock.md)."""
-_LEAST_RACING_S = 600.0
-"""In a shorter fit the probe decides: trainings of a few seconds each would tell less than it
-does, and take the time of the last one."""
+_TRAINED_SHARE = 0.95
+"""Of the budget, for the file at the resolution of the last training."""
 
 
 def shop_stage(
@@ -82,6 +77,7 @@ def shop_stage(
             budget_ms=settings.latency_ms,
             shopper=shopper,
             is_over=lambda: plan.shop_s is not None and clock.monotonic() - started > plan.shop_s,
+            confirmations=CONFIRMATIONS if plan.races or not _are_sized_alone(stalls) else 0,
         )
         ledger.note_candidates(stock.candidates)
         done = {
@@ -95,6 +91,11 @@ def shop_stage(
     candidates = [Candidate.model_validate(plain) for plain in done["candidates"]]
     ending.process_s = float(done["seconds_per_process"])
     return candidates, float(done["nearest_feasible_ms"])
+
+
+def _are_sized_alone(stalls: Sequence[Family]) -> bool:
+    """Whether the one that trains gets its size chosen again, alone in a process."""
+    return all(family.knob == "resolution" for family in stalls)
 
 
 def open_shopper(
@@ -142,14 +143,13 @@ def create_sizer(run: RunDirectory, ledger: Ledger, settings: FitSettings) -> Si
     )
 
 
-def size_stage(
-    run: RunDirectory, ledger: Ledger, winner: Entry, *, sizer: Sizer, margin: float
-) -> Entry:
+def size_stage(run: RunDirectory, ledger: Ledger, winner: Entry, *, sizer: Sizer) -> Entry:
     """Return the winner of the race at the size that fits now.
 
     A width, which a training fixes, is compared with its neighbours in several processes. A
-    resolution, which is chosen again after the training, is timed alone: shopping timed it among
-    other files, which on some processors takes half as long again.
+    resolution is timed alone: shopping timed it among other files, which on some processors takes
+    half as long again. It leaves a little of the budget, for a network is best at the size of its
+    training (`fitting.settle`), and one that just fits would often have to leave it.
     """
     family, precision = winner.family, winner.candidate.precision
     if len(family.values) < 2:
@@ -162,7 +162,7 @@ def size_stage(
             value, candidate = sizer.size(family, precision, winner.value, ceiling=winner.ceiling)
         else:
             value, candidate = sizer.largest_alone(
-                family, precision, winner.value, share=margin,
+                family, precision, winner.value, share=_TRAINED_SHARE,
                 ceiling=winner.ceiling or max(family.values),
             )  # fmt: skip
         kept = candidate.model_copy(
@@ -180,7 +180,7 @@ def size_stage(
 
 
 def ship_size_stage(
-    run: RunDirectory, trained: Ranked, *, sizer: Sizer, growth: float = MOST_GROWTH
+    run: RunDirectory, trained: Ranked, *, sizer: Sizer, growth: float = 1.0
 ) -> float:
     """Return the size that the trained network should ship at: the largest that fits now.
 
@@ -231,18 +231,18 @@ def probe_stage(
     trainer: Trainer,
     run: RunDirectory,
     ledger: Ledger,
+    readers: FeatureReaders,
     plan: TimePlan,
     moments: Moments,
     ending: EndingTime,
 ) -> tuple[list[Entry], Trainer]:
     """Probe pretrained candidates; return those that race, and a trainer with their classifiers."""
-    probed = probe(entries, trainer=trainer, run=run, within_s=plan.probe_s, moments=moments)
+    probed = probe(entries, readers=readers, run=run, within_s=plan.probe_s, moments=moments)
     if not probed:
         return entries, trainer
     best = probed[0]
     ending.picture_s = best.picture_s
-    short = plan.asked_s is not None and plan.asked_s < _LEAST_RACING_S
-    kept = [best.entry] if short else survivors(probed, seed=trainer.seed)
+    kept = survivors(probed, seed=trainer.seed) if plan.races else [best.entry]
     if len(probed) > 1:
         ledger.note_candidates(
             one.entry.candidate.model_copy(
@@ -255,8 +255,35 @@ def probe_stage(
             )
             for one in probed
         )
-    # Of two precisions of a network the better one fits both: the features differ by rounding.
-    classifiers = {}
-    if plan.asked_s is not None and plan.asked_s <= _LONGEST_LINEAR_S:
-        classifiers = {one.entry.family.name: one.classifier for one in reversed(probed)}
-    return [entry for entry in entries if entry in kept], replace(trainer, classifiers=classifiers)
+    kept = [entry for entry in entries if entry in kept]
+    if not plan.races:
+        return kept, trainer
+    return kept, with_first_classifiers(
+        kept, trainer=trainer, run=run, readers=readers, plan=plan, ending=ending
+    )
+
+
+def with_first_classifiers(
+    entries: Sequence[Entry],
+    *,
+    trainer: Trainer,
+    run: RunDirectory,
+    readers: FeatureReaders,
+    plan: TimePlan,
+    ending: EndingTime,
+) -> Trainer:
+    """Return a trainer whose next trainings start with classifiers that suit their networks.
+
+    Of two precisions of a network one fits both: the features differ by rounding. Networks without
+    weights of a larger data set have no features yet.
+    """
+    first = {one.family.name: one for one in reversed(entries) if one.family.source is not None}
+    files = {
+        name: first_classifier(
+            entry, readers=readers, run=run, picture_s=ending.picture_s,
+            within_s=None if plan.start_s is None else plan.start_s / len(first),
+        )
+        for name, entry in first.items()
+        if entry.family.start is None
+    }  # fmt: skip
+    return replace(trainer, classifiers={**trainer.classifiers, **files})

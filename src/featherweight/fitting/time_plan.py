@@ -12,10 +12,15 @@ __all__ = ["SamplePlan", "TimePlan", "check_time", "least_time_s"]
 
 _SHOP_SHARE = 0.1
 """Most of the whole time for shopping; the first two looks at every network are always taken."""
-_PROBE_SHARE = 0.08
+_PROBE_SHARE = 0.05
 """Most of the whole time for the features of all candidates: so many pictures are probed."""
+_START_SHARE = 0.04
+"""Most of the whole time for the features that first classifiers are fitted to."""
 _RACE_SHARE, _SMALL_RACE_SHARE = 0.22, 0.15
 """Small pictures make many steps a minute, so that a shorter race tells as much."""
+_LEAST_RACING_S = 600.0
+"""In a shorter fit the probe decides: trainings of a few seconds each would tell less than it
+does, and take the time of the last one."""
 _FILL_SHARE = 0.15
 _LEAST_FILLED_S = 900.0
 """A shorter fit has no time to make a network smaller: half a minute of timing, two trainings."""
@@ -31,6 +36,7 @@ class TimePlan(Record):
     Attributes:
         shop_s: most of it for shopping; `None` = no limit.
         probe_s: most of it for probing; `None` = no limit.
+        start_s: most of it for fitting first classifiers; `None` = no limit.
         race_s: all trainings of the race together; `None` = by epochs.
         epochs: of the final training; `None` = by time.
         fill_s: for a parent made smaller, where the budget is not used up; 0 = not tried.
@@ -42,9 +48,15 @@ class TimePlan(Record):
     race_s: float | None
     shop_s: float | None = None
     probe_s: float | None = None
+    start_s: float | None = None
     fill_s: float = 0.0
     epochs: int | None = None
     asked_s: float | None = None
+
+    @property
+    def races(self) -> bool:
+        """Whether networks with weights of a larger data set race, or the probe decides."""
+        return self.asked_s is None or self.asked_s >= _LEAST_RACING_S
 
     @classmethod
     def of(cls, settings: FitSettings, *, spent_s: float, small: bool) -> TimePlan:
@@ -57,6 +69,7 @@ class TimePlan(Record):
             total_s=time_s - spent_s,
             shop_s=_SHOP_SHARE * time_s,
             probe_s=_PROBE_SHARE * time_s,
+            start_s=_START_SHARE * time_s,
             race_s=(_SMALL_RACE_SHARE if small else _RACE_SHARE) * time_s,
             fill_s=_FILL_SHARE * time_s if filled else 0.0,
             asked_s=time_s,
@@ -73,6 +86,7 @@ class SamplePlan(Record):
     Attributes:
         glance: while a family is being sized.
         confirm: of the last guesses, in each process.
+        alone: of a file that has a process of its own.
         prove: of the file that ships.
         sizing_processes: fresh processes that time every size considered before a training.
         repeats: whether a proof that was disturbed is measured again; a short fit has no time.
@@ -84,6 +98,7 @@ class SamplePlan(Record):
     glance: int
     confirm: int
     prove: int
+    alone: int = 100
     sizing_processes: int = 3
     repeats: bool = True
     margin: float = 0.94
@@ -96,6 +111,7 @@ class SamplePlan(Record):
         return cls(
             glance=30,
             confirm=round(30 + 120 * share),
+            alone=round(100 + 200 * share),
             prove=round(400 + 800 * share),
             sizing_processes=3 if share == 1.0 else 2,
             repeats=share == 1.0,
