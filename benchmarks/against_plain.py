@@ -224,7 +224,8 @@ def opened(path: Path, task: dict[str, Any]) -> dict[str, Any]:
 
 def keep(path: Path, found: dict[str, Any], run: dict[str, Any]) -> None:
     """Add a run and write the file whole."""
-    found["runs"].append({"collected": about("-")["collected"], **run})
+    of = {key: about("-")[key] for key in ("collected", "code")}
+    found["runs"].append({**of, **run})
     found["differences"] = differences(found["runs"])
     path.parent.mkdir(exist_ok=True)
     partial = path.with_suffix(".partial")

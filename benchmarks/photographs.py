@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform as host
+import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -171,10 +172,26 @@ def paired_difference(
     return {"mean": mean, "interval": (mean - half, mean + half), "seeds": count}
 
 
+def code() -> str | None:
+    """Return git's name of the content of src, with a + where it was changed since.
+
+    The name of the content, and not of a commit: it stays when commits are reworded or joined.
+    """
+    place = Path(__file__).parent.parent
+    names = [
+        subprocess.run(["git", *words], cwd=place, capture_output=True, text=True, check=False)
+        for words in (["rev-parse", "HEAD:src"], ["status", "--porcelain", "src"])
+    ]
+    if any(one.returncode != 0 for one in names):
+        return None
+    return names[0].stdout.strip()[:12] + ("+" if names[1].stdout else "")
+
+
 def about(on: str) -> dict[str, Any]:
-    """Return when, on what and with which versions something was found."""
+    """Return when, on what and with which code and versions something was found."""
     return {
         "collected": datetime.now(UTC).isoformat(timespec="seconds"),
+        "code": code(),
         "machine": host.platform(),
         "versions": {
             name: version(name) for name in ("featherweight", "torch", "onnxruntime", "numpy")
