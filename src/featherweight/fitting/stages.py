@@ -15,7 +15,7 @@ from featherweight.fitting.families import Family
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.moments import Moments
-from featherweight.fitting.probe import FeatureReaders, first_classifier, probe, survivors
+from featherweight.fitting.probe import FeatureReaders, first_classifier, probe, quickest, survivors
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.shop import CONFIRMATIONS, Shopper, shop
@@ -242,7 +242,8 @@ def probe_stage(
         return entries, trainer
     best = probed[0]
     ending.picture_s = best.picture_s
-    kept = survivors(probed, seed=trainer.seed) if plan.races else [best.entry]
+    seed = trainer.seed
+    kept = survivors(probed, seed=seed) if plan.races else [quickest(probed, seed=seed)]
     if len(probed) > 1:
         ledger.note_candidates(
             one.entry.candidate.model_copy(
