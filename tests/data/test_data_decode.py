@@ -5,6 +5,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import v2 as transforms
 
@@ -82,6 +83,22 @@ def test_exif_rotation_is_applied():
     assert upright.size == (16, 32)
     assert upright.getpixel((8, 4))[0] > 200
     assert upright.getpixel((8, 28))[2] > 200
+
+
+def test_crops_are_cut_from_pictures_no_finer_than_the_square(monkeypatch):
+    """A JPEG of 400 pixels for a square of 160: half of it is decoded, not all."""
+    asked = []
+    draft = JpegImageFile.draft
+    monkeypatch.setattr(
+        JpegImageFile, "draft", lambda image, mode, size: asked.append(draft(image, mode, size))
+    )
+    content = content_of(Image.linear_gradient("L").resize((400, 400)), "JPEG", quality=95)
+    whole = decode_square(content, size=160, whole=True)
+    centre = decode_square(content, size=160)
+    assert asked[0] is not None
+    assert asked[0][1] == (0, 0, 200.0, 200.0)
+    assert asked[1][1] == (0, 0, 400.0, 400.0)
+    assert np.abs(whole.astype(int) - centre).max() <= 6
 
 
 @pytest.mark.parametrize(("orientation", "aspect"), [(1, 2.0), (3, 2.0), (6, 0.5), (8, 0.5)])

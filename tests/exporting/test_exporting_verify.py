@@ -29,7 +29,25 @@ def test_a_good_file_passes_with_its_accuracy(tmp_path) -> None:
     assert found.top1_agreement == 1.0
     assert (found.accuracy, found.n, found.split) == (0.75, 40, "test")
     assert found.interval == accuracy_interval(30, 40)
-    assert found.platform == "local/onnxruntime:threads=2,precision=fp32"
+    assert found.platform == "local/onnxruntime:threads=1,precision=fp32"
+
+
+def test_the_network_may_answer_a_part_and_the_file_answers_all(tmp_path) -> None:
+    labels = ANSWERS.copy()
+    labels[1] = (labels[1] + 1) % 7
+    artifact = export(tmp_path)
+    whole = verify_artifact(artifact, NETWORK, images=IMAGES, labels=labels, split="test")
+    assert (whole.compared, whole.network_accuracy) == (40, 39 / 40)
+    part = verify_artifact(
+        artifact, NETWORK, images=IMAGES, labels=labels, split="test", most_compared=14
+    )
+    assert (part.compared, part.n, part.accuracy) == (14, 40, 39 / 40)
+    assert part.network_accuracy is None, "of 14 pictures it would not be that of the split"
+    assert part.passed
+    other = export(tmp_path / "other", network=trained_like(ARCHITECTURE, seed=5))
+    assert not verify_artifact(
+        other, NETWORK, images=IMAGES, labels=labels, split="test", most_compared=14
+    ).passed
 
 
 def test_a_wrong_file_fails(tmp_path) -> None:

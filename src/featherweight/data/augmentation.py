@@ -16,7 +16,7 @@ from torch.nn import functional
 from featherweight.errors import DataError
 from featherweight.records import Record
 
-__all__ = ["Augmentation", "augment_batch", "normalise_batch"]
+__all__ = ["Augmentation", "augment_batch", "cut_centres", "normalise_batch"]
 
 _ASPECTS = (math.log(3 / 4), math.log(4 / 3))
 _GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma, as in PIL and torchvision
@@ -97,6 +97,21 @@ def augment_batch(
     return pixels.permute(0, 3, 1, 2)
 
 
+def cut_centres(images: Tensor, aspects: Tensor, *, size: int, share: float) -> Tensor:
+    """Return the centre squares of pictures that were squeezed into squares.
+
+    Args:
+        images: uint8 (N, S, S, C).
+        aspects: float32 (N,), width by height before.
+        size: side of the result in pixels.
+        share: of the shorter side of each picture.
+
+    Returns:
+        uint8 (N, size, size, C).
+    """
+    return _crop_each(images, _centre_boxes(images, aspects, share), size)
+
+
 def normalise_batch(images: Tensor, *, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Return (pixel / 255 - mean) / std of uint8 (N, R, R, C) as float32 (N, C, R, R)."""
     _check(images)
@@ -146,10 +161,11 @@ def _draw_boxes(
     return _boxes(images, height / beyond, width / beyond, place)
 
 
-def _centre_boxes(images: Tensor, aspects: Tensor) -> Tensor:
-    """Return int64 (N, 4): the largest square in the middle of each picture."""
+def _centre_boxes(images: Tensor, aspects: Tensor, share: float = 1.0) -> Tensor:
+    """Return int64 (N, 4): a square in the middle of each picture, by default the largest."""
     place = torch.full((2, len(images)), 0.5)
-    return _boxes(images, aspects.clamp_max(1.0), 1.0 / aspects.clamp_min(1.0), place)
+    height, width = aspects.clamp_max(1.0), 1.0 / aspects.clamp_min(1.0)
+    return _boxes(images, share * height, share * width, place)
 
 
 def _boxes(images: Tensor, height: Tensor, width: Tensor, place: Tensor) -> Tensor:

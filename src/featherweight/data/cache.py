@@ -34,6 +34,7 @@ __all__ = ["CacheSeal", "cached_pixels"]
 logger = logging.getLogger(__name__)
 
 CACHE_FORMAT = 3
+WHOLE_FORMAT = 2
 _READ_BYTES = 1 << 20
 _ROOM_HINT = "free space there, or keep the pictures elsewhere: FEATHERWEIGHT_HOME=FOLDER"
 
@@ -152,7 +153,7 @@ def _cache_digest(
         "interpolation": preprocessing.interpolation,
         "crop_fraction": preprocessing.crop_fraction,
         "rows": rows,
-        **({"whole": True} if whole else {}),
+        **({"whole": WHOLE_FORMAT} if whole else {}),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

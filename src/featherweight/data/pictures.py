@@ -26,6 +26,7 @@ __all__ = [
     "FILTERS",
     "MAX_FILE_BYTES",
     "MAX_PIXEL_BYTES",
+    "REDUCING_GAP",
     "SharedMemory",
     "cut_ends",
     "missing_libraries",
@@ -64,7 +65,7 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", 
 _MAX_ASPECT = 8
 # Twice the final size is what Pillow itself decodes for a thumbnail: 12-megapixel JPEGs decode
 # several times faster, and the antialiased resize that follows hides the difference.
-_REDUCING_GAP = 2
+REDUCING_GAP = 2
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _TRANSPARENT = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 # Bytes a pixel takes until it is 8-bit L or RGB, its turned or converted copy included.
@@ -323,7 +324,7 @@ def _tile_bytes(image: Image.Image) -> int:
 
 def _reduce(image: Image.Image, *, short: int) -> None:
     """Let a JPEG decode at a fraction of its size; other formats have at most thumbnails."""
-    scale = _REDUCING_GAP * short / min(image.size)
+    scale = REDUCING_GAP * short / min(image.size)
     if scale < 1 and image.format in ("JPEG", "MPO"):
         image.draft(None, (max(1, int(image.width * scale)), max(1, int(image.height * scale))))
 

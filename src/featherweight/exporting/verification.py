@@ -13,15 +13,16 @@ class Verification(Record):
     Attributes:
         platform: text form of where the file ran.
         artifact_sha256: which file.
-        max_abs_error: largest difference of a logit.
+        max_abs_error: largest difference of a logit on the compared pictures.
         relative_error: that difference over the largest absolute logit of the network.
-        top1_agreement: share of pictures with the same answer.
+        top1_agreement: share of the compared pictures with the same answer.
         accuracy: of the file.
-        network_accuracy: of the network; `None` = not noted (older runs).
+        network_accuracy: of the network; `None` = not noted (older runs), or it did not answer all.
         interval: 95 % Wilson interval of that accuracy.
         balanced_accuracy: of the file, mean over the classes.
         split: which pictures.
         n: how many.
+        compared: how many of them the network answered too; `None` = all (older runs).
         passed: within the limits `verify_artifact` documents.
         device_difference: largest difference of a logit between the device and this machine, over
             the largest logit, on one picture; `None` = it runs on this machine, or was not asked.
@@ -39,4 +40,5 @@ class Verification(Record):
     n: int
     passed: bool
     network_accuracy: float | None = None
+    compared: int | None = None
     device_difference: float | None = None

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.linear_model import RidgeCV
 
 __all__ = ["LeaveOneOut", "leave_one_out"]
 
@@ -46,11 +45,26 @@ def leave_one_out(
     targets = np.eye(classes)[labels]
     centre = targets.mean(axis=0)
     strength = float(np.square(scaled).sum()) / len(labels)
-    alphas = [penalty * strength for penalty in _PENALTIES]
-    model = RidgeCV(alphas, scoring="neg_mean_squared_error", store_cv_results=True)
-    model.fit(scaled, targets - centre)
-    answers = model.cv_results_[:, :, alphas.index(model.alpha_)] + centre
+    directions, squares = _principal(scaled)
+    along = directions.T @ (targets - centre)
+    found: list[NDArray[np.float64]] = []
+    for penalty in _PENALTIES:
+        kept = squares / (squares + penalty * strength)
+        # Of the hat matrix, intercept included: a picture's own share of what is answered to it.
+        own = (directions**2 @ kept + 1.0 / len(labels))[:, None]
+        fitted = directions @ (kept[:, None] * along) + centre
+        found.append((targets - fitted) / (1.0 - own))
+    left = min(found, key=lambda residuals: float(np.square(residuals).sum()))
     return LeaveOneOut(
-        errors=((answers - targets) ** 2).sum(axis=1),
-        accuracy=float((answers.argmax(axis=1) == labels).mean()),
+        errors=np.square(left).sum(axis=1),
+        accuracy=float(((targets - left).argmax(axis=1) == labels).mean()),
     )
+
+
+def _principal(scaled: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return left singular vectors (n, r) of centred features and squared singular values (r,)."""
+    few = len(scaled) <= scaled.shape[1]
+    squares, vectors = np.linalg.eigh(scaled @ scaled.T if few else scaled.T @ scaled)
+    kept = squares > squares[-1] * len(squares) * np.finfo(np.float64).eps
+    squares, vectors = squares[kept], vectors[:, kept]
+    return (vectors if few else scaled @ vectors / np.sqrt(squares)), squares

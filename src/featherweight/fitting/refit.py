@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from featherweight.data.rows import spaced_rows
 from featherweight.fitting.features import load_features
 from featherweight.fitting.race import Entry, Trainer, file_losses
 from featherweight.nn.network import Network
 from featherweight.profiling.profile import profile
-from featherweight.training.evaluate import spaced_rows
 from featherweight.training.refit import refit_classifier
 
 __all__ = ["pictures_to_see", "with_fitted_classifier"]

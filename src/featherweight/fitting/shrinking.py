@@ -22,6 +22,7 @@ from featherweight.adapting.savings import Savings, measure_savings
 from featherweight.adapting.shrink import shrink_network, shrunk
 from featherweight.architecture import Architecture
 from featherweight.data.augmentation import normalise_batch
+from featherweight.data.rows import spaced_rows
 from featherweight.fitting.families import SHRUNK, Family
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.shop import Shopper
@@ -30,7 +31,6 @@ from featherweight.networks.norms import with_carried_norms
 from featherweight.networks.storage import save_network
 from featherweight.nn.network import resized
 from featherweight.reporting.run import Candidate
-from featherweight.training.evaluate import spaced_rows
 
 __all__ = ["shrink_parent", "training_batches"]
 

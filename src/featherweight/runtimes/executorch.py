@@ -51,6 +51,7 @@ class ExecuTorch:
 
     name = "executorch"
     precisions: tuple[str, ...] = ("fp32", "int8")
+    runs_in_threads = False
 
     def version(self) -> str:
         """Return the version of executorch.

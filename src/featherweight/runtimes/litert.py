@@ -42,6 +42,7 @@ class LiteRt:
 
     name = "litert"
     precisions: tuple[str, ...] = ("fp32", "int8")
+    runs_in_threads = True
 
     def version(self) -> str:
         """Return the version of ai-edge-litert.

@@ -38,6 +38,7 @@ class Ncnn:
 
     name = "ncnn"
     precisions: tuple[str, ...] = ("fp32", "fp16")
+    runs_in_threads = False
 
     def version(self) -> str:
         """Return the version of ncnn."""

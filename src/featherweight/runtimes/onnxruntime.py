@@ -60,6 +60,7 @@ class OnnxRuntime:
 
     name = "onnxruntime"
     precisions: tuple[str, ...] = ("fp32", "int8")
+    runs_in_threads = True
 
     def version(self) -> str:
         """Return the version of onnxruntime."""

@@ -43,6 +43,7 @@ class OpenVino:
 
     name = "openvino"
     precisions: tuple[str, ...] = ("fp32", "bf16", "int8")
+    runs_in_threads = True
 
     def version(self) -> str:
         """Return the version of OpenVINO.

@@ -36,10 +36,13 @@ class Runtime(Protocol):
     Attributes:
         name: how platforms spell it.
         precisions: what it can compute in; the first is the default.
+        runs_in_threads: whether files that were loaded apart may be asked at the same time, each in
+            a thread of its own, and are then faster than one after the other.
     """
 
     name: str
     precisions: tuple[str, ...]
+    runs_in_threads: bool
 
     def version(self) -> str:
         """Return the version of the library."""

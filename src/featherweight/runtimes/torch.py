@@ -35,6 +35,7 @@ class TorchRuntime:
 
     name = "torch"
     precisions: tuple[str, ...] = ("fp32",)
+    runs_in_threads = False
 
     def version(self) -> str:
         """Return the version of PyTorch without importing it."""
