@@ -126,8 +126,9 @@ def stage(
     *,
     time_s: float | None = 100.0,
     moments: Moments | None = None,
+    pace_s: float | None = None,
 ) -> tuple[list[Entry], Trainer]:
-    plan = TimePlan(total_s=time_s, race_s=0.0, asked_s=time_s)
+    plan = TimePlan(total_s=time_s, race_s=0.0, asked_s=time_s, pace_s=pace_s)
     return pace_stage(
         entries, trainer=cast(Trainer, trainer), run=run, ledger=Ledger(run), plan=plan,
         moments=moments or Moments(lambda: 0.01), ending=cast(EndingTime, Ending()),
@@ -153,6 +154,21 @@ def test_a_candidate_that_is_fast_enough_stays(run: RunDirectory, shopper: FakeS
     assert kept[0].ceiling is None
     assert shopper.visited == []
     assert knowing.forms["convnet"].memory_format == "channels_last"
+
+
+@pytest.mark.parametrize(("pace_s", "count"), [(0.0, 1), (60.0, 2)])
+def test_when_its_time_is_over_no_further_candidate_is_timed(
+    pace_s: float, count: int, run: RunDirectory, shopper: FakeShopper
+) -> None:
+    """In 40 s three families took 20 to 34 s to be timed, and the fit 56 and 71 s."""
+    first, second = entry("convnet", 1.0), entry("resnet", 0.5)
+    trainer = FakeTrainer(1e18)
+    for _ in range(2):  # the second time from the journal
+        kept, knowing = stage([first, second], trainer, run, pace_s=pace_s)
+        assert kept == [first, second][:count]
+        assert set(knowing.forms) == {one.family.name for one in kept}
+    told = {line["name"]: line for line in Journal(run.path / "candidates.jsonl").read()}
+    assert ("no time to time" in told.get("resnet:width=0.5", {}).get("reason", "")) == (count == 1)
 
 
 def test_a_slow_one_steps_down_to_a_size_that_can_learn(

@@ -22,7 +22,7 @@ from featherweight.fitting.families import Family
 from featherweight.fitting.leave_one_out import leave_one_out
 from featherweight.fitting.linear_start import Classifier, fit_classifier
 from featherweight.fitting.moments import Moments
-from featherweight.fitting.probe import FeatureReaders, Probed, probe, quickest, survivors
+from featherweight.fitting.probe import FeatureReaders, Probed, most_promising, probe, survivors
 from featherweight.fitting.race import Entry, Trainer, file_losses
 from featherweight.fitting.stages import probe_stage, with_first_classifiers
 from featherweight.fitting.time_plan import TimePlan
@@ -145,11 +145,18 @@ def test_what_cannot_be_told_from_the_best_goes_on_with_the_fastest() -> None:
     assert kept == ["best", "equal", "fastest"]
 
 
-def test_where_nothing_races_the_fastest_of_the_equal_is_trained() -> None:
-    field = [
-        probed("best", 0.3, macs=30), probed("equal", 0.301, macs=20), probed("worse", 0.4, macs=5),
-    ]  # fmt: skip
-    assert quickest(field, seed=0).candidate.name == "equal"
+@pytest.mark.parametrize(
+    ("accuracy", "loss", "chosen"),
+    [(0.84, 0.3, "slow"), (0.815, 0.3, "fast"), (0.84, 0.4001, "fast"), (0.7, 0.3, "fast")],
+)
+def test_a_slower_network_must_be_surely_better_and_worth_its_time(
+    accuracy: float, loss: float, chosen: str
+) -> None:
+    """Twice the multiply-adds are worth two points; a squared error alone trains nothing."""
+    field = [probed("slow", loss, macs=20), probed("fast", 0.4, macs=10)]
+    field[0], field[1] = replace(field[0], accuracy=accuracy), replace(field[1], accuracy=0.8)
+    field.sort(key=lambda one: one.loss)
+    assert most_promising(field, seed=0).candidate.name == chosen
 
 
 def test_at_most_four_go_on() -> None:
@@ -239,10 +246,7 @@ def test_the_first_classifier_suits_the_size_of_the_training(trainer: Trainer) -
     )  # fmt: skip
     small = replace(entry("a", 1), family=sized)
     run, plan = cast(Any, Journal()), TimePlan(total_s=900, race_s=100, asked_s=900)
-    more: dict[str, Any] = {
-        "run": run, "readers": FeatureReaders(trainer), "plan": plan,
-        "ending": SimpleNamespace(picture_s=0.01),
-    }  # fmt: skip
+    more: dict[str, Any] = {"run": run, "readers": FeatureReaders(trainer), "plan": plan}
     files = []
     for one in (small, small.at(24.0), small):
         knowing = with_first_classifiers([one], trainer=trainer, **more)

@@ -140,3 +140,42 @@ def test_a_smaller_size_ships_with_its_classifier_whatever_the_loss(
     trained = replace(trained, losses=np.zeros_like(trained.losses))
     best = settle_stage(run, Ledger(run), trained, 16.0, trainer=trainer)
     assert (best.entry.value, best.phase) == (16.0, "train-at-32")
+
+
+@pytest.mark.parametrize(("value", "ships"), [(56.0, 56.0), (64.0, 64.0), (72.0, 72.0)])
+def test_at_a_size_that_the_training_showed_no_classifier_is_fitted(
+    value: float, ships: float, run: Any, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A smaller one ships as it is; a larger one where its file has the lower loss on val."""
+    monkeypatch.setattr(settling, "with_fitted_classifier", None)
+    trained = replace(untrained(trainer, entry(64)), images_seen=10**6)
+    worse = replace(trained, losses=np.full_like(trained.losses, 9.0))
+    best = settle_stage(run, Ledger(run), worse, value, trainer=trainer)
+    assert min(value, best.entry.value) == ships, "what is proven first"
+    better = replace(trained, losses=np.zeros_like(trained.losses))
+    assert settle_stage(run, Ledger(run), better, value, trainer=trainer) is better
+
+
+def test_what_a_training_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = family()
+    assert known.knows(0.86)
+    assert known.knows(1.14)
+    assert not known.knows(0.8)
+    assert not known.knows(1.2)
+    for fixed in (
+        family(source=None), family(knob="width"), replace(known, values=(64.0,)),
+    ):  # fmt: skip
+        assert fixed.seen_scales == ()
+        assert fixed.knows(1.0)
+        assert not fixed.knows(1.01)
+
+
+def test_a_short_fit_has_no_time_to_try_another_classifier_at_a_smaller_size(
+    run: Any, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = replace(untrained(trainer, entry(32)), images_seen=10**6)
+    fresh = replace(trained, images_seen=10)
+    best = settle_stage(run, Ledger(run), fresh, 16.0, trainer=trainer, is_short=True)
+    assert best.entry.value == 16.0, "it has not seen every picture"
+    monkeypatch.setattr(settling, "settle", None)
+    assert settle_stage(run, Ledger(run), trained, 16.0, trainer=trainer, is_short=True) is trained

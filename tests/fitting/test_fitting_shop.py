@@ -285,6 +285,59 @@ def test_one_slow_moment_is_not_believed(tmp_path: Path) -> None:
     assert found[0] == found[1] > 64.0
 
 
+class Slow(FakeDevice):
+    """It meets a slow spell after its first so many processes."""
+
+    def __init__(self, quick: int, **rates: float) -> None:
+        super().__init__(**rates)
+        self.quick = quick
+
+    def __call__(
+        self, wanted: Sequence[tuple[str, Architecture, str]], folder: Path, samples: int
+    ) -> list[Measurement]:
+        measured = super().__call__(wanted, folder, samples)
+        slower = 1.5 if self.processes > self.quick else 1.0
+        return [
+            one.model_copy(update={"samples_ms": tuple(slower * ms for ms in one.samples_ms)})
+            for one in measured
+        ]
+
+
+def test_before_a_proof_the_fastest_moment_of_a_smaller_size_counts(tmp_path: Path) -> None:
+    """A spell of slow moments must not decide what ships; the proof does."""
+    family = families(PHOTOS, FitSettings(data="d", latency_ms=1, platform="p"))[0]
+    rates = {"fixed_ms": 0.1, "fp32_gmacs": 40.0, "int8_gmacs": 80.0}
+
+    def chosen(device: FakeDevice, name: str, *, from_smaller: bool) -> float:
+        value, candidate = sizer(device, budget_ms=1.0, tmp_path=tmp_path / name).largest_alone(
+            family, "int8", 64.0, ceiling=216.0, from_smaller=from_smaller
+        )
+        assert candidate.resolution == value, "measured, whatever decided"
+        return value
+
+    usual = chosen(FakeDevice(**rates), "usual", from_smaller=True)
+    assert usual == chosen(FakeDevice(**rates), "own", from_smaller=False)
+    found = chosen(Slow(1, **rates), "smaller", from_smaller=True)
+    assert 64.0 < found <= usual
+    assert chosen(Slow(1, **rates), "slow", from_smaller=False) < found
+
+
+@pytest.mark.parametrize("start", [64.0, 216.0])
+def test_when_its_time_is_over_the_largest_known_size_is_taken(
+    start: float, tmp_path: Path
+) -> None:
+    """The search goes on only where nothing fits yet; what ships was measured in any case."""
+    family = families(PHOTOS, FitSettings(data="d", latency_ms=1, platform="p"))[0]
+    device = FakeDevice(fixed_ms=0.1, fp32_gmacs=40.0, int8_gmacs=80.0)
+    value, candidate = sizer(device, budget_ms=1.0, tmp_path=tmp_path).largest_alone(
+        family, "int8", start, ceiling=216.0, within_s=0.0
+    )
+    assert candidate.latency_ms is not None
+    assert candidate.latency_ms <= 1.0
+    assert device.processes == (1 if start == 64.0 else 2)
+    assert value == candidate.resolution
+
+
 def test_when_its_time_is_over_shopping_ends_after_the_second_look(tmp_path: Path) -> None:
     listed = families(SMALL, FitSettings(data="d", latency_ms=1, platform="p"))
     device = FakeDevice(fixed_ms=0.1, fp32_gmacs=30.0, int8_gmacs=60.0)

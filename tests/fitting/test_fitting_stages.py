@@ -183,6 +183,24 @@ def test_the_end_is_reckoned_from_what_was_seen() -> None:
     assert slow.seconds == pytest.approx(before_s + 0.03 * 1800)
 
 
+@pytest.mark.parametrize(("forward_s", "compared"), [(0.001, 2000), (0.01, 480), (0.1, 300)])
+def test_the_network_answers_as_much_of_test_as_little_time_allows(
+    forward_s: float, compared: int
+) -> None:
+    splits = {name: range(count) for name, count in (("train", 3000), ("val", 300), ("test", 2000))}
+    images = cast(Any, SimpleNamespace(splits=splits))
+    settings = FitSettings(data="d", latency_ms=1, platform="p", time_s=480)
+    found = EndingTime.of(images, settings)
+    before_s = found.seconds - (300 + found.compared) * found.forward_s
+    found.forward_s = forward_s
+    assert found.compared == compared
+    assert found.seconds == pytest.approx(before_s + (300 + compared) * forward_s)
+    by_epochs = settings.model_copy(update={"time_s": None, "epochs": 3})
+    unlimited = EndingTime.of(images, by_epochs)
+    unlimited.forward_s = forward_s
+    assert unlimited.compared == 2000
+
+
 @pytest.mark.parametrize(("small", "least_s"), [(True, 30.0), (False, 65.0)])
 def test_a_time_too_short_is_refused_with_the_least(small: bool, least_s: float) -> None:
     splits = {"train": range(9), "val": range(9), "test": range(2000)}

@@ -32,7 +32,7 @@ from featherweight.training.recipe import Recipe
 from featherweight.training.results import EpochRecord, best_epoch
 from featherweight.training.session import JOURNAL
 from featherweight.training.speed import SpeedChoice
-from featherweight.training.step import create_learner
+from featherweight.training.step import Learner, create_learner
 
 SHIFT = Augmentation(translate_px=1)
 BASE = Recipe(epochs=2, batch_size=64, learning_rate=0.1, augmentation=SHIFT, seed=3)
@@ -324,6 +324,20 @@ def test_low_resolution_then_full(run):
         BASE.model_copy(update={"epochs": 2, "low_resolution": 8, "low_resolution_share": 0.5})
     )
     assert [record.resolution for record in result.history] == [8, 16]
+
+
+def test_every_step_takes_pictures_of_a_drawn_size(run, monkeypatch):
+    sides = []
+    step = Learner.step
+
+    def seen(learner, pixels, labels, *, size, **more):
+        sides.append(size)
+        return step(learner, pixels, labels, size=size, **more)
+
+    monkeypatch.setattr(Learner, "step", seen)
+    result = run(BASE.model_copy(update={"epochs": 4, "resolution_scales": (0.5, 1.0)}))
+    assert set(sides) == {8, 16}
+    assert {record.resolution for record in result.history} == {16}, "where it is judged"
 
 
 def test_a_student_follows_its_teacher_and_not_the_labels(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from featherweight.data import cache
 from featherweight.data.images import load_images
 from featherweight.networks.preprocessing import Preprocessing, fine_tuning_preprocessing
 from featherweight.training.pixels import open_store
@@ -40,6 +41,29 @@ def test_photographs_are_trained_whole_and_judged_by_their_centre(photographs: P
     val = store.held_out("val", 32, CROPPED)
     assert val.aspects is None
     assert (val.pixels == 128).all()
+
+
+def test_what_a_training_keeps_gives_the_pictures_of_the_file_without_decoding(
+    photographs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, rows = open_store(load_images(photographs)), np.array([0, 3, 9])
+    train = store.train(32, CROPPED)
+    decoded = store.held_out("train", 32, CROPPED, rows=rows)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(cache, "_squares", refuse)
+    cut = store.centres(32, CROPPED, rows=rows)
+    assert cut.pixels.shape == decoded.pixels.shape
+    assert (cut.pixels == 128).all(), "half of the height: all of it is grey"
+    assert (cut.labels == train.labels[rows]).all()
+
+
+def test_the_centres_of_thumbnails_are_the_thumbnails() -> None:
+    store, rows = open_store(load_images("demo")), np.array([2, 5])
+    cut = store.centres(8, Preprocessing(), rows=rows)
+    assert (cut.pixels == store.train(8, Preprocessing()).pixels[rows]).all()
 
 
 def test_thumbnails_are_trained_and_judged_as_they_are() -> None:

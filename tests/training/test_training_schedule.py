@@ -46,6 +46,37 @@ def test_norms_keep_their_statistics_with_pretrained_weights_of_the_whole_networ
     assert not keeps(pretrained=False)
 
 
+def test_sizes_are_drawn_anew_for_every_step_and_the_same_in_every_attempt():
+    recipe = Recipe(
+        epochs=30, batch_size=10, low_resolution=64, low_resolution_share=0.1,
+        resolution_scales=(0.86, 1.0, 1.14), seed=3,
+    )  # fmt: skip
+    plan = plan_epochs(recipe, images=100, resolution=112)
+    sides = [plan.side_at(step) for step in range(plan.total_steps)]
+    assert sides[:30] == [64] * 30, "the low steps stay as they are"
+    counts = [sides[30:].count(side) for side in (96, 112, 128)]
+    assert sum(counts) == 270
+    assert min(counts) > 60
+    resumed = Plan.model_validate_json(plan.model_dump_json())
+    assert [resumed.side_at(step) for step in range(plan.total_steps)] == sides
+    assert {plan.resolution_at(step) for step in range(30, 300)} == {112}
+    other = plan_epochs(recipe.model_copy(update={"seed": 4}), images=100, resolution=112)
+    assert [other.side_at(step) for step in range(300)] != sides
+
+
+def test_the_time_of_larger_and_smaller_pictures_is_reckoned_with():
+    def steps(*scales: float) -> int:
+        recipe = Recipe(time_s=100.0, batch_size=10, resolution_scales=scales)
+        found = plan_time(
+            recipe, images=1000, resolution=64, available_s=100.0, step_s=lambda *_: 0.1,
+            epoch_end_s=0.0,
+        )  # fmt: skip
+        return found.total_steps
+
+    assert steps() == steps(1.0) == pytest.approx(1000, abs=2)
+    assert steps(1.0, 2.0) == pytest.approx(400, abs=2), "four times the pixels in half the steps"
+
+
 @pytest.mark.parametrize("decay", ["cosine", "linear"])
 def test_learning_rate_rises_then_falls_to_zero(decay):
     recipe = Recipe(epochs=10, batch_size=10, warm_up_share=0.2, decay=decay)

@@ -36,6 +36,7 @@ def prove_stage(  # noqa: PLR0913 - all that a fit knows at its end
     value: float,
     found: Look,
     loading_s: float,
+    compared: int | None = None,
 ) -> FitSummary:
     """Prove the trained network, or what replaces it, and end the run with its summary.
 
@@ -49,6 +50,7 @@ def prove_stage(  # noqa: PLR0913 - all that a fit knows at its end
         value: size at which the trained network should just fit.
         found: what was seen of the data.
         loading_s: seconds spent before the run directory was opened.
+        compared: most test pictures that the network answers too; `None` = all.
     """
     inputs = {"trained": trained.entry.key, "phase": trained.phase, "value": value}
     done = run.stage_done("prove", inputs=inputs)
@@ -63,6 +65,7 @@ def prove_stage(  # noqa: PLR0913 - all that a fit knows at its end
         value=value,
         budget_ms=settings.latency_ms,
         samples=SamplePlan.of(settings),
+        compared=compared,
         record=lambda measurement: ledger.note_measurements([measurement], purpose="prove"),
     )
     ledger.note_verification(proof.verification)

@@ -44,6 +44,11 @@ _STORED_GROWTH = 1.25
 """Largest multiple of the resolution a network was saved at that it is offered at."""
 
 
+_SEEN_SCALES = (0.86, 0.93, 1.0, 1.07, 1.14)
+"""A machine may be a third slower or faster when a network ships than when its size was chosen, and
+one that has seen a single size is lost eight pixels away (docs/adr/0015-whole-pictures.md)."""
+
+
 @dataclass(frozen=True)
 class Family:
     """One network with a knob that trades accuracy for time.
@@ -67,6 +72,17 @@ class Family:
     preprocessing: Preprocessing
     start: Path | None = None
     whole: bool = True
+
+    @property
+    def seen_scales(self) -> tuple[float, ...]:
+        """Multiples of its resolution that a training shows it: it may ship at any of them."""
+        moves = self.knob == "resolution" and self.source is not None and len(self.values) > 1
+        return _SEEN_SCALES if moves else ()
+
+    def knows(self, growth: float) -> bool:
+        """Whether a trained network knows such a multiple of its resolution."""
+        scales = self.seen_scales or (1.0,)
+        return min(scales) <= growth <= max(scales)
 
     @property
     def weights_name(self) -> str:

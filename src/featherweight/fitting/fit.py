@@ -180,7 +180,7 @@ def _work(
     # What nothing races with gets its size before its speed is timed: pictures are decoded once.
     alone = len(entries) == 1 and entries[0].family.knob == "resolution"
     if alone:
-        entries = [size_stage(run, ledger, entries[0], sizer=sizer)]
+        entries = [size_stage(run, ledger, entries[0], sizer=sizer, within_s=plan.size_s)]
     entries, trainer = pace_stage(
         entries, trainer=trainer, run=run, ledger=ledger, settings=settings, plan=plan,
         moments=moments, ending=ending,
@@ -188,11 +188,11 @@ def _work(
     raced = run_race(entries, trainer=trainer, run=run, plan=plan)
     ledger.note_race(raced)
     first = raced[0].entry if raced else entries[0]
-    winner = first if alone else size_stage(run, ledger, first, sizer=sizer)
+    winner = first
+    if not alone:
+        winner = size_stage(run, ledger, first, sizer=sizer, within_s=plan.size_s)
     ending.grow(first, winner)
-    trainer = with_first_classifiers(
-        [winner], trainer=trainer, run=run, readers=readers, plan=plan, ending=ending
-    )
+    trainer = with_first_classifiers([winner], trainer=trainer, run=run, readers=readers, plan=plan)
     winner, filled = fill_stage(run, ledger, winner, trainer=trainer, settings=settings, plan=plan)
     raced = [*raced, *filled]
     times = training_times(run, winner, raced, trainer=trainer, plan=plan, ending=ending)
@@ -202,13 +202,17 @@ def _work(
     trained = finish_stage(
         run, trained, trainer=trainer, time_s=times.finish_s, epochs=settings.epochs
     )
-    # One that was not held back by its pace was trained at the largest size that fits.
+    # One that was not held back by its pace was trained at the largest size that fitted then.
     paced = trained.entry.ceiling is not None and trained.entry.family.source is not None
-    value = ship_size_stage(run, trained, sizer=sizer, growth=FARTHEST if paced else 1.0)
-    trained = settle_stage(run, ledger, trained, value, trainer=trainer)
+    value = ship_size_stage(
+        run, trained, sizer=sizer, within_s=plan.size_s,
+        growth=FARTHEST if paced else max(trained.entry.family.seen_scales, default=1.0),
+    )  # fmt: skip
+    trained = settle_stage(run, ledger, trained, value, trainer=trainer, is_short=not plan.races)
     return prove_stage(
         run, ledger, trained, raced, trainer=trainer, settings=settings,
-        value=trained.entry.value, found=found, loading_s=loading_s,
+        value=min(value, trained.entry.value), found=found, loading_s=loading_s,
+        compared=ending.compared,
     )  # fmt: skip
 
 

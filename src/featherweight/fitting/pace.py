@@ -84,10 +84,11 @@ def pace_stage(
         if len(entries) > 1:
             left_s -= plan.race_s or 0.0
         left_s = max(left_s, 0.1 * plan.total_s)
-        paces = {
-            key: _find_pace(entry, trainer=trainer, time_s=left_s, moments=moments)
-            for key, entry in {(e.family.name, e.value): e for e in entries}.items()
-        }
+        paces: dict[tuple[str, float], _Pace] = {}
+        for key, entry in {(e.family.name, e.value): e for e in entries}.items():
+            is_over = plan.pace_s is not None and time.monotonic() - started > plan.pace_s
+            if not paces or not is_over:
+                paces[key] = _find_pace(entry, trainer=trainer, time_s=left_s, moments=moments)
         shopper = open_shopper(
             run, ledger, settings, purpose="pace", samples=SamplePlan.of(settings)
         )
@@ -105,6 +106,8 @@ def pace_stage(
     device = choose_device(trainer.device)
     kept, forms, speeds = [], {}, {}
     for entry, line in zip(entries, done["entries"], strict=True):
+        if line["images_per_s"] is None:
+            continue
         forms[entry.family.name] = Compute(
             device=device, memory_format=line["memory_format"], dtype=line["dtype"]
         )
@@ -200,21 +203,37 @@ def _smaller_value(
     return max(fitting, default=min(smaller))
 
 
+def _left_out(entry: Entry) -> dict[str, Any]:
+    """Return the plain line of an entry that there was no time to time."""
+    reason = "there was no time to time its training"
+    logger.info("pace: %s is left out: %s", entry.title, reason)
+    candidate = entry.candidate.model_copy(
+        update={"status": "rejected", "reason": reason, "stage": "pace"}
+    )
+    return {
+        "value": entry.value, "changed": True, "out": True, "images_per_s": None,
+        "replaced": None, "candidate": candidate.model_dump(mode="json"),
+    }  # fmt: skip
+
+
 def _slowed(
     entries: Sequence[Entry], paces: Mapping[tuple[str, float], _Pace], *, shopper: Shopper
 ) -> list[dict[str, Any]]:
     """Return a plain line per entry; the new sizes are timed together in one process."""
     best = max(pace.seen_share for pace in paces.values())
-    found = [(entry, paces[entry.family.name, entry.value]) for entry in entries]
+    found = [(entry, paces.get((entry.family.name, entry.value))) for entry in entries]
     shopper.visit(
         [
             (e.family, e.candidate.precision, pace.value)
             for e, pace in found
-            if pace.value != e.value
+            if pace is not None and pace.value != e.value
         ]
     )
     lines = []
     for entry, pace in found:
+        if pace is None:
+            lines.append(_left_out(entry))
+            continue
         is_out = pace.seen_share < min(_HOPELESS, best)
         candidate, replaced = entry.candidate, None
         reason = f"trains at {pace.images_per_s:.0f} pictures/s"

@@ -11,9 +11,12 @@ r = 0.99 for linear classifiers, 0.96 fine-tuned).
 
 from __future__ import annotations
 
+import functools
 import logging
+import math
 import statistics
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +24,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.data.metrics import accuracy_interval
-from featherweight.fitting.features import Features, load_features
+from featherweight.data.rows import spaced_rows
+from featherweight.fitting.features import load_features
 from featherweight.fitting.leave_one_out import leave_one_out
 from featherweight.fitting.linear_start import fit_classifier
 from featherweight.fitting.moments import Moments
 from featherweight.fitting.race import Entry, Trainer, difference_interval
 from featherweight.run_directory import RunDirectory
-from featherweight.training.evaluate import spaced_rows
+from featherweight.runtimes.answers import Answers
+from featherweight.training.evaluate import TrainingImages
 from featherweight.training.start import save_classifier
 
-__all__ = ["FeatureReaders", "Probed", "first_classifier", "probe", "quickest", "survivors"]
+__all__ = ["FeatureReaders", "Probed", "first_classifier", "most_promising", "probe", "survivors"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +46,9 @@ _MOST_START_PICTURES = 4000
 _FEWEST_PICTURES = 300
 _TIMED_PICTURES = 32
 _MOST_SURVIVORS = 4
+_WORTH_OF_TWICE = 0.02
+"""Accuracy that twice the multiply-adds must bring, because half as many pictures are seen. An
+estimate: in trainings of a few passes over photographs, twice the pictures bring some points."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,6 @@ def first_classifier(
     readers: FeatureReaders,
     run: RunDirectory,
     within_s: float | None,
-    picture_s: float,
 ) -> Path:
     """Fit the classifier that a training of a network starts with (a stage); return its file.
 
@@ -109,16 +116,16 @@ def first_classifier(
         readers: of features.
         run: the run directory.
         within_s: time for it, which sets the number of pictures; `None` = no limit.
-        picture_s: seconds that a picture takes, as probing saw it.
     """
     trainer, most = readers.trainer, _MOST_START_PICTURES
-    if within_s is not None:
-        most = min(most, max(_FEWEST_PICTURES, int(within_s / picture_s)))
-    stage, inputs = f"first-classifier:{entry.key}", {"candidate": entry.key, "pictures": most}
+    stage, inputs = f"first-classifier:{entry.key}", {"candidate": entry.key, "within_s": within_s}
     file = trainer.folder / "checkpoints" / f"first-classifier-{entry.key}.safetensors"
     if run.stage_done(stage, inputs=inputs) is None:
         started = time.monotonic()
-        features, labels, _ = readers.read(entry, count=most)
+        if within_s is not None:
+            _, _, picture_s = readers.read_kept(entry, count=_TIMED_PICTURES)
+            most = min(most, max(_FEWEST_PICTURES, int(within_s / picture_s)))
+        features, labels, _ = readers.read_kept(entry, count=most)
         classes = len(trainer.store.data.classes)
         save_classifier(file, *fit_classifier(features, labels, classes=classes))
         seconds = time.monotonic() - started
@@ -133,31 +140,32 @@ def survivors(probed: list[Probed], *, seed: int) -> list[Entry]:
 
     At most four, the best of them; the fastest to train has the fewest multiply-adds.
     """
-    kept = [one.entry for one in _equals(probed, seed=seed)[:_MOST_SURVIVORS]]
+    best, *others = probed
+    equal = [one for one in others if not _is_surely_better(best, one, seed=seed)]
+    kept = [one.entry for one in (best, *equal)[:_MOST_SURVIVORS]]
     fastest = min((one.entry for one in probed), key=_macs)
     if fastest not in kept:
         kept = [*kept[: _MOST_SURVIVORS - 1], fastest]
     return kept
 
 
-def quickest(probed: list[Probed], *, seed: int) -> Entry:
-    """Return what trains fastest of the best and what cannot be told from it (95 %).
+def most_promising(probed: list[Probed], *, seed: int) -> Entry:
+    """Return what trains fastest, unless another is surely better (95 %) and worth its time.
 
-    Where nothing races: pictures seen in the time there is count for more than what a few hundred
-    features do not show.
+    Where nothing races: what a slower network does not get to see costs it accuracy.
     """
-    return min((one.entry for one in _equals(probed, seed=seed)), key=_macs)
+    fastest = min(probed, key=lambda one: _macs(one.entry))
+
+    def worth(one: Probed) -> float:
+        times = _macs(one.entry) / max(1, _macs(fastest.entry))
+        return one.accuracy - _WORTH_OF_TWICE * math.log2(max(1.0, times))
+
+    better = [one for one in probed if _is_surely_better(one, fastest, seed=seed)]
+    return max([fastest, *better], key=worth).entry
 
 
-def _equals(probed: list[Probed], *, seed: int) -> list[Probed]:
-    """Return the best, which comes first, and what cannot be told from it."""
-    best = probed[0]
-    equal = [
-        one
-        for one in probed[1:]
-        if difference_interval(one.losses, best.losses, seed=seed)[0] <= 0.0
-    ]
-    return [best, *equal]
+def _is_surely_better(one: Probed, other: Probed, *, seed: int) -> bool:
+    return difference_interval(other.losses, one.losses, seed=seed)[0] > 0.0
 
 
 def _macs(entry: Entry) -> int:
@@ -169,7 +177,7 @@ class FeatureReaders:
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self._features: dict[str, Features] = {}
+        self._features: dict[str, Answers] = {}
 
     def read(
         self, entry: Entry, *, count: int
@@ -179,15 +187,27 @@ class FeatureReaders:
         Returns:
             features (n, F), labels (n,), and the seconds that one picture took, decoding included.
         """
+        decode = functools.partial(self.trainer.store.held_out, "train")
+        return self._read(entry, decode, count=count)
+
+    def read_kept(
+        self, entry: Entry, *, count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
+        """Return the same of pictures that a training of the network keeps decoded."""
+        return self._read(entry, self.trainer.store.centres, count=count)
+
+    def _read(
+        self, entry: Entry, pictures: Callable[..., TrainingImages], *, count: int
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
         trainer = self.trainer
         if entry.key not in self._features:
             network = trainer.start(entry, "probe")
-            self._features[entry.key] = load_features(entry, network, trainer=trainer, name="probe")
+            self._features[entry.key] = load_features(
+                entry, network, trainer=trainer, name="probe", quickly=True
+            )
         started = time.monotonic()
         rows = spaced_rows(len(trainer.store.data.splits["train"]), most=count)
-        images = trainer.store.held_out(
-            "train", entry.candidate.resolution, entry.family.preprocessing, rows=rows
-        )
+        images = pictures(entry.candidate.resolution, entry.family.preprocessing, rows=rows)
         features = self._features[entry.key](images.pixels)
         return features, images.labels, (time.monotonic() - started) / len(rows)
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.data.images import ImageData
+from featherweight.data.rows import spaced_rows
 from featherweight.exporting.export import export_network
 from featherweight.fitting.families import Family
 from featherweight.fitting.settings import FitSettings
@@ -28,7 +29,7 @@ from featherweight.networks.storage import StoredNetwork, load_network, save_net
 from featherweight.nn.network import Network, build_network, resized
 from featherweight.records import to_plain
 from featherweight.reporting.run import Candidate
-from featherweight.runtimes.runtime import RUNTIMES
+from featherweight.runtimes.answers import load_answers
 from featherweight.training.classify import (
     EvaluationResult,
     TrainingImages,
@@ -37,7 +38,6 @@ from featherweight.training.classify import (
     train_classifier,
 )
 from featherweight.training.compute import Compute, choose_device
-from featherweight.training.evaluate import spaced_rows
 from featherweight.training.fake_quantisation import Int8Levels, observe_levels
 from featherweight.training.memory import memory_kept
 from featherweight.training.pixels import PixelStore, open_store
@@ -166,7 +166,7 @@ class Trainer:
         self, entry: Entry, *, time_s: float | None, epochs: int | None, distillation: bool
     ) -> Recipe:
         """Return the training recipe of a candidate for a time or a number of epochs."""
-        return default_recipe(
+        recipe = default_recipe(
             pretrained=entry.family.source is not None,
             resolution=entry.candidate.resolution,
             images=len(self.store.data.splits["train"].labels),
@@ -177,6 +177,7 @@ class Trainer:
             fitted_classifier=entry.family.name in self.classifiers,
             seed=self.seed,
         )
+        return recipe.model_copy(update={"resolution_scales": entry.family.seen_scales})
 
     def train(
         self,
@@ -337,8 +338,7 @@ class Trainer:
             labels=self.store.data.classes,
             limit_pairs=self.platform.limits_pairs,
         )
-        run = RUNTIMES[artifact.runtime].load(artifact, num_threads=2)
-        return np.concatenate([run(np.ascontiguousarray(val.pixels[k : k + 1])) for k in rows])
+        return load_answers(artifact)(val.pixels[rows])
 
     def _levels(self, entry: Entry, network: Network) -> Int8Levels:
         preprocessing = entry.family.preprocessing

@@ -8,6 +8,8 @@ any resolution, can still change its size for free.
 from __future__ import annotations
 
 import logging
+import math
+import time as clock
 from collections.abc import Callable, Mapping, Sequence
 
 from featherweight.fitting.families import Family
@@ -23,11 +25,13 @@ _REACH = 2
 """Sizes considered on each side of the present one."""
 _MOVES = 3
 """How often the present size may move to the edge of what was considered."""
-_ALONE = 7
+_ALONE = 9
 """Most processes that time one size each."""
 _SECOND_LOOK = 1.6
 """A size that misses by less than this factor is timed again: a moment of the machine can be that
 slow."""
+_UNSTEADY = 1.1
+"""Looks at one size that differ by more than this factor show such moments: a third is taken."""
 
 
 class Sizer:
@@ -87,13 +91,22 @@ class Sizer:
         return values[place], chosen
 
     def largest_alone(
-        self, family: Family, precision: str, value: float, *, ceiling: float, share: float = 1.0
+        self,
+        family: Family,
+        precision: str,
+        value: float,
+        *,
+        ceiling: float,
+        share: float = 1.0,
+        within_s: float | None = None,
+        from_smaller: bool = False,
     ) -> tuple[float, Candidate]:
         """Return the largest knob value that fits now, timed as a proof times it.
 
         One file in a process: among others it would lose its place in the caches to them, and
-        seem up to a half slower than when it ships. A size that misses is timed twice, and the
-        faster time counts. The least value that was timed where none fits.
+        seem up to a half slower than when it ships. A size that misses is timed twice, or a third
+        time where the two differ; other programs only ever add time, so the fastest counts. The
+        least value that was timed where none fits.
 
         Args:
             family: whose knob is turned.
@@ -102,29 +115,62 @@ class Sizer:
             ceiling: largest value considered.
             share: of the budget that it may take. Before a proof all of it: a size that only just
                 fits costs a proof at worst, and the next smaller one is proven.
+            within_s: time after which the largest that was found to fit is taken; `None` = no
+                limit. Where none fits yet, the search goes on, one look at each.
+            from_smaller: whether the fastest moment of a smaller size counts too: a larger one
+                takes at most in proportion to its multiply-adds. Before a proof, which decides.
         """
+        started = clock.monotonic()
         shopper, budget_ms = self._open_shopper(), share * self._budget_ms
         values = [v for v in family.values if v <= ceiling]
-        found: dict[float, float] = {}
+        looks: dict[float, list[float]] = {}
         for _ in range(_ALONE):
-            seen_ms = shopper.time_alone((family, precision, value))
-            missed = budget_ms < seen_ms < _SECOND_LOOK * budget_ms
-            again = missed and value not in found
-            found[value] = min(seen_ms, found.get(value, seen_ms))
-            if again:
+            looks.setdefault(value, []).append(shopper.time_alone((family, precision, value)))
+            found = {size: min(seen) for size, seen in looks.items()}
+            is_over = within_s is not None and clock.monotonic() - started > within_s
+            if is_over and min(found.values()) <= budget_ms:
+                break
+            if not is_over and _may_be_a_moment(looks[value], budget_ms=budget_ms):
                 continue
-            if (step := _next(family, values, found, budget_ms=budget_ms)) is None:
+            if (step := _next(family, values, found, last=value, budget_ms=budget_ms)) is None:
                 break
             value = step
-        fitting = [v for v, ms in found.items() if ms <= budget_ms]
+        at_most_ms = found
+        if from_smaller:
+            at_most_ms = {value: _at_most_ms(family, found, value) for value in values}
+        fitting = [value for value, ms in at_most_ms.items() if ms <= budget_ms]
         chosen = max(fitting, default=min(found))
+        if chosen not in found:
+            found[chosen] = shopper.time_alone((family, precision, chosen))
         candidate = shopper.at(family, precision, chosen)
         _tell(candidate, found)
         return chosen, candidate
 
 
+def _at_most_ms(family: Family, found: Mapping[float, float], value: float) -> float:
+    """Return what a size takes in the fastest moment that was seen, at it or at a smaller one."""
+    macs = profile(family.build(value)).macs or 0
+    return min(
+        (ms * macs / (profile(family.build(v)).macs or 1) for v, ms in found.items() if v <= value),
+        default=math.inf,
+    )
+
+
+def _may_be_a_moment(seen_ms: Sequence[float], *, budget_ms: float) -> bool:
+    """Whether a size that missed so far is looked at again."""
+    if not budget_ms < min(seen_ms) < _SECOND_LOOK * budget_ms:
+        return False
+    steady = max(seen_ms) <= _UNSTEADY * min(seen_ms)
+    return len(seen_ms) < (2 if steady else 3)
+
+
 def _next(
-    family: Family, values: Sequence[float], found: Mapping[float, float], *, budget_ms: float
+    family: Family,
+    values: Sequence[float],
+    found: Mapping[float, float],
+    *,
+    last: float,
+    budget_ms: float,
 ) -> float | None:
     """Return what to time next; `None` = the largest that fits is known.
 
@@ -135,7 +181,6 @@ def _next(
     between = [v for v in values if (low is None or v > low) and (high is None or v < high)]
     if not between:
         return None
-    last = next(reversed(found))
     most = (profile(family.build(last)).macs or 0) * budget_ms / (found[last] or 1.0)
     within = [v for v in between if (profile(family.build(v)).macs or 0) <= most]
     return max(within) if within else min(between)

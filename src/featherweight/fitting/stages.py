@@ -15,7 +15,13 @@ from featherweight.fitting.families import Family
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.moments import Moments
-from featherweight.fitting.probe import FeatureReaders, first_classifier, probe, quickest, survivors
+from featherweight.fitting.probe import (
+    FeatureReaders,
+    first_classifier,
+    most_promising,
+    probe,
+    survivors,
+)
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.shop import CONFIRMATIONS, Shopper, shop
@@ -143,7 +149,9 @@ def create_sizer(run: RunDirectory, ledger: Ledger, settings: FitSettings) -> Si
     )
 
 
-def size_stage(run: RunDirectory, ledger: Ledger, winner: Entry, *, sizer: Sizer) -> Entry:
+def size_stage(
+    run: RunDirectory, ledger: Ledger, winner: Entry, *, sizer: Sizer, within_s: float | None
+) -> Entry:
     """Return the winner of the race at the size that fits now.
 
     A width, which a training fixes, is compared with its neighbours in several processes. A
@@ -162,7 +170,7 @@ def size_stage(run: RunDirectory, ledger: Ledger, winner: Entry, *, sizer: Sizer
             value, candidate = sizer.size(family, precision, winner.value, ceiling=winner.ceiling)
         else:
             value, candidate = sizer.largest_alone(
-                family, precision, winner.value, share=_TRAINED_SHARE,
+                family, precision, winner.value, share=_TRAINED_SHARE, within_s=within_s,
                 ceiling=winner.ceiling or max(family.values),
             )  # fmt: skip
         kept = candidate.model_copy(
@@ -180,7 +188,12 @@ def size_stage(run: RunDirectory, ledger: Ledger, winner: Entry, *, sizer: Sizer
 
 
 def ship_size_stage(
-    run: RunDirectory, trained: Ranked, *, sizer: Sizer, growth: float = 1.0
+    run: RunDirectory,
+    trained: Ranked,
+    *,
+    sizer: Sizer,
+    growth: float = 1.0,
+    within_s: float | None = None,
 ) -> float:
     """Return the size that the trained network should ship at: the largest that fits now.
 
@@ -192,6 +205,7 @@ def ship_size_stage(
         trained: what should ship.
         sizer: times sizes.
         growth: largest multiple of the size of its training.
+        within_s: most of the time for it, as soon as one fits; `None` = no limit.
     """
     entry = trained.entry
     if entry.family.knob != "resolution" or len(entry.family.values) < 2:
@@ -205,6 +219,8 @@ def ship_size_stage(
             entry.candidate.precision,
             entry.value,
             ceiling=growth * entry.value,
+            within_s=within_s,
+            from_smaller=True,
         )
         done = {"value": value}
         seconds = clock.monotonic() - started
@@ -243,7 +259,7 @@ def probe_stage(
     best = probed[0]
     ending.picture_s = best.picture_s
     seed = trainer.seed
-    kept = survivors(probed, seed=seed) if plan.races else [quickest(probed, seed=seed)]
+    kept = survivors(probed, seed=seed) if plan.races else [most_promising(probed, seed=seed)]
     if len(probed) > 1:
         ledger.note_candidates(
             one.entry.candidate.model_copy(
@@ -259,9 +275,7 @@ def probe_stage(
     kept = [entry for entry in entries if entry in kept]
     if not plan.races:
         return kept, trainer
-    return kept, with_first_classifiers(
-        kept, trainer=trainer, run=run, readers=readers, plan=plan, ending=ending
-    )
+    return kept, with_first_classifiers(kept, trainer=trainer, run=run, readers=readers, plan=plan)
 
 
 def with_first_classifiers(
@@ -271,7 +285,6 @@ def with_first_classifiers(
     run: RunDirectory,
     readers: FeatureReaders,
     plan: TimePlan,
-    ending: EndingTime,
 ) -> Trainer:
     """Return a trainer whose next trainings start with classifiers that suit their networks.
 
@@ -281,7 +294,7 @@ def with_first_classifiers(
     first = {one.family.name: one for one in reversed(entries) if one.family.source is not None}
     files = {
         name: first_classifier(
-            entry, readers=readers, run=run, picture_s=ending.picture_s,
+            entry, readers=readers, run=run,
             within_s=None if plan.start_s is None else plan.start_s / len(first),
         )
         for name, entry in first.items()

@@ -12,8 +12,13 @@ __all__ = ["SamplePlan", "TimePlan", "check_time", "least_time_s"]
 
 _SHOP_SHARE = 0.1
 """Most of the whole time for shopping; the first two looks at every network are always taken."""
-_PROBE_SHARE = 0.05
-"""Most of the whole time for the features of all candidates: so many pictures are probed."""
+_PROBE_SHARE, _SHORT_PROBE_SHARE = 0.05, 0.03
+"""Most of the whole time for the features of all candidates: so many pictures are probed. Their
+exports come on top, most of it where nothing races and the last training needs every second."""
+_SIZE_SHARE = 0.05
+"""Most of the whole time for the size of the last training, as soon as one fits."""
+_PACE_SHARE = 0.12
+"""Most of the whole time for timing training steps: then no further candidate is timed."""
 _START_SHARE = 0.04
 """Most of the whole time for the features that first classifiers are fitted to."""
 _RACE_SHARE, _SMALL_RACE_SHARE = 0.22, 0.15
@@ -36,6 +41,8 @@ class TimePlan(Record):
     Attributes:
         shop_s: most of it for shopping; `None` = no limit.
         probe_s: most of it for probing; `None` = no limit.
+        size_s: most of it for the size of the last training; `None` = no limit.
+        pace_s: most of it for timing training steps; `None` = no limit.
         start_s: most of it for fitting first classifiers; `None` = no limit.
         race_s: all trainings of the race together; `None` = by epochs.
         epochs: of the final training; `None` = by time.
@@ -48,6 +55,8 @@ class TimePlan(Record):
     race_s: float | None
     shop_s: float | None = None
     probe_s: float | None = None
+    size_s: float | None = None
+    pace_s: float | None = None
     start_s: float | None = None
     fill_s: float = 0.0
     epochs: int | None = None
@@ -68,7 +77,9 @@ class TimePlan(Record):
         return cls(
             total_s=time_s - spent_s,
             shop_s=_SHOP_SHARE * time_s,
-            probe_s=_PROBE_SHARE * time_s,
+            probe_s=(_PROBE_SHARE if time_s >= _LEAST_RACING_S else _SHORT_PROBE_SHARE) * time_s,
+            size_s=_SIZE_SHARE * time_s,
+            pace_s=_PACE_SHARE * time_s,
             start_s=_START_SHARE * time_s,
             race_s=(_SMALL_RACE_SHARE if small else _RACE_SHARE) * time_s,
             fill_s=_FILL_SHARE * time_s if filled else 0.0,

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from featherweight.data.augmentation import Augmentation, augment_batch
+from featherweight.data.rows import spaced_rows
 from featherweight.errors import DataError, DivergedError, UsageError
 from featherweight.measuring.worker import foreign_share, read_cpu_ticks
 from featherweight.networks.preprocessing import Preprocessing
@@ -24,7 +25,6 @@ from featherweight.training.evaluate import (
     TrainingImages,
     evaluate_network,
     evaluate_placed,
-    spaced_rows,
 )
 from featherweight.training.fake_quantisation import Int8Levels
 from featherweight.training.memory import memory_kept
@@ -222,7 +222,7 @@ def _train_epoch(
             rate = _learning_rate(session, place)
             pixels, labels = train.batch(rows)
             loss = learner.step(
-                pixels, labels, size=plan.resolution_at(place), frozen=plan.frozen_at(place),
+                pixels, labels, size=plan.side_at(place), frozen=plan.frozen_at(place),
                 learning_rate=rate, generator=session.generator, strength=plan.strength,
                 aspects=train.aspects_of(rows),
             )  # fmt: skip

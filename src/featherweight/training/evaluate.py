@@ -22,20 +22,10 @@ __all__ = [
     "TrainingImages",
     "evaluate_network",
     "evaluate_placed",
-    "spaced_rows",
 ]
 
 _BATCH_PIXELS = 2**22  # keeps the activations of a batch at 224 pixels below about 1 GB
 _CPU_BATCH_PIXELS = 2**16  # stays in the caches: 64 pictures of 32 pixels took 0.73 of 256's time
-
-
-def spaced_rows(count: int, *, most: int) -> np.ndarray:
-    """Return at most so many of `count` pictures, evenly spaced, as folders list by class.
-
-    Returns:
-        int64 (n,), ascending, each row once.
-    """
-    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -48,6 +48,8 @@ class Recipe(Record):
             evaluation; their scales and biases learn.
         low_resolution: side in pixels of the pictures in the first steps; `None` = full always.
         low_resolution_share: share of the steps at that resolution.
+        resolution_scales: multiples of the network's resolution, one of which is drawn for every
+            other step; empty = always 1. A network that has seen several sizes answers at all.
         augmentation: random changes of the training pictures.
         mixup: share of the steps in which every picture and its label are blended with another
             picture of the batch, at a ratio that is uniform in 0..1 (arXiv 1710.09412).
@@ -80,6 +82,7 @@ class Recipe(Record):
     keep_norm_statistics: bool = False
     low_resolution: int | None = Field(default=None, ge=1)
     low_resolution_share: float = Field(default=0.0, ge=0.0, le=1.0)
+    resolution_scales: tuple[Annotated[float, Field(gt=0.0)], ...] = ()
     augmentation: Augmentation = Augmentation()
     mixup: float = Field(default=0.0, ge=0.0, le=1.0)
     cutmix: float = Field(default=0.0, ge=0.0, le=1.0)
@@ -187,7 +190,8 @@ def int8_recipe(
         "peak_steps": None, "least_peak_steps": None, "decay": "cosine",
         "backbone_learning_rate_scale": 1.0,
         "norm_bias_learning_rate_scale": 1.0, "weight_decay": 0.0, "ema_decay": 0.99,
-        "freeze_epochs": 0, "low_resolution": None, "low_resolution_share": 0.0, "mixup": 0.0,
+        "freeze_epochs": 0, "low_resolution": None, "low_resolution_share": 0.0,
+        "resolution_scales": (), "mixup": 0.0,
         "cutmix": 0.0, "full_strength_epochs": 1, "distillation_weight": 1.0,
         "distillation_temperature": 1.0,
     }  # fmt: skip

@@ -36,6 +36,9 @@ class Plan(Record):
         peak: share of the recipe's learning rate that is reached.
         decay: how the learning rate falls to zero after the warm-up.
         resolution, low_resolution: sides of the pictures in pixels.
+        resolutions: sides of which one is drawn for every step after the low ones; empty = always
+            `resolution`.
+        seed: of that drawing.
         begun_s: wall clock that was gone when the first step began, when time counts.
         epoch_end_s: what a validation and a checkpoint were estimated to take, when time counts.
         clock: (share of the time, step) at every change between frozen, low and full steps, where
@@ -53,6 +56,8 @@ class Plan(Record):
     decay: Literal["cosine", "linear"] = "cosine"
     resolution: int
     low_resolution: int
+    resolutions: tuple[int, ...] = ()
+    seed: int = 0
     begun_s: float = 0.0
     epoch_end_s: float = 0.0
     clock: tuple[tuple[float, int], ...] = ()
@@ -72,8 +77,21 @@ class Plan(Record):
         return step < self.frozen_steps
 
     def resolution_at(self, step: int) -> int:
-        """Side of the pictures in `step`."""
+        """Side that the network is meant for in `step`."""
         return self.low_resolution if step < self.low_steps else self.resolution
+
+    def side_at(self, step: int) -> int:
+        """Side of the pictures in `step`: the same in every attempt."""
+        if step < self.low_steps or not self.resolutions:
+            return self.resolution_at(step)
+        drawn = np.random.default_rng([self.seed, step]).integers(len(self.resolutions))
+        return self.resolutions[int(drawn)]
+
+    @property
+    def mean_area(self) -> float:
+        """Pixels of a picture after the low steps, as a multiple of those at `resolution`."""
+        sides = self.resolutions or (self.resolution,)
+        return sum(side**2 for side in sides) / (len(sides) * self.resolution**2)
 
     def learning_rate_scale(self, step: int) -> float:
         """Share of the recipe's learning rate in `step`: linear warm-up, then down to zero.
@@ -149,8 +167,8 @@ def _parts_s(plan: Plan, step_s: StepSeconds) -> Iterator[tuple[int, float]]:
     """Yield the last step and the seconds of each stretch of equal steps."""
     edges = sorted({0, plan.frozen_steps, plan.low_steps, plan.total_steps})
     for start, stop in itertools.pairwise(edges):
-        seconds = (stop - start) * step_s(plan.frozen_at(start), plan.resolution_at(start))
-        yield stop, seconds
+        each_s = step_s(plan.frozen_at(start), plan.resolution_at(start))
+        yield stop, (stop - start) * each_s * (1.0 if start < plan.low_steps else plan.mean_area)
 
 
 def _steps_per_epoch(recipe: Recipe, images: int) -> int:
@@ -179,4 +197,10 @@ def _plan(recipe: Recipe, *, total_steps: int, images: int, resolution: int) -> 
         decay=recipe.decay,
         resolution=resolution,
         low_resolution=min(low, resolution),
+        resolutions=tuple(_multiple_of_8(scale * resolution) for scale in recipe.resolution_scales),
+        seed=recipe.seed,
     )
+
+
+def _multiple_of_8(pixels: float) -> int:
+    return max(8, round(pixels / 8) * 8)

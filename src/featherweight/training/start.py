@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from featherweight.data.augmentation import Augmentation, augment_batch
+from featherweight.data.rows import spaced_rows
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
 from featherweight.records import write_bytes
-from featherweight.training.evaluate import TrainingImages, spaced_rows
+from featherweight.training.evaluate import TrainingImages
 
 __all__ = [
     "FIRST_WEIGHTS",

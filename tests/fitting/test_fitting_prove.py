@@ -1,0 +1,88 @@
+"""Which files are measured at the end, and how often."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from featherweight.fitting import prove as proving
+from featherweight.fitting.families import Family
+from featherweight.fitting.halving import Ranked
+from featherweight.fitting.race import Entry, Trainer
+from featherweight.fitting.time_plan import SamplePlan
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.networks.resolve import create_architecture
+from featherweight.nn.network import build_network
+from featherweight.reporting.run import Candidate
+
+SAMPLES = SamplePlan(glance=10, confirm=10, prove=10)
+
+
+@pytest.fixture
+def trained() -> Ranked:
+    family = Family(
+        "m", "resolution", (32.0, 64.0, 96.0),
+        lambda value: create_architecture(
+            "mobilenet_v2", width=0.25, resolution=int(value), classes=10
+        ),
+        "weights", Preprocessing(),
+    )  # fmt: skip
+    candidate = Candidate(
+        name="m:resolution=64", architecture_digest="d", family="m", resolution=64,
+        precision="int8", runtime="onnxruntime", status="kept", stage="shop",
+    )  # fmt: skip
+    entry = Entry(candidate, family, 64.0)
+    return Ranked(entry, "train", np.zeros(3), 0.9, images_seen=10, seconds=1.0)
+
+
+@pytest.mark.parametrize(
+    ("uppers_ms", "sizes", "proven"),
+    [
+        ((0.9,), [64], True),
+        ((1.2, 0.98), [64, 64], True),
+        ((1.2, 1.1, 0.9), [64, 64, 32], True),
+        ((1.3, 0.9), [64, 32], True),
+        ((1.2, 1.1, 1.05), [64, 64, 32], False),
+    ],
+)
+def test_a_file_that_just_misses_is_measured_again_before_a_smaller_one(
+    uppers_ms: tuple[float, ...],
+    sizes: list[int],
+    proven: bool,
+    trained: Ranked,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    measured: list[int] = []
+    journal: list[Any] = []
+
+    def export(_: Entry, network: Any, **__: Any) -> Any:
+        return SimpleNamespace(input_shape=network.architecture.input_shape[1:])
+
+    def measure(artifact: Any, _: Entry, **__: Any) -> Any:
+        upper_ms = uppers_ms[len(measured)]
+        measured.append(artifact.input_shape[0])
+        return SimpleNamespace(median_ms=upper_ms - 0.01, interval_ms=(upper_ms - 0.02, upper_ms))
+
+    def verify(found: Any, *, met: bool, compared: int | None, **_: Any) -> Any:
+        return SimpleNamespace(measurement=found.measurement, met=met, compared=compared)
+
+    monkeypatch.setattr(proving, "_export", export)
+    monkeypatch.setattr(proving, "_measure", measure)
+    monkeypatch.setattr(proving, "_verify", verify)
+    network = build_network(trained.entry.family.build(64.0), seed=0)
+    trainer = cast(Trainer, SimpleNamespace(load=lambda *_: SimpleNamespace(network=network)))
+    shipped, found, nearest_ms = proving.prove(
+        trained, [], trainer=trainer, value=64.0, budget_ms=1.0, samples=SAMPLES, compared=300,
+        record=journal.append,
+    )  # fmt: skip
+    proof: Any = found
+    assert shipped is trained
+    assert measured == sizes
+    assert [one.interval_ms[1] for one in journal] == list(uppers_ms), "each one is recorded"
+    assert (proof.met, proof.compared) == (proven, 300)
+    assert nearest_ms == min(uppers_ms)
+    if proven:
+        assert proof.measurement.interval_ms[1] <= 1.0
