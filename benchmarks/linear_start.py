@@ -21,31 +21,19 @@ import time
 from pathlib import Path
 from typing import Any
 
-from photographs import about, paired_difference, part_of
+from photographs import about, paired_difference, part_of, start_linear
 
 from featherweight.data.images import ImageData, load_images
-from featherweight.exporting.verify import network_logits
-from featherweight.fitting.features import emitting
-from featherweight.fitting.linear_start import Classifier, fit_classifier
 from featherweight.networks.pretrained import load_pretrained
 from featherweight.networks.resolve import create_architecture
 from featherweight.networks.weight_sources import PRETRAINED
-from featherweight.nn.network import Network
 from featherweight.training.classify import evaluate_network, train_classifier
 from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.recipe import default_recipe
-from featherweight.training.start import save_classifier, with_classifier
 
 RESULT = Path(__file__).parent / "results" / "linear_start.json"
 NETWORK, PIXELS = "efficientnet_lite0", 112
 PREPROCESSING = PRETRAINED[NETWORK].preprocessing
-
-
-def fitted(network: Network, store: PixelStore) -> Classifier:
-    """Return the classifier that suits the network's features of the training pictures."""
-    images = store.held_out("train", PIXELS, PREPROCESSING)
-    features = network_logits(emitting(network), images.pixels, preprocessing=PREPROCESSING)
-    return fit_classifier(features, images.labels, classes=len(store.data.classes))
 
 
 def trained(store: PixelStore, *, linear: bool, epochs: int, seed: int) -> dict[str, Any]:
@@ -56,8 +44,7 @@ def trained(store: PixelStore, *, linear: bool, epochs: int, seed: int) -> dict[
     test = store.held_out("test", PIXELS, PREPROCESSING)
     with tempfile.TemporaryDirectory() as folder:
         if linear:
-            save_classifier(Path(folder) / "start.safetensors", *fitted(network, store))
-            network = with_classifier(network, Path(folder) / "start.safetensors")
+            network = start_linear(network, store, PREPROCESSING)
         before = evaluate_network(network, images=test, preprocessing=PREPROCESSING)
         started = time.monotonic()
         result = train_classifier(

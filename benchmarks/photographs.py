@@ -19,21 +19,27 @@ from scipy.stats import t as student
 from featherweight.architecture import Architecture
 from featherweight.data.images import ImageData, ImageSplit
 from featherweight.exporting.export import export_network
-from featherweight.exporting.verify import verify_artifact
+from featherweight.exporting.verify import network_logits, verify_artifact
+from featherweight.fitting.features import emitting
+from featherweight.fitting.linear_start import fit_classifier
 from featherweight.fitting.race import file_losses
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measure import export_drawn
 from featherweight.measuring.platform import parse_platform
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
+from featherweight.runtimes.answers import load_answers
 from featherweight.runtimes.artifact import Artifact
-from featherweight.runtimes.runtime import RUNTIMES
 from featherweight.training.classify import TrainingImages, train_classifier
 from featherweight.training.fake_quantisation import observe_levels
 from featherweight.training.pixels import PixelStore
 from featherweight.training.recipe import Recipe, int8_recipe
+from featherweight.training.start import save_classifier, with_classifier
 
-__all__ = ["Trained", "about", "fine_tune", "largest", "paired_difference", "part_of"]
+__all__ = [
+    "Trained", "about", "fine_tune", "largest", "paired_difference", "part_of", "split_of",
+    "start_linear",
+]  # fmt: skip
 
 
 def part_of(images: ImageData, *, share: float, seed: int) -> ImageData:
@@ -45,14 +51,31 @@ def part_of(images: ImageData, *, share: float, seed: int) -> ImageData:
         rows = generator.permutation(np.flatnonzero(train.labels == label))
         kept += rows[: max(2, round(share * len(rows)))].tolist()
     kept.sort()
-    part = ImageSplit(
-        paths_or_bytes=[train.paths_or_bytes[k] for k in kept],
-        labels=train.labels[kept],
-        names=tuple(train.names[k] for k in kept),
-        inspections=tuple(train.inspections[k] for k in kept),
-    )
+    part = split_of((train, kept))
     digest = hashlib.sha256(f"{images.fingerprint} {kept}".encode()).hexdigest()
     return replace(images, splits={**images.splits, "train": part}, fingerprint=digest)
+
+
+def split_of(*chosen: tuple[ImageSplit, Sequence[int]]) -> ImageSplit:
+    """Return these rows of these splits as one split."""
+    places = [(split, row) for split, rows in chosen for row in rows]
+    return ImageSplit(
+        paths_or_bytes=[split.paths_or_bytes[row] for split, row in places],
+        labels=np.array([split.labels[row] for split, row in places], dtype=np.int64),
+        names=tuple(split.names[row] for split, row in places),
+        inspections=tuple(split.inspections[row] for split, row in places),
+    )
+
+
+def start_linear(network: Network, store: PixelStore, preprocessing: Preprocessing) -> Network:
+    """Return the network with the classifier that suits its features, as a fit starts with."""
+    rows = np.arange(len(store.data.splits["train"]))
+    images = store.centres(network.architecture.resolution, preprocessing, rows=rows)
+    features = network_logits(emitting(network), images.pixels, preprocessing=preprocessing)
+    found = fit_classifier(features, images.labels, classes=len(store.data.classes))
+    with tempfile.TemporaryDirectory() as folder:
+        save_classifier(Path(folder) / "start.safetensors", *found)
+        return with_classifier(network, Path(folder) / "start.safetensors")
 
 
 def largest(
@@ -152,9 +175,7 @@ def fine_tune(
 
 def file_loss(artifact: Artifact, images: TrainingImages) -> float:
     """Return the mean cross entropy of a file's answers."""
-    run = RUNTIMES[artifact.runtime].load(artifact, num_threads=2)
-    logits = [run(np.ascontiguousarray(images.pixels[k : k + 1])) for k in range(len(images))]
-    return float(file_losses(np.concatenate(logits), images.labels).mean())
+    return float(file_losses(load_answers(artifact)(images.pixels), images.labels).mean())
 
 
 def paired_difference(

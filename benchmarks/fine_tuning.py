@@ -1,0 +1,183 @@
+"""What each part of a short fine-tuning is worth, at equal pictures, without the test split.
+
+    python benchmarks/fine_tuning.py ../untuned/grocery --seeds 0 1
+
+EfficientNet-Lite0 with ImageNet weights at 112 pixels, three passes, the recipe of `fit` and that
+recipe with one part changed at a time (docs/adr/0015-whole-pictures.md). The last quarter of every
+class of train, by file name (pictures are taken in a row), and val are held out together: they
+judge, and the rest is trained on. Accuracy and loss are those of the float32 network after the last
+epoch, also at other sizes than that of its training (docs/adr/0016-several-sizes.md). Differences
+are of accuracy, from the recipe of `fit`, paired by seed. Adds its rows to
+results/fine_tuning.json; what the file has is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from photographs import about, paired_difference, split_of, start_linear
+
+from featherweight.data.dataset import ImageData
+from featherweight.data.images import load_images
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.networks.pretrained import load_pretrained
+from featherweight.networks.resolve import create_architecture
+from featherweight.networks.weight_sources import PRETRAINED
+from featherweight.nn.network import Network, resized
+from featherweight.training.classify import TrainingImages, evaluate_network, train_classifier
+from featherweight.training.pixels import PixelStore, open_store
+from featherweight.training.recipe import Recipe, default_recipe
+
+RESULT = Path(__file__).parent / "results" / "fine_tuning.json"
+NETWORK, EPOCHS = "efficientnet_lite0", 3
+PIXELS, OTHER_PIXELS = 112, (80, 96, 104, 112, 120, 128, 144)
+SCALES = (0.86, 0.93, 1.0, 1.07, 1.14)  # of fitting.families
+HELD_OUT = 0.25
+PREPROCESSING = PRETRAINED[NETWORK].preprocessing
+Changes = Callable[[Recipe], Recipe]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to fine-tune.
+
+    Attributes:
+        pixels: side of the pictures.
+        fitted: whether the classifier starts from a logistic regression.
+        whole: whether crops are cut from whole pictures, or from their centre squares.
+        preprocessing: how pictures are shown that are not trained on.
+        recipe: what is changed of the recipe.
+    """
+
+    pixels: int = PIXELS
+    fitted: bool = True
+    whole: bool = True
+    preprocessing: Preprocessing = PREPROCESSING
+    recipe: Changes = lambda recipe: recipe
+
+
+def changed(**values: Any) -> Changes:
+    return lambda recipe: recipe.model_copy(update=values)
+
+
+ARMS = {
+    "as fit does": Arm(),
+    "one size": Arm(recipe=changed(resolution_scales=())),
+    "one size, 104 pixels": Arm(pixels=104, recipe=changed(resolution_scales=())),
+    "one size, 128 pixels": Arm(pixels=128, recipe=changed(resolution_scales=())),
+    "classifier drawn": Arm(fitted=False),
+    "colours and blending in full": Arm(recipe=changed(full_strength_epochs=1)),
+    "crops of the centre square": Arm(whole=False),
+    "tested on the whole centre square": Arm(
+        preprocessing=PREPROCESSING.model_copy(update={"crop_fraction": 1.0})
+    ),
+    "batches of 32 at half the rate": Arm(
+        recipe=changed(batch_size=32, learning_rate=5e-4, backbone_learning_rate_scale=1.0)
+    ),
+}
+
+
+def development(images: ImageData) -> ImageData:
+    """Return the data with the last quarter of every class of train, and val, as val."""
+    train, val = images.splits["train"], images.splits["val"]
+    names, kept, out = np.array(train.names), [], []
+    for label in range(len(images.classes)):
+        rows = np.flatnonzero(train.labels == label)
+        rows = rows[np.argsort(names[rows])]
+        first = len(rows) - round(HELD_OUT * len(rows))
+        kept += rows[:first].tolist()
+        out += rows[first:].tolist()
+    splits = {
+        **images.splits,
+        "train": split_of((train, sorted(kept))),
+        "val": split_of((train, sorted(out)), (val, range(len(val)))),
+    }
+    digest = hashlib.sha256(f"{images.fingerprint} {HELD_OUT}".encode()).hexdigest()
+    return replace(images, splits=splits, fingerprint=digest)
+
+
+def pictures(store: PixelStore, arm: Arm) -> TrainingImages:
+    """Return what the crops of a training are cut from."""
+    train = store.train(arm.pixels, PREPROCESSING)
+    if arm.whole:
+        return train
+    squares = PREPROCESSING.model_copy(update={"crop_fraction": 1.0})
+    return store.held_out("train", train.pixels.shape[1], squares)
+
+
+def judged(network: Network, store: PixelStore, preprocessing: Preprocessing) -> dict[str, float]:
+    images = store.held_out("val", network.architecture.resolution, preprocessing)
+    found = evaluate_network(network, images=images, preprocessing=preprocessing)
+    return {"accuracy": found.accuracy, "loss": found.loss}
+
+
+def trained(store: PixelStore, arm: Arm, *, seed: int) -> dict[str, Any]:
+    """Train once; return what came out."""
+    train = pictures(store, arm)
+    drawn = create_architecture(
+        NETWORK, resolution=arm.pixels, classes=len(store.data.classes), form="standard"
+    )
+    network = load_pretrained(drawn, source="auto", seed=seed)
+    if arm.fitted:
+        network = start_linear(network, store, PREPROCESSING)
+    before = judged(network, store, arm.preprocessing)
+    recipe = default_recipe(
+        pretrained=True, resolution=arm.pixels, images=len(train), epochs=EPOCHS,
+        fitted_classifier=arm.fitted, seed=seed,
+    ).model_copy(update={"resolution_scales": SCALES})  # fmt: skip
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        result = train_classifier(
+            network, train=train, val=store.held_out("val", arm.pixels, arm.preprocessing),
+            recipe=arm.recipe(recipe), preprocessing=arm.preprocessing, directory=Path(folder),
+        )  # fmt: skip
+    last, seconds = result.history[-1], time.monotonic() - started
+    return {
+        "start": before, "accuracy": last.val_accuracy, "loss": last.val_loss,
+        "epochs": [[one.val_accuracy, one.val_loss] for one in result.history],
+        "elsewhere": {
+            str(pixels): judged(resized(result.network, pixels), store, arm.preprocessing)
+            for pixels in OTHER_PIXELS
+        },
+        "pictures_seen": last.images_seen, "n": len(store.data.splits["val"]),
+        "seconds": seconds,
+    }  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    options = parser.parse_args()
+    found = json.loads(RESULT.read_text()) if RESULT.exists() else {**about("-"), "data": {}}
+    task = found["data"].setdefault(options.data.resolve().name, {"rows": [], "differences": {}})
+    store = open_store(development(load_images(options.data, seed=0)))
+    for seed in options.seeds:
+        for name in options.arms:
+            if any((row["seed"], row["arm"]) == (seed, name) for row in task["rows"]):
+                continue
+            row = trained(store, ARMS[name], seed=seed)
+            task["rows"].append({"arm": name, "seed": seed, **row})
+            print(json.dumps(task["rows"][-1]), flush=True)
+            for other in ARMS:
+                sides = [
+                    [r for r in task["rows"] if r["arm"] == one]
+                    for one in (other, next(iter(ARMS)))
+                ]
+                if len(sides[0]) == len(sides[1]) > 0:
+                    task["differences"][other] = paired_difference(*sides, key="accuracy")
+            RESULT.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
