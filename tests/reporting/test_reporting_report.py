@@ -267,6 +267,18 @@ def test_busy_machine_is_stated(tmp_path: Path) -> None:
     assert "34 % of the processor" in busy.text
 
 
+def test_a_network_that_answered_a_part_is_not_put_beside_the_file(run: Path) -> None:
+    assert "network before export" in Page(write_report(run)).text
+    line = json.loads((run / "verifications.jsonl").read_text())
+    write_lines(run / "verifications.jsonl", [{**line, "compared": 300}])
+    summary = json.loads((run / "summary.json").read_text())
+    summary["accuracy"]["network"] = None
+    (run / "summary.json").write_text(json.dumps(summary))
+    page = Page(write_report(run))
+    assert "network before export" not in page.text
+    assert "on 300 of 734" in page.text
+
+
 def test_failed_verification_is_stated(run: Path) -> None:
     write_lines(run / "verifications.jsonl", [{"platform": "local/other", "passed": False}])
     assert "Verification failed on local/other" in Page(write_report(run)).text

@@ -96,6 +96,7 @@ class VerificationLine(_Line):
     interval: tuple[float, float] | None = None
     split: str = ""
     n: int | None = None
+    compared: int | None = None
     passed: bool | None = None
 
 
