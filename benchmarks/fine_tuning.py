@@ -28,6 +28,7 @@ from photographs import about, paired_difference, split_of, start_linear
 
 from featherweight.data.dataset import ImageData
 from featherweight.data.images import load_images
+from featherweight.fitting.families import SEEN_SCALES
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.pretrained import load_pretrained
 from featherweight.networks.resolve import create_architecture
@@ -40,7 +41,6 @@ from featherweight.training.recipe import Recipe, default_recipe
 RESULT = Path(__file__).parent / "results" / "fine_tuning.json"
 NETWORK, EPOCHS = "efficientnet_lite0", 3
 PIXELS, OTHER_PIXELS = 112, (80, 96, 104, 112, 120, 128, 144)
-SCALES = (0.86, 0.93, 1.0, 1.07, 1.14)  # of fitting.families
 HELD_OUT = 0.25
 PREPROCESSING = PRETRAINED[NETWORK].preprocessing
 Changes = Callable[[Recipe], Recipe]
@@ -133,7 +133,7 @@ def trained(store: PixelStore, arm: Arm, *, seed: int) -> dict[str, Any]:
     recipe = default_recipe(
         pretrained=True, resolution=arm.pixels, images=len(train), epochs=EPOCHS,
         fitted_classifier=arm.fitted, seed=seed,
-    ).model_copy(update={"resolution_scales": SCALES})  # fmt: skip
+    ).model_copy(update={"resolution_scales": SEEN_SCALES})  # fmt: skip
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         result = train_classifier(

@@ -44,6 +44,10 @@ def test_the_network_may_answer_a_part_and_the_file_answers_all(tmp_path) -> Non
     assert (part.compared, part.n, part.accuracy) == (14, 40, 39 / 40)
     assert part.network_accuracy is None, "of 14 pictures it would not be that of the split"
     assert part.passed
+    with pytest.raises(UsageError, match="cannot compare 0 pictures"):
+        verify_artifact(
+            artifact, NETWORK, images=IMAGES, labels=labels, split="test", most_compared=0
+        )
     other = export(tmp_path / "other", network=trained_like(ARCHITECTURE, seed=5))
     assert not verify_artifact(
         other, NETWORK, images=IMAGES, labels=labels, split="test", most_compared=14

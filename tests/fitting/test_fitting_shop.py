@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -228,17 +228,37 @@ def test_nothing_fits_gives_the_smallest_considered(tmp_path: Path) -> None:
     assert value == family.values[0]
 
 
-class Crowded(FakeDevice):
-    """A file that is timed among others takes half as long again."""
+class Unsteady(FakeDevice):
+    """Slower by what a function of its number of processes and files says."""
+
+    def __init__(self, slower: Callable[[int, int], float], **rates: float) -> None:
+        super().__init__(**rates)
+        self.slower = slower
 
     def __call__(
         self, wanted: Sequence[tuple[str, Architecture, str]], folder: Path, samples: int
     ) -> list[Measurement]:
-        slower = 1.5 if len(wanted) > 1 else 1.0
+        measured = super().__call__(wanted, folder, samples)
+        slower = self.slower(self.processes, len(wanted))
         return [
             one.model_copy(update={"samples_ms": tuple(slower * ms for ms in one.samples_ms)})
-            for one in super().__call__(wanted, folder, samples)
+            for one in measured
         ]
+
+
+def crowded(_: int, files: int) -> float:
+    """A file that is timed among others takes half as long again."""
+    return 1.5 if files > 1 else 1.0
+
+
+def startled(process: int, _: int) -> float:
+    """Its second process meets a slow moment."""
+    return 1.5 if process == 2 else 1.0
+
+
+def tired(process: int, _: int) -> float:
+    """It meets a slow spell after its first process."""
+    return 1.5 if process > 1 else 1.0
 
 
 @pytest.mark.parametrize("start", [64.0, 96.0, 152.0, 216.0])
@@ -248,7 +268,7 @@ def test_what_ships_is_timed_alone_and_found_from_anywhere(
 ) -> None:
     """A network that was shopped for in a slow moment must not ship at half of its budget."""
     family = families(PHOTOS, FitSettings(data="d", latency_ms=1, platform="p"))[0]
-    device = Crowded(fixed_ms=0.1, fp32_gmacs=gmacs / 2, int8_gmacs=gmacs)
+    device = Unsteady(crowded, fixed_ms=0.1, fp32_gmacs=gmacs / 2, int8_gmacs=gmacs)
     value, _ = sizer(device, budget_ms=1.0, tmp_path=tmp_path).largest_alone(
         family, "int8", start, ceiling=216.0
     )
@@ -259,20 +279,6 @@ def test_what_ships_is_timed_alone_and_found_from_anywhere(
     assert device.processes <= 7
 
 
-class Startled(FakeDevice):
-    """Its second process meets a slow moment."""
-
-    def __call__(
-        self, wanted: Sequence[tuple[str, Architecture, str]], folder: Path, samples: int
-    ) -> list[Measurement]:
-        measured = super().__call__(wanted, folder, samples)
-        slower = 1.5 if self.processes == 2 else 1.0
-        return [
-            one.model_copy(update={"samples_ms": tuple(slower * ms for ms in one.samples_ms)})
-            for one in measured
-        ]
-
-
 def test_one_slow_moment_is_not_believed(tmp_path: Path) -> None:
     family = families(PHOTOS, FitSettings(data="d", latency_ms=1, platform="p"))[0]
     rates = {"fixed_ms": 0.1, "fp32_gmacs": 40.0, "int8_gmacs": 80.0}
@@ -280,27 +286,9 @@ def test_one_slow_moment_is_not_believed(tmp_path: Path) -> None:
         sizer(device, budget_ms=1.0, tmp_path=tmp_path / device.__class__.__name__).largest_alone(
             family, "int8", 64.0, ceiling=216.0
         )[0]
-        for device in (FakeDevice(**rates), Startled(**rates))
+        for device in (FakeDevice(**rates), Unsteady(startled, **rates))
     ]
     assert found[0] == found[1] > 64.0
-
-
-class Slow(FakeDevice):
-    """It meets a slow spell after its first so many processes."""
-
-    def __init__(self, quick: int, **rates: float) -> None:
-        super().__init__(**rates)
-        self.quick = quick
-
-    def __call__(
-        self, wanted: Sequence[tuple[str, Architecture, str]], folder: Path, samples: int
-    ) -> list[Measurement]:
-        measured = super().__call__(wanted, folder, samples)
-        slower = 1.5 if self.processes > self.quick else 1.0
-        return [
-            one.model_copy(update={"samples_ms": tuple(slower * ms for ms in one.samples_ms)})
-            for one in measured
-        ]
 
 
 def test_before_a_proof_the_fastest_moment_of_a_smaller_size_counts(tmp_path: Path) -> None:
@@ -317,9 +305,9 @@ def test_before_a_proof_the_fastest_moment_of_a_smaller_size_counts(tmp_path: Pa
 
     usual = chosen(FakeDevice(**rates), "usual", from_smaller=True)
     assert usual == chosen(FakeDevice(**rates), "own", from_smaller=False)
-    found = chosen(Slow(1, **rates), "smaller", from_smaller=True)
+    found = chosen(Unsteady(tired, **rates), "smaller", from_smaller=True)
     assert 64.0 < found <= usual
-    assert chosen(Slow(1, **rates), "slow", from_smaller=False) < found
+    assert chosen(Unsteady(tired, **rates), "slow", from_smaller=False) < found
 
 
 @pytest.mark.parametrize("start", [64.0, 216.0])

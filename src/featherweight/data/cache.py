@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 CACHE_FORMAT = 3
 WHOLE_FORMAT = 2
+"""Of pictures squeezed whole; other caches stay valid when these are decoded otherwise."""
 _READ_BYTES = 1 << 20
 _ROOM_HINT = "free space there, or keep the pictures elsewhere: FEATHERWEIGHT_HOME=FOLDER"
 

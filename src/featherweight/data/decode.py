@@ -170,7 +170,7 @@ def decode_square(
     preprocessing = preprocessing or Preprocessing()
     try:
         if whole:
-            # A crop is no sharper than the square: twice its size would only cost time (a third).
+            # A crop is no sharper than the square: twice its size only costs time.
             with open_picture(content, short=-(-size // REDUCING_GAP)) as (opened, _):
                 image = cut_ends(to_eight_bit(opened), most=WHOLE_ASPECT)
                 image = image.resize((size, size), FILTERS[preprocessing.interpolation])

@@ -56,6 +56,9 @@ def verify_artifact(
         FailedError: the file answers with numbers that are not finite.
     """
     _check(artifact, network, images, labels)
+    most = len(images) if most_compared is None else most_compared
+    if most < 1:
+        raise UsageError(f"cannot compare {most} pictures", allowed="1 or more, or None for all")
     check_files(artifact)
     found = load_answers(artifact)(images)
     wrong = int((~np.isfinite(found)).any(axis=1).sum())
@@ -66,7 +69,7 @@ def verify_artifact(
             hint="it is damaged: export the network again",
         )
     answers = found.argmax(axis=1)
-    rows = spaced_rows(len(images), most=most_compared or len(images))
+    rows = spaced_rows(len(images), most=most)
     expected = network_logits(network, images[rows], preprocessing=artifact.preprocessing)
     max_abs_error = float(np.abs(found[rows] - expected).max())
     relative_error = max_abs_error / max(float(np.abs(expected).max()), 1e-30)

@@ -24,7 +24,7 @@ from featherweight.networks.storage import read_network_record
 from featherweight.networks.weight_sources import PRETRAINED, weights_hint
 from featherweight.zoo.model import MODELS
 
-__all__ = ["SHRUNK", "Family", "families", "stored_family"]
+__all__ = ["SEEN_SCALES", "SHRUNK", "Family", "families", "stored_family"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ _STORED_GROWTH = 1.25
 """Largest multiple of the resolution a network was saved at that it is offered at."""
 
 
-_SEEN_SCALES = (0.86, 0.93, 1.0, 1.07, 1.14)
+SEEN_SCALES = (0.86, 0.93, 1.0, 1.07, 1.14)
 """A machine may be a third slower or faster when a network ships than when its size was chosen, and
 one that has seen a single size is lost eight pixels away (docs/adr/0015-whole-pictures.md)."""
 
@@ -77,7 +77,7 @@ class Family:
     def seen_scales(self) -> tuple[float, ...]:
         """Multiples of its resolution that a training shows it: it may ship at any of them."""
         moves = self.knob == "resolution" and self.source is not None and len(self.values) > 1
-        return _SEEN_SCALES if moves else ()
+        return SEEN_SCALES if moves else ()
 
     def knows(self, growth: float) -> bool:
         """Whether a trained network knows such a multiple of its resolution."""

@@ -18,6 +18,7 @@ Answers = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 """uint8 (N, H, W, 3) -> float32 (N, classes) logits."""
 
 _MOST_COPIES = 4
+"""Each holds the whole network, and a caller may keep several files open."""
 _FEWEST_PICTURES = 16
 """For each copy: fewer are answered before a thread is there."""
 
