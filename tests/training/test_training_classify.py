@@ -127,6 +127,25 @@ def test_norms_keep_their_statistics_where_the_recipe_says_so(run, tiny_architec
     assert not any(torch.equal(before[name], after[name]) for name in learnt)
 
 
+def test_frozen_blocks_keep_their_weights(run, tiny_architecture):
+    start = build_network(tiny_architecture, seed=1)
+    frozen = BASE.model_copy(update={"keep_norm_statistics": True, "frozen_blocks": 2})
+    before, after = start.state_dict(), run(frozen, network=start).network.state_dict()
+    assert len(tiny_architecture.blocks) > 2
+    for name in before:
+        kept = name.startswith(("blocks.0.", "blocks.1.")) or "running" in name or "num_b" in name
+        assert torch.equal(before[name], after[name]) is kept, name
+
+
+def test_more_frozen_blocks_than_there_are_and_learning_norms_are_refused(run, tiny_architecture):
+    most = len(tiny_architecture.blocks)
+    wrong = BASE.model_copy(update={"keep_norm_statistics": True, "frozen_blocks": most + 1})
+    with pytest.raises(UsageError, match=f"allowed: 0 to {most}"):
+        run(wrong)
+    with pytest.raises(ValueError, match="frozen_blocks needs keep_norm_statistics"):
+        Recipe(epochs=1, frozen_blocks=1)
+
+
 @pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon"])
 def test_resume_is_bit_equal(run, fixed_compute, monkeypatch, optimizer, memory_format):

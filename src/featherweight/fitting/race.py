@@ -20,6 +20,7 @@ from featherweight.data.images import ImageData
 from featherweight.data.rows import spaced_rows
 from featherweight.exporting.export import export_network
 from featherweight.fitting.families import Family
+from featherweight.fitting.fine_tuning import suited
 from featherweight.fitting.settings import FitSettings
 from featherweight.journal import Journal
 from featherweight.measuring.platform import Platform, parse_platform
@@ -177,7 +178,7 @@ class Trainer:
             fitted_classifier=entry.family.name in self.classifiers,
             seed=self.seed,
         )
-        return recipe.model_copy(update={"resolution_scales": entry.family.seen_scales})
+        return suited(recipe, entry.family, value=entry.value)
 
     def train(
         self,
@@ -275,10 +276,12 @@ class Trainer:
             if compute is None:
                 choice = choose_compute(probe, device=choose_device(self.device))
                 return choice.compute, choice.fastest_images_per_s
+            few = probe.few_pictures
             step_s = probe.mean_step_s(
-                compute, size=architecture.resolution, frozen=False, steps=5, most_s=2.0
-            )
-        return compute, recipe.batch_size / step_s
+                compute, size=architecture.resolution, frozen=False, steps=5, most_s=2.0,
+                batch_size=few,
+            )  # fmt: skip
+        return compute, few / step_s
 
     def checkpoint_folder(self, entry: Entry, phase: str) -> Path:
         """Where a training keeps what it needs to continue."""

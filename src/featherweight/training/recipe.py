@@ -46,6 +46,8 @@ class Recipe(Record):
         freeze_epochs: first epochs that train only the classifier (norm statistics stay).
         keep_norm_statistics: whether norms keep the statistics they start with, in training as in
             evaluation; their scales and biases learn.
+        frozen_blocks: first blocks that keep the weights they start with: nothing is computed
+            backwards through them. They need `keep_norm_statistics`.
         low_resolution: side in pixels of the pictures in the first steps; `None` = full always.
         low_resolution_share: share of the steps at that resolution.
         resolution_scales: multiples of the network's resolution, one of which is drawn for every
@@ -80,6 +82,7 @@ class Recipe(Record):
     ema_decay: float = Field(default=0.999, ge=0.0, lt=1.0)
     freeze_epochs: int = Field(default=0, ge=0)
     keep_norm_statistics: bool = False
+    frozen_blocks: int = Field(default=0, ge=0)
     low_resolution: int | None = Field(default=None, ge=1)
     low_resolution_share: float = Field(default=0.0, ge=0.0, le=1.0)
     resolution_scales: tuple[Annotated[float, Field(gt=0.0)], ...] = ()
@@ -95,6 +98,10 @@ class Recipe(Record):
     def _consistent(self) -> Self:
         if (self.epochs is None) == (self.time_s is None):
             raise ValueError("exactly one of epochs and time_s must be given")
+        if self.frozen_blocks and not self.keep_norm_statistics:
+            raise ValueError(
+                "frozen_blocks needs keep_norm_statistics: their norms are not trained"
+            )
         if self.mixup + self.cutmix > 1.0:
             raise ValueError("mixup and cutmix are shares of the steps: at most 1 together")
         return self
@@ -190,7 +197,7 @@ def int8_recipe(
         "peak_steps": None, "least_peak_steps": None, "decay": "cosine",
         "backbone_learning_rate_scale": 1.0,
         "norm_bias_learning_rate_scale": 1.0, "weight_decay": 0.0, "ema_decay": 0.99,
-        "freeze_epochs": 0, "low_resolution": None, "low_resolution_share": 0.0,
+        "freeze_epochs": 0, "frozen_blocks": 0, "low_resolution": None, "low_resolution_share": 0.0,
         "resolution_scales": (), "mixup": 0.0,
         "cutmix": 0.0, "full_strength_epochs": 1, "distillation_weight": 1.0,
         "distillation_temperature": 1.0,

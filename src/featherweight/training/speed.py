@@ -89,12 +89,29 @@ class Probe:
         learner.compute.synchronise()
         return time.perf_counter() - start
 
+    @property
+    def few_pictures(self) -> int:
+        """A batch that shows how fast a network learns, without taking long."""
+        pixels = self.network.architecture.resolution**2
+        most = min(self.recipe.batch_size, len(self.train))
+        return min(most, max(_FEW, _PROBE_PIXELS // pixels))
+
     def mean_step_s(
-        self, compute: Compute, *, size: int, frozen: bool, steps: int, most_s: float
+        self,
+        compute: Compute,
+        *,
+        size: int,
+        frozen: bool,
+        steps: int,
+        most_s: float,
+        batch_size: int | None = None,
     ) -> float:
-        """Return the mean of `steps` steps after two of warm-up; fewer (>= 3) beyond `most_s`."""
+        """Return the mean of `steps` steps after two of warm-up; fewer (>= 3) beyond `most_s`.
+
+        `batch_size` is that of the recipe where none is given.
+        """
         learner = self.learner(compute)
-        batch_size = self.recipe.batch_size
+        batch_size = batch_size or self.recipe.batch_size
         seconds: list[float] = []
         while len(seconds) < 5 or (len(seconds) < 2 + steps and sum(seconds) < most_s):
             seconds.append(self.step_s(learner, batch_size=batch_size, size=size, frozen=frozen))
@@ -120,10 +137,7 @@ def choose_compute(probe: Probe, *, device: torch.device) -> SpeedChoice:
     a CPU without it may need a minute for what takes a second in float32. Weights, norm
     statistics and random generators stay as they are.
     """
-    resolution = probe.network.architecture.resolution
-    batch_size = min(
-        probe.recipe.batch_size, len(probe.train), max(_FEW, _PROBE_PIXELS // resolution**2)
-    )
+    batch_size = probe.few_pictures
     forms = [
         Compute(device=device, memory_format=memory_format, dtype=dtype)
         for memory_format, dtype in _VARIANTS

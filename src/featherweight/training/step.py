@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from featherweight.data.augmentation import Augmentation, augment_batch
+from featherweight.errors import UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.slicing import norms_of
 from featherweight.nn.network import Network
@@ -207,6 +208,13 @@ def create_learner(
 ) -> Learner:
     """Copy a network (and its teacher) to where `compute` says, with a fresh optimizer."""
     student = compute.place(copy.deepcopy(network)).requires_grad_(True)  # noqa: FBT003
+    if recipe.frozen_blocks > len(network.architecture.blocks):
+        raise UsageError(
+            f"{recipe.frozen_blocks} blocks of {network.architecture.name} cannot be frozen",
+            allowed=f"0 to {len(network.architecture.blocks)}",
+        )
+    for block in range(recipe.frozen_blocks):
+        student.get_submodule(f"blocks.{block}").requires_grad_(False)  # noqa: FBT003
     if teacher is not None:
         guide = compute.place(copy.deepcopy(teacher.network)).eval().requires_grad_(False)  # noqa: FBT003
         teacher = Teacher(guide, teacher.preprocessing)
