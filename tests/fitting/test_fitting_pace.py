@@ -240,6 +240,17 @@ def test_one_slow_moment_makes_nobody_step_down(run: RunDirectory, shopper: Fake
     assert knowing.speeds["convnet"] == pytest.approx(1.01 * NEEDED / 100.0)
 
 
+def test_without_time_for_a_second_look_nobody_steps_down(
+    run: RunDirectory, shopper: FakeShopper
+) -> None:
+    """A fit of two minutes spent half a minute on its pace, and 18 s on its training."""
+    one = entry("convnet", 1.0)
+    trainer = FakeTrainer(1.01 * NEEDED * macs(one) / 100.0, slow_moments=[3.0] * 9)
+    kept, _ = stage([one], trainer, run, pace_s=0.0)
+    assert kept == [one]
+    assert len(trainer.asked) == 1
+
+
 def test_a_slow_machine_at_two_moments_does(run: RunDirectory, shopper: FakeShopper) -> None:
     one = entry("convnet", 1.0)
     trainer = FakeTrainer(1.01 * NEEDED * macs(one) / 100.0, slow_moments=[3.0] * 9)

@@ -46,9 +46,11 @@ def trained() -> Ranked:
         ((1.2, 1.1, 0.9), [64, 64, 32], True),
         ((1.3, 0.9), [64, 32], True),
         ((1.2, 1.1, 1.05), [64, 64, 32], False),
+        ((3.0, 0.9), [96, 64], True),
+        ((3.0, 2.0, 0.9), [96, 64, 32], True),
     ],
 )
-def test_a_file_that_just_misses_is_measured_again_before_a_smaller_one(
+def test_a_file_that_just_misses_is_measured_again_then_smaller_ones_the_trained_size_first(
     uppers_ms: tuple[float, ...],
     sizes: list[int],
     proven: bool,
@@ -75,7 +77,8 @@ def test_a_file_that_just_misses_is_measured_again_before_a_smaller_one(
     network = build_network(trained.entry.family.build(64.0), seed=0)
     trainer = cast(Trainer, SimpleNamespace(load=lambda *_: SimpleNamespace(network=network)))
     shipped, found, nearest_ms = proving.prove(
-        trained, [], trainer=trainer, value=64.0, budget_ms=1.0, samples=SAMPLES, compared=300,
+        trained, [], trainer=trainer, value=float(sizes[0]), budget_ms=1.0, samples=SAMPLES,
+        compared=300,
         record=journal.append,
     )  # fmt: skip
     proof: Any = found

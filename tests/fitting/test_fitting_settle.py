@@ -103,14 +103,18 @@ def test_what_is_no_better_stays_as_trained(run: Any, trainer: Trainer) -> None:
     assert settle_stage(run, Ledger(run), trained, 32.0, trainer=trainer) is trained
 
 
-@pytest.mark.parametrize(("source", "images_seen"), [("auto", 1000), (None, 10)])
+@pytest.mark.parametrize(
+    ("source", "images_seen", "fitted"),
+    [("auto", 1000, ()), (None, 10, ()), ("auto", 10, ("mobilenet_v2",))],
+)
 def test_at_the_size_of_its_training_a_network_keeps_its_classifier(
-    source: str | None, images_seen: int, monkeypatch: pytest.MonkeyPatch
+    source: str | None, images_seen: int, fitted: tuple[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(settling, "settle", None)
     nothing = cast(Any, None)
     data = SimpleNamespace(splits={"train": range(1000)})
-    trainer = cast(Trainer, SimpleNamespace(store=SimpleNamespace(data=data)))
+    store = SimpleNamespace(data=data)
+    trainer = cast(Trainer, SimpleNamespace(store=store, classifiers=fitted))
     trained = Ranked(entry(56, source=source), "train", np.zeros(2), 0.5, images_seen, 1.0)
     assert settle_stage(nothing, nothing, trained, 56.0, trainer=trainer) is trained
 
@@ -146,7 +150,7 @@ def test_a_smaller_size_ships_with_its_classifier_whatever_the_loss(
 def test_at_a_size_that_the_training_showed_no_classifier_is_fitted(
     value: float, ships: float, run: Any, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A smaller one ships as it is; a larger one where its file has the lower loss on val."""
+    """A smaller one ships as it is; a larger one unless its file is surely worse on val."""
     monkeypatch.setattr(settling, "with_fitted_classifier", None)
     trained = replace(untrained(trainer, entry(64)), images_seen=10**6)
     worse = replace(trained, losses=np.full_like(trained.losses, 9.0))
@@ -154,6 +158,10 @@ def test_at_a_size_that_the_training_showed_no_classifier_is_fitted(
     assert min(value, best.entry.value) == ships, "what is proven first"
     better = replace(trained, losses=np.zeros_like(trained.losses))
     assert settle_stage(run, Ledger(run), better, value, trainer=trainer) is better
+    noise = np.random.default_rng(0).normal(size=len(best.losses))
+    alike = replace(trained, losses=best.losses - 0.001 + noise - noise.mean())
+    again = settle_stage(run, Ledger(run), alike, value, trainer=trainer)
+    assert min(value, again.entry.value) == ships, "a difference that may be chance"
 
 
 def test_what_a_training_shows(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,3 +187,5 @@ def test_a_short_fit_has_no_time_to_try_another_classifier_at_a_smaller_size(
     assert best.entry.value == 16.0, "it has not seen every picture"
     monkeypatch.setattr(settling, "settle", None)
     assert settle_stage(run, Ledger(run), trained, 16.0, trainer=trainer, is_short=True) is trained
+    began = replace(trainer, classifiers={trained.entry.family.name: Path("fitted")})
+    assert settle_stage(run, Ledger(run), fresh, 16.0, trainer=began, is_short=True) is fresh

@@ -24,6 +24,7 @@ from featherweight.fitting.look import Look
 from featherweight.fitting.prove import _resolutions
 from featherweight.fitting.race import Entry, Trainer
 from featherweight.fitting.settings import FitSettings
+from featherweight.fitting.stages import ship_size_stage
 from featherweight.fitting.time_plan import TimePlan, check_time
 from featherweight.reporting.run import Candidate
 from featherweight.run_directory import RunDirectory
@@ -179,8 +180,37 @@ def test_the_end_is_reckoned_from_what_was_seen() -> None:
     assert quick.seconds < 60.0
     assert slow.seconds > quick.seconds + 0.029 * 2300 + 2.5 * 6.0
     before_s = slow.seconds
+    slow.export_s = 2.0
+    ranking_s = 2.0 + 300 * 0.031
+    assert slow.seconds == pytest.approx(before_s + 4.0)
     slow.is_refitted = True
-    assert slow.seconds == pytest.approx(before_s + 0.03 * 1800)
+    another_s = 1.5 * 9.0 + 2.0 + 0.03 * 1800 + ranking_s
+    assert slow.another_size_s == pytest.approx(another_s)
+    assert slow.seconds == pytest.approx(before_s + 4.0 - 1.5 * 9.0), "not worth its time"
+    slow.asked_s = 1800.0
+    longer_s = slow.seconds - slow.last_s
+    assert longer_s == pytest.approx(ranking_s + another_s), "worth its time"
+    assert slow.leaves_time(slow.another_size_s + slow.last_s)
+    assert not slow.leaves_time(slow.last_s)
+
+
+def test_without_time_no_other_size_is_looked_for() -> None:
+    """In a fit of two minutes it took 28 s, and the training had 11."""
+    trained = Ranked(entry(photo_family(), 96.0), "train", np.zeros(4), 0.7, 1, 1.0)
+
+    def largest_alone(*_: object, **more: Any) -> tuple[float, None]:
+        return more["ceiling"], None
+
+    def value(run: Run, *, has_time: bool) -> float:
+        return ship_size_stage(
+            cast(RunDirectory, run), trained, growth=1.5, has_time=has_time,
+            sizer=cast(Any, SimpleNamespace(largest_alone=largest_alone)),
+        )  # fmt: skip
+
+    late = Run(0.0)
+    assert value(late, has_time=False) == 96.0
+    assert value(late, has_time=True) == 96.0, "a resumed run ships what the cut one had chosen"
+    assert value(Run(0.0), has_time=True) == 144.0
 
 
 @pytest.mark.parametrize(("forward_s", "compared"), [(0.001, 2000), (0.01, 480), (0.1, 300)])
@@ -191,23 +221,38 @@ def test_the_network_answers_as_much_of_test_as_little_time_allows(
     images = cast(Any, SimpleNamespace(splits=splits))
     settings = FitSettings(data="d", latency_ms=1, platform="p", time_s=480)
     found = EndingTime.of(images, settings)
-    before_s = found.seconds - (300 + found.compared) * found.forward_s
+    before_s = found.last_s - (300 + found.compared) * found.forward_s
     found.forward_s = forward_s
     assert found.compared == compared
-    assert found.seconds == pytest.approx(before_s + (300 + compared) * forward_s)
+    assert found.last_s == pytest.approx(before_s + (300 + compared) * forward_s)
     by_epochs = settings.model_copy(update={"time_s": None, "epochs": 3})
     unlimited = EndingTime.of(images, by_epochs)
     unlimited.forward_s = forward_s
     assert unlimited.compared == 2000
 
 
-@pytest.mark.parametrize(("small", "least_s"), [(True, 30.0), (False, 65.0)])
+@pytest.mark.parametrize(("small", "least_s"), [(True, 30.0), (False, 96.0)])
 def test_a_time_too_short_is_refused_with_the_least(small: bool, least_s: float) -> None:
-    splits = {"train": range(9), "val": range(9), "test": range(2000)}
+    splits = {"train": range(1000), "val": range(9), "test": range(2000)}
     found = cast(Any, SimpleNamespace(typical_size=32 if small else 400, splits=splits))
     settings = FitSettings(data="d", latency_ms=1, platform="p", time_s=least_s)
-    check_time(settings, found)
+    check_time(settings, found, foreign_share=lambda: 0.0)
     check_time(settings.model_copy(update={"time_s": None, "epochs": 1}), found)
     with pytest.raises(UsageError, match=r"--time 3s is too short") as caught:
         check_time(settings.model_copy(update={"time_s": 3.0}), found)
     assert f"{least_s:.0f}s or more" in str(caught.value)
+
+
+def test_beside_other_programs_the_least_time_is_longer() -> None:
+    """Two minutes on 2,640 photographs took three, beside a busy loop on every core four."""
+    splits = {"train": range(1000), "val": range(9), "test": range(2000)}
+    found = cast(Any, SimpleNamespace(typical_size=400, splits=splits))
+    settings = FitSettings(data="d", latency_ms=1, platform="p", time_s=120)
+    check_time(settings, found, foreign_share=lambda: None)
+    check_time(settings, found, foreign_share=lambda: 0.25)
+    with pytest.raises(UsageError, match="while other programs take 50% of the CPU") as caught:
+        check_time(settings, found, foreign_share=lambda: 0.5)
+    assert "144s or more" in str(caught.value)
+    assert "96s without them" in str(caught.value)
+    unasked = settings.model_copy(update={"time_s": 192.0})
+    check_time(unasked, found, foreign_share=lambda: pytest.fail("long enough in any case"))

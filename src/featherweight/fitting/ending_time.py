@@ -26,13 +26,20 @@ eight minutes."""
 _SIZING, _SIZING_AROUND = 1.5, 2.5
 """Processes that time one size each. One that knows the sizes around that of its training is timed
 at some of them, and judged on val at another."""
+_WORTH = 0.1
+"""Most of the whole time that is set aside for another size. In a fit of two minutes looking for
+one and fitting a classifier to it took 28 s, and the training had 6."""
+_LEAST_LEFT = 0.5
+"""Share of the time of another size that must be left to look for it: most find one sooner."""
+_SMALL_PROCESS_S = 3.0
+"""Of one process that times some files, on a machine that nothing disturbs."""
 _REFIT_PICTURES = 1500
 _COMPARED_SHARE = 0.01
 """Of the whole time, in which the network answers test pictures beside its file: a few hundred show
 what rounding changes, and the file answers all of them."""
 _FEWEST_COMPARED = 300
-_REST_S = 4.0
-"""Exports, calibration, the bundle and the report."""
+_REST_S = 5.0
+"""The bundle, the report, and what lies between the stages; more where processes take longer."""
 
 
 @dataclass
@@ -43,7 +50,8 @@ class EndingTime:
         train, val, test: pictures of each split.
         proof_s: of one measurement, without starting its process.
         process_s: of one process that times some files, as shopping saw it.
-        picture_s: of one picture from the disk to the file's answer, as probing saw it.
+        picture_s: of one picture from the disk to the file's answer, at the size of the training.
+        export_s: of one export with its calibration.
         forward_s: of one picture through the network in PyTorch, as `pace` saw it.
         is_refitted: whether a classifier will be fitted to another size.
         asked_s: of the whole command; `None` = it goes by epochs.
@@ -54,8 +62,9 @@ class EndingTime:
     val: int
     test: int
     proof_s: float
-    process_s: float = 3.0
+    process_s: float = _SMALL_PROCESS_S
     picture_s: float = 0.001
+    export_s: float = 0.0
     forward_s: float = 0.001
     is_refitted: bool = False
     asked_s: float | None = None
@@ -84,12 +93,33 @@ class EndingTime:
 
     @property
     def seconds(self) -> float:
-        """Of sizing, refitting, export, proof, verification and report."""
-        timing_s = (self.sizing + _PROOFS) * self.process_s + _PROOFS * self.proof_s
-        refit_s = 0.0
+        """Of all that comes after the last step of the training."""
+        is_worth_it = self.asked_s is None or self.another_size_s <= _WORTH * self.asked_s
+        return self._ranking_s + self.last_s + (self.another_size_s if is_worth_it else 0.0)
+
+    def leaves_time(self, left_s: float) -> bool:
+        """Whether another size can be looked for in the seconds that are left."""
+        return left_s > _LEAST_LEFT * self.another_size_s + self.last_s
+
+    @property
+    def another_size_s(self) -> float:
+        """Of finding the size that fits now, and of what it takes to ship at another."""
+        settled_s = 0.0
         if self.is_refitted:
-            refit_s = (min(_REFIT_PICTURES, self.train) + self.val) * self.picture_s
-        # Both answer val: the file when the training is over, the network at the end.
-        held_out_s = (self.val + self.test) * self.picture_s
-        held_out_s += (self.val + self.compared) * self.forward_s
-        return timing_s + refit_s + held_out_s + _REST_S
+            pictures = min(_REFIT_PICTURES, self.train) + self.val
+            settled_s = self.export_s + pictures * self.picture_s + self._ranking_s
+        elif self.sizing == _SIZING_AROUND:
+            settled_s = self._ranking_s
+        return self.sizing * self.process_s + settled_s
+
+    @property
+    def last_s(self) -> float:
+        """Of export, proof, verification and report."""
+        proof_s = _PROOFS * (self.process_s + self.proof_s) + self.export_s
+        answers_s = self.test * self.picture_s + (self.val + self.compared) * self.forward_s
+        return proof_s + answers_s + _REST_S * max(1.0, self.process_s / _SMALL_PROCESS_S)
+
+    @property
+    def _ranking_s(self) -> float:
+        """Of what the file and its network answer on val."""
+        return self.export_s + self.val * (self.picture_s + self.forward_s)

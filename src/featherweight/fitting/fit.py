@@ -192,7 +192,9 @@ def _work(
     if not alone:
         winner = size_stage(run, ledger, first, sizer=sizer, within_s=plan.size_s)
     ending.grow(first, winner)
-    trainer = with_first_classifiers([winner], trainer=trainer, run=run, readers=readers, plan=plan)
+    trainer = with_first_classifiers(
+        [winner], trainer=trainer, run=run, readers=readers, plan=plan, ending=ending
+    )
     winner, filled = fill_stage(run, ledger, winner, trainer=trainer, settings=settings, plan=plan)
     raced = [*raced, *filled]
     times = training_times(run, winner, raced, trainer=trainer, plan=plan, ending=ending)
@@ -206,6 +208,7 @@ def _work(
     paced = trained.entry.ceiling is not None and trained.entry.family.source is not None
     value = ship_size_stage(
         run, trained, sizer=sizer, within_s=plan.size_s,
+        has_time=plan.total_s is None or ending.leaves_time(plan.total_s - run.elapsed_s),
         growth=FARTHEST if paced else max(trained.entry.family.seen_scales, default=1.0),
     )  # fmt: skip
     trained = settle_stage(run, ledger, trained, value, trainer=trainer, is_short=not plan.races)

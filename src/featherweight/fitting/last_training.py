@@ -28,6 +28,8 @@ reached a val loss of 0.392 (104 pixels, benchmarks/results/fit_clothing_15m.jso
 teacher 0.473 (96 pixels, fit_clothing.json as of commit 758a954)."""
 _GROWTH = 1.75
 """Multiple of the winner's resolution that its teacher sees; twice would take too long to learn."""
+_LEAST_SHARE = 0.05
+"""Of the whole time, for the last training of a fit that is late."""
 _LEAST_TRAINING_SHARE = 0.5
 """Of the whole time, below which a fit says that the time is short."""
 _LEAST_GROWTH = 1.25
@@ -161,7 +163,7 @@ def training_times(
         ):
             finish_s = FINISH_SHARE * (plan.total_s - run.elapsed_s - ending.seconds)
         begun_s = run.elapsed_s
-        left_s = max(plan.total_s - begun_s - ending.seconds, 0.1 * plan.total_s)
+        left_s = max(plan.total_s - begun_s - ending.seconds, _LEAST_SHARE * plan.total_s)
         finish_s = finish_s if finish_s >= LEAST_FINISH_S else 0.0
         teacher_s = _TEACHER_SHARE * (left_s - finish_s) if teacher else 0.0
         done = {

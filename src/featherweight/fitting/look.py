@@ -12,7 +12,7 @@ from featherweight.networks.weight_sources import PRETRAINED, find_pretrained
 from featherweight.records import Record
 from featherweight.training.pixels import SMALL_PICTURE
 
-__all__ = ["Look", "look"]
+__all__ = ["Look", "look", "quietest_share"]
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def look(data: ImageData, settings: FitSettings) -> Look:
         small=small,
         resolution=max(16, -(-size // 8) * 8) if small else min(max(size, 64), _LARGEST),
         weights=weights,
-        foreign_cpu_share=_quietest_share(),
+        foreign_cpu_share=quietest_share(),
         uneven=max(counts) / max(1, min(counts)),
     )
     if found.uneven >= _VERY_UNEVEN and settings.metric == "accuracy":
@@ -87,7 +87,8 @@ def look(data: ImageData, settings: FitSettings) -> Look:
     return found
 
 
-def _quietest_share() -> float | None:
+def quietest_share() -> float | None:
+    """Return the share of the CPU that other programs take, in the median of three moments."""
     shares = [foreign_cpu_share(0.3) for _ in range(3)]
     known = [share for share in shares if share is not None]
     return statistics.median(known) if known else None

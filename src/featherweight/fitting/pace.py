@@ -85,10 +85,13 @@ def pace_stage(
             left_s -= plan.race_s or 0.0
         left_s = max(left_s, 0.1 * plan.total_s)
         paces: dict[tuple[str, float], _Pace] = {}
+
+        until_s = float("inf") if plan.pace_s is None else started + plan.pace_s
         for key, entry in {(e.family.name, e.value): e for e in entries}.items():
-            is_over = plan.pace_s is not None and time.monotonic() - started > plan.pace_s
-            if not paces or not is_over:
-                paces[key] = _find_pace(entry, trainer=trainer, time_s=left_s, moments=moments)
+            if not paces or time.monotonic() < until_s:
+                paces[key] = _find_pace(
+                    entry, trainer=trainer, time_s=left_s, moments=moments, until_s=until_s
+                )
         shopper = open_shopper(
             run, ledger, settings, purpose="pace", samples=SamplePlan.of(settings)
         )
@@ -144,8 +147,19 @@ def needed_images(*, images: int, batch_size: int, pretrained: bool) -> int:
     return max(int(_PASSES[kind] * images), _STEPS[kind] * batch_size)
 
 
-def _find_pace(entry: Entry, *, trainer: Trainer, time_s: float, moments: Moments) -> _Pace:
-    """Step down from an entry's size until its training sees enough pictures in `time_s`."""
+def _find_pace(
+    entry: Entry,
+    *,
+    trainer: Trainer,
+    time_s: float,
+    moments: Moments,
+    until_s: float,
+) -> _Pace:
+    """Step down from an entry's size until its training sees enough pictures in `time_s`.
+
+    After `until_s` (of the monotonic clock) there is no second look, and the entry stays as it is:
+    one moment is no evidence.
+    """
     recipe = trainer.recipe(entry, time_s=time_s, epochs=None, distillation=False)
     needed = needed_images(
         images=len(trainer.store.data.splits["train"].labels),
@@ -158,7 +172,8 @@ def _find_pace(entry: Entry, *, trainer: Trainer, time_s: float, moments: Moment
         compute, images_per_s = _usual_pace(
             at_value, trainer=trainer, recipe=recipe, compute=compute, moments=moments
         )
-        if images_per_s * time_s < needed:  # a second moment must say so too
+        only_look = images_per_s * time_s < needed and time.monotonic() >= until_s
+        if images_per_s * time_s < needed and not only_look:  # a second moment must say so too
             _, again = _usual_pace(
                 at_value, trainer=trainer, recipe=recipe, compute=compute, moments=moments
             )
@@ -169,7 +184,7 @@ def _find_pace(entry: Entry, *, trainer: Trainer, time_s: float, moments: Moment
             entry.family.label(value), images_per_s, 100 * share, time_s,
         )  # fmt: skip
         smaller = [v for v in entry.family.values if v < value]
-        if share >= 1.0 or not smaller or tried == _TRIES:
+        if share >= 1.0 or only_look or not smaller or tried == _TRIES:
             break
         value = _smaller_value(entry.family, value, smaller, share=share)
     assert compute is not None

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +36,15 @@ from featherweight.runtimes.answers import Answers
 from featherweight.training.evaluate import TrainingImages
 from featherweight.training.start import save_classifier
 
-__all__ = ["FeatureReaders", "Probed", "first_classifier", "most_promising", "probe", "survivors"]
+__all__ = [
+    "FeatureReaders",
+    "FirstClassifier",
+    "Probed",
+    "first_classifier",
+    "most_promising",
+    "probe",
+    "survivors",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +53,10 @@ _MOST_PICTURES = 1500
 _MOST_START_PICTURES = 4000
 """That a first classifier is fitted to."""
 _FEWEST_PICTURES = 300
-_TIMED_PICTURES = 32
+_TIMED_PICTURES = 96
 _MOST_SURVIVORS = 4
+_ALIKE = 1.25
+"""Networks whose multiply-adds differ by no more than this factor train at one speed."""
 _WORTH_OF_TWICE = 0.02
 """Accuracy that twice the multiply-adds must bring, because half as many pictures are seen. An
 estimate: in trainings of a few passes over photographs, twice the pictures bring some points."""
@@ -102,14 +113,28 @@ def probe(
     return sorted(probed, key=lambda one: one.loss)
 
 
+class FirstClassifier(NamedTuple):
+    """The file of a fitted classifier, and what its network's files cost.
+
+    Attributes:
+        file: weight and bias.
+        export_s: seconds of one export.
+        picture_s: seconds of one picture, from the disk to the file's answer.
+    """
+
+    file: Path
+    export_s: float
+    picture_s: float
+
+
 def first_classifier(
     entry: Entry,
     *,
     readers: FeatureReaders,
     run: RunDirectory,
     within_s: float | None,
-) -> Path:
-    """Fit the classifier that a training of a network starts with (a stage); return its file.
+) -> FirstClassifier:
+    """Fit the classifier that a training of a network starts with: a stage.
 
     Args:
         entry: the network at the size of the training: at another it emits other features.
@@ -118,21 +143,25 @@ def first_classifier(
         within_s: time for it, which sets the number of pictures; `None` = no limit.
     """
     trainer, most = readers.trainer, _MOST_START_PICTURES
-    stage, inputs = f"first-classifier:{entry.key}", {"candidate": entry.key, "within_s": within_s}
+    stage = f"first-classifier:{entry.key}"
+    inputs = {"candidate": entry.key, "within_s": within_s, "timed": _TIMED_PICTURES}
     file = trainer.folder / "checkpoints" / f"first-classifier-{entry.key}.safetensors"
-    if run.stage_done(stage, inputs=inputs) is None:
+    done = run.stage_done(stage, inputs=inputs)
+    if done is None:
         started = time.monotonic()
+        _, _, picture_s = readers.read(entry, count=_TIMED_PICTURES)
         if within_s is not None:
-            _, _, picture_s = readers.read_kept(entry, count=_TIMED_PICTURES)
-            most = min(most, max(_FEWEST_PICTURES, int(within_s / picture_s)))
+            _, _, kept_s = readers.read_kept(entry, count=_TIMED_PICTURES)
+            most = min(most, max(_FEWEST_PICTURES, int(within_s / kept_s)))
         features, labels, _ = readers.read_kept(entry, count=most)
         classes = len(trainer.store.data.classes)
         save_classifier(file, *fit_classifier(features, labels, classes=classes))
+        done = {
+            "pictures": len(labels), "export_s": readers.export_s(entry), "picture_s": picture_s,
+        }  # fmt: skip
         seconds = time.monotonic() - started
-        run.finish_stage(
-            stage, inputs=inputs, outputs={"pictures": len(labels)}, files=[file], seconds=seconds
-        )
-    return file
+        run.finish_stage(stage, inputs=inputs, outputs=done, files=[file], seconds=seconds)
+    return FirstClassifier(file, float(done["export_s"]), float(done["picture_s"]))
 
 
 def survivors(probed: list[Probed], *, seed: int) -> list[Entry]:
@@ -150,11 +179,13 @@ def survivors(probed: list[Probed], *, seed: int) -> list[Entry]:
 
 
 def most_promising(probed: list[Probed], *, seed: int) -> Entry:
-    """Return what trains fastest, unless another is surely better (95 %) and worth its time.
+    """Return the best that trains fast, unless another is surely better (95 %) and worth its time.
 
     Where nothing races: what a slower network does not get to see costs it accuracy.
     """
-    fastest = min(probed, key=lambda one: _macs(one.entry))
+    least = min(_macs(one.entry) for one in probed)
+    alike = [one for one in probed if _macs(one.entry) <= _ALIKE * least]
+    fastest = min(alike, key=lambda one: one.loss)
 
     def worth(one: Probed) -> float:
         times = _macs(one.entry) / max(1, _macs(fastest.entry))
@@ -178,6 +209,11 @@ class FeatureReaders:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self._features: dict[str, Answers] = {}
+        self._export_s: dict[str, float] = {}
+
+    def export_s(self, entry: Entry) -> float:
+        """Return the seconds that the export of a candidate took which was read."""
+        return self._export_s[entry.key]
 
     def read(
         self, entry: Entry, *, count: int
@@ -201,10 +237,12 @@ class FeatureReaders:
     ) -> tuple[NDArray[np.float32], NDArray[np.int64], float]:
         trainer = self.trainer
         if entry.key not in self._features:
+            started = time.monotonic()
             network = trainer.start(entry, "probe")
             self._features[entry.key] = load_features(
                 entry, network, trainer=trainer, name="probe", quickly=True
             )
+            self._export_s[entry.key] = time.monotonic() - started
         started = time.monotonic()
         rows = spaced_rows(len(trainer.store.data.splits["train"]), most=count)
         images = pictures(entry.candidate.resolution, entry.family.preprocessing, rows=rows)

@@ -150,6 +150,7 @@ def _tries(
     """Measure a trained network's file, then at smaller resolutions, each in a fresh process.
 
     After a miss, sizes that should miss too are passed over: time grows with the multiply-adds.
+    The size of the training, which a network answers best at, is always tried.
     """
     entry = ranked.entry
     network = trainer.load(entry, ranked.phase).network
@@ -157,7 +158,7 @@ def _tries(
     most_macs = float("inf")
     for resolution in sizes:
         macs = profile(network.architecture.at_resolution(resolution)).macs or 0
-        if macs > most_macs and resolution != sizes[-1]:
+        if macs > most_macs and resolution not in (entry.candidate.resolution, sizes[-1]):
             continue
         sized = resized(network, resolution)
         artifact = _export(entry, sized, trainer=trainer)

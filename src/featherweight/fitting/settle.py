@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.ledger import Ledger
-from featherweight.fitting.race import Entry, Trainer, keep_losses, kept_losses
+from featherweight.fitting.race import (
+    Entry,
+    Trainer,
+    difference_interval,
+    keep_losses,
+    kept_losses,
+)
 from featherweight.fitting.refit import with_fitted_classifier
 from featherweight.networks.storage import StoredNetwork, save_network
 from featherweight.nn.network import resized
@@ -46,10 +52,11 @@ def settle_stage(
     trainer: Trainer,
     is_short: bool = False,
 ) -> Ranked:
-    """Return what ships, and at which size: as trained, or at `value` if val prefers that.
+    """Return what ships, and at which size: as trained, or at `value` if val has nothing against.
 
-    At the size of its training a network gets a new classifier only where it started from weights
-    of a larger data set and has not seen every picture.
+    A larger size that the training showed ships unless it is surely (95 %) worse on val; any other
+    must be better. At the size of its training a network gets a new classifier only where it
+    started from weights of a larger data set with a drawn one, and has not seen every picture.
 
     Args:
         run: the run directory.
@@ -66,7 +73,8 @@ def settle_stage(
         trainer.store.data.splits["train"]
     )
     suits = has_learnt and family.knows(growth)
-    if (growth == 1.0 and has_learnt) or (growth < 1.0 and (suits or (is_short and has_learnt))):
+    keeps = has_learnt or family.name in trainer.classifiers
+    if (growth == 1.0 and keeps) or (growth < 1.0 and (suits or (is_short and keeps))):
         return trained
     entry = trained.entry.at(value)
     phase = f"{trained.phase}-at-{trained.entry.value:g}"
@@ -90,6 +98,9 @@ def settle_stage(
     ledger.note_settled([settled], as_trained=trained)
     # What is smaller than the training's size ships because the trained size does not fit.
     best = settled if growth < 1.0 or settled.val_loss < trained.val_loss else trained
+    # Larger pictures are answered better than a few hundred of val can show.
+    if suits and difference_interval(settled.losses, trained.losses, seed=trainer.seed)[0] <= 0.0:
+        best = settled
     logger.info(
         "settle: %s has loss %.3f on val; %s as trained %.3f",
         entry.title, settled.val_loss, trained.entry.title, trained.val_loss,

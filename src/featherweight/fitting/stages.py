@@ -46,8 +46,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-_TRAINED_SHARE = 0.95
-"""Of the budget, for the file at the resolution of the last training."""
+_TRAINED_SHARE, _SHIPPED_SHARE = 0.95, 0.97
+"""Of the budget, for the file at the resolution of the last training, and at the one that ships:
+the upper end of the interval of a proof lies some per cent above the median."""
 
 
 def shop_stage(
@@ -194,11 +195,12 @@ def ship_size_stage(
     sizer: Sizer,
     growth: float = 1.0,
     within_s: float | None = None,
+    has_time: bool = True,
 ) -> float:
     """Return the size that the trained network should ship at: the largest that fits now.
 
-    Weights on photographs run at any resolution. No margin is kept: what misses costs one
-    measurement, and the next smaller size is proven. The size of a width is that of its training.
+    Weights on photographs run at any resolution. Hardly a margin is kept: what misses costs one
+    measurement, and a smaller size is proven. The size of a width is that of its training.
 
     Args:
         run: the run directory.
@@ -206,6 +208,8 @@ def ship_size_stage(
         sizer: times sizes.
         growth: largest multiple of the size of its training.
         within_s: most of the time for it, as soon as one fits; `None` = no limit.
+        has_time: whether the proof leaves time for it; without, the size is that of the training,
+            and a proof that misses is followed by one of a smaller size.
     """
     entry = trained.entry
     if entry.family.knob != "resolution" or len(entry.family.values) < 2:
@@ -214,14 +218,19 @@ def ship_size_stage(
     done = run.stage_done("ship-size", inputs=inputs)
     if done is None:
         started = clock.monotonic()
-        value, _ = sizer.largest_alone(
-            entry.family,
-            entry.candidate.precision,
-            entry.value,
-            ceiling=growth * entry.value,
-            within_s=within_s,
-            from_smaller=True,
-        )
+        value = entry.value
+        if has_time:
+            value, _ = sizer.largest_alone(
+                entry.family,
+                entry.candidate.precision,
+                entry.value,
+                ceiling=growth * entry.value,
+                share=_SHIPPED_SHARE,
+                within_s=within_s,
+                from_smaller=True,
+            )
+        else:
+            logger.info("size: %s: no time to look for another size", entry.title)
         done = {"value": value}
         seconds = clock.monotonic() - started
         run.finish_stage("ship-size", inputs=inputs, outputs=done, seconds=seconds)
@@ -252,7 +261,13 @@ def probe_stage(
     moments: Moments,
     ending: EndingTime,
 ) -> tuple[list[Entry], Trainer]:
-    """Probe pretrained candidates; return those that race, and a trainer with their classifiers."""
+    """Probe pretrained candidates; return those that race, and a trainer with their classifiers.
+
+    Without time for that the one that sees the largest pictures within the budget goes on: far
+    below the size a network was made for, pixels are worth more than layers.
+    """
+    if not plan.probes and entries and all(entry.family.source is not None for entry in entries):
+        return [_sees_most(entries, ledger=ledger)], trainer
     probed = probe(entries, readers=readers, run=run, within_s=plan.probe_s, moments=moments)
     if not probed:
         return entries, trainer
@@ -275,7 +290,27 @@ def probe_stage(
     kept = [entry for entry in entries if entry in kept]
     if not plan.races:
         return kept, trainer
-    return kept, with_first_classifiers(kept, trainer=trainer, run=run, readers=readers, plan=plan)
+    return kept, with_first_classifiers(
+        kept, trainer=trainer, run=run, readers=readers, plan=plan, ending=ending
+    )
+
+
+def _sees_most(entries: Sequence[Entry], *, ledger: Ledger) -> Entry:
+    """Return the candidate with the largest resolution, of equals the one that computes least."""
+    chosen = max(entries, key=lambda one: (one.candidate.resolution, -(one.candidate.macs or 0)))
+    ledger.note_candidates(
+        one.candidate.model_copy(
+            update={
+                "status": "rejected",
+                "reason": f"no time to compare networks: {chosen.title} sees the largest pictures",
+                "stage": "probe",
+            }
+        )
+        for one in entries
+        if one is not chosen
+    )
+    logger.info("probe: no time to compare networks: %s sees the largest pictures", chosen.title)
+    return chosen
 
 
 def with_first_classifiers(
@@ -285,6 +320,7 @@ def with_first_classifiers(
     run: RunDirectory,
     readers: FeatureReaders,
     plan: TimePlan,
+    ending: EndingTime,
 ) -> Trainer:
     """Return a trainer whose next trainings start with classifiers that suit their networks.
 
@@ -292,12 +328,14 @@ def with_first_classifiers(
     weights of a larger data set have no features yet.
     """
     first = {one.family.name: one for one in reversed(entries) if one.family.source is not None}
-    files = {
-        name: first_classifier(
+    files = {}
+    for name, entry in first.items():
+        if entry.family.start is not None:
+            continue
+        fitted = first_classifier(
             entry, readers=readers, run=run,
             within_s=None if plan.start_s is None else plan.start_s / len(first),
-        )
-        for name, entry in first.items()
-        if entry.family.start is None
-    }  # fmt: skip
+        )  # fmt: skip
+        files[name] = fitted.file
+        ending.export_s, ending.picture_s = fitted.export_s, fitted.picture_s
     return replace(trainer, classifiers={**trainer.classifiers, **files})

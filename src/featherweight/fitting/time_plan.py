@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 from featherweight.data.images import ImageData
 from featherweight.errors import UsageError
+from featherweight.fitting.look import quietest_share
 from featherweight.fitting.settings import FitSettings
 from featherweight.records import Record
 from featherweight.training.pixels import SMALL_PICTURE
@@ -29,10 +33,14 @@ does, and take the time of the last one."""
 _FILL_SHARE = 0.15
 _LEAST_FILLED_S = 900.0
 """A shorter fit has no time to make a network smaller: half a minute of timing, two trainings."""
-_LEAST_S, _LEAST_SMALL_S = 45.0, 30.0
+_LEAST_PROBED_S = 180.0
+"""A shorter fit does not probe: a few hundred pictures could not tell its candidates apart."""
+_LEAST_S, _LEAST_SMALL_S = 70.0, 30.0
 """Of a fit on photographs, and on small pictures: starting, some ten processes that time files,
-as long a training, and the proof."""
-_LEAST_S_PER_TEST_PICTURE = 0.01
+a short training, and the proof."""
+_LEAST_S_PER_PICTURE, _LEAST_S_PER_TEST_PICTURE = 0.006, 0.01
+"""Of photographs: each is decoded once to see that it can be. One to train on is decoded again, one
+to test on too, and the file answers it."""
 
 
 class TimePlan(Record):
@@ -66,6 +74,11 @@ class TimePlan(Record):
     def races(self) -> bool:
         """Whether networks with weights of a larger data set race, or the probe decides."""
         return self.asked_s is None or self.asked_s >= _LEAST_RACING_S
+
+    @property
+    def probes(self) -> bool:
+        """Whether networks are compared before anything trains."""
+        return self.asked_s is None or self.asked_s >= _LEAST_PROBED_S
 
     @classmethod
     def of(cls, settings: FitSettings, *, spent_s: float, small: bool) -> TimePlan:
@@ -131,24 +144,45 @@ class SamplePlan(Record):
 
 
 def least_time_s(images: ImageData) -> float:
-    """Return the least `--time` that a fit of these pictures can keep."""
+    """Return the least `--time` that a fit of these pictures can keep on a quiet machine."""
     if images.typical_size <= SMALL_PICTURE:
         return _LEAST_SMALL_S
-    return _LEAST_S + _LEAST_S_PER_TEST_PICTURE * len(images.splits["test"])
+    learnt, tested = (len(images.splits[name]) for name in ("train", "test"))
+    return _LEAST_S + _LEAST_S_PER_PICTURE * learnt + _LEAST_S_PER_TEST_PICTURE * tested
 
 
-def check_time(settings: FitSettings, images: ImageData) -> None:
+def check_time(
+    settings: FitSettings,
+    images: ImageData,
+    *,
+    foreign_share: Callable[[], float | None] = quietest_share,
+) -> None:
     """Refuse a time that could not be kept.
+
+    Beside programs that keep every core busy all things take twice as long.
+
+    Args:
+        settings: with the time that was asked for.
+        images: the data.
+        foreign_share: returns the share of the CPU that other programs take; asked only where
+            twice the least time was not given.
 
     Raises:
         UsageError: names the least time.
     """
     least_s = least_time_s(images)
-    if settings.time_s is not None and settings.time_s < least_s:
-        train, test = len(images.splits["train"]), len(images.splits["test"])
-        raise UsageError(
-            f"--time {settings.time_s:g}s is too short",
-            allowed=f"{least_s:.0f}s or more for {train} pictures to train on and {test} to test "
-            "on",
-            hint="starting, timing files and proving the answer take most of that",
-        )
+    if settings.time_s is None or settings.time_s >= 2 * least_s:
+        return
+    share = foreign_share() or 0.0
+    busy_s = (1.0 + share) * least_s
+    if settings.time_s >= busy_s:
+        return
+    train, test = len(images.splits["train"]), len(images.splits["test"])
+    busy = settings.time_s >= least_s
+    raise UsageError(
+        f"--time {settings.time_s:g}s is too short"
+        + (f" while other programs take {share:.0%} of the CPU" if busy else ""),
+        allowed=f"{math.ceil(busy_s if busy else least_s)}s or more for {train} pictures to train "
+        f"on and {test} to test on" + (f"; {math.ceil(least_s)}s without them" if busy else ""),
+        hint="starting, timing files and proving the answer take most of that",
+    )
