@@ -12,7 +12,7 @@ import yaml
 
 from featherweight import run_directory
 from featherweight.errors import FailedError, RecordError, RunDirectoryError, UsageError
-from featherweight.run_directory import RunDirectory, open_run
+from featherweight.run_directory import RunDirectory, is_begun, open_run
 
 IDENTITY: dict[str, Any] = {
     "budget": {"latency_ms": 5.0},
@@ -75,6 +75,20 @@ def test_the_same_command_resumes_the_newest_unfinished_run(
         assert run.path.name.startswith("fit-demo-")
     with _open(None, tmp_path, seed=1) as other:
         assert other.path not in (tmp_path / "newer", tmp_path / "older", run.path)
+
+
+def test_a_run_that_would_go_on_is_known_before_it_is_opened(tmp_path: Path) -> None:
+    def begun(output: Path | None, **changes: Any) -> bool:
+        return is_begun(output, parent=tmp_path, identity={**IDENTITY, **changes})
+
+    assert not begun(None)
+    assert not begun(tmp_path / "run")
+    with _open(tmp_path / "run", tmp_path) as run:
+        assert begun(None)
+        assert not begun(None, seed=7)
+        run.finish({})
+    assert begun(run.path), "it would be read"
+    assert not begun(None), "finished: the next one is a new run"
 
 
 def test_another_identity_is_refused_with_the_differing_keys(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from featherweight.run_record import (
     sealed,
 )
 
-__all__ = ["Attempt", "RunDirectory", "RunRecord", "StageRecord", "open_run"]
+__all__ = ["Attempt", "RunDirectory", "RunRecord", "StageRecord", "is_begun", "open_run"]
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +87,14 @@ def open_run(
         lock.release()
         raise
     return run
+
+
+def is_begun(output: Path | None, *, parent: Path, identity: Mapping[str, Any]) -> bool:
+    """Return whether `open_run` would go on with a run, or read a finished one."""
+    if output is not None:
+        return (output / "run.yaml").exists()
+    plain = json.loads(encode_plain(identity, source="run identity"))
+    return newest_unfinished(parent, plain_digest(plain)) is not None
 
 
 class RunDirectory:

@@ -62,6 +62,6 @@ def test_short_fine_tunings_keep_their_early_blocks(given: Recipe, frozen: int) 
     assert found.resolution_scales == SEEN_SCALES
 
 
-def test_small_pictures_train_all_blocks() -> None:
+def test_below_64_pixels_all_blocks_learn() -> None:
     assert suited(recipe(time_s=300.0), family(), value=64.0).frozen_blocks == 6
     assert suited(recipe(time_s=300.0), family(), value=56.0).frozen_blocks == 0

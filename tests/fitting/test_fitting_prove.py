@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -57,6 +58,7 @@ def test_a_file_that_just_misses_is_measured_again_then_smaller_ones_the_trained
     trained: Ranked,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Settled at 112 pixels, trained at 104, a fit missed once, passed 104 over and shipped 80."""
     measured: list[int] = []
     journal: list[Any] = []
 
@@ -74,6 +76,8 @@ def test_a_file_that_just_misses_is_measured_again_then_smaller_ones_the_trained
     monkeypatch.setattr(proving, "_export", export)
     monkeypatch.setattr(proving, "_measure", measure)
     monkeypatch.setattr(proving, "_verify", verify)
+    if sizes[0] == 96:  # settled there
+        trained = replace(trained, entry=trained.entry.at(96.0), trained_value=64.0)
     network = build_network(trained.entry.family.build(64.0), seed=0)
     trainer = cast(Trainer, SimpleNamespace(load=lambda *_: SimpleNamespace(network=network)))
     shipped, found, nearest_ms = proving.prove(

@@ -81,7 +81,7 @@ def test_the_better_file_ships_and_nothing_is_done_twice(
     assert best.val_loss < trained.val_loss - 0.3
     assert best.val_accuracy > 0.3
     assert (best.images_seen, best.told_as) == (64, (trained.entry.title, "train"))
-    assert best.phase == "train-at-16"
+    assert (best.phase, best.trained_value) == ("train-at-16", 16.0)
     lines = Journal(run.path / "candidates.jsonl").read()
     assert [(line["resolution"], line["status"]) for line in lines] == [
         (32, "finalist"),

@@ -254,5 +254,6 @@ def test_beside_other_programs_the_least_time_is_longer() -> None:
         check_time(settings, found, foreign_share=lambda: 0.5)
     assert "144s or more" in str(caught.value)
     assert "96s without them" in str(caught.value)
+    check_time(settings, found, is_begun=True, foreign_share=lambda: pytest.fail("it goes on"))
     unasked = settings.model_copy(update={"time_s": 192.0})
     check_time(unasked, found, foreign_share=lambda: pytest.fail("long enough in any case"))

@@ -11,6 +11,7 @@ __all__ = ["LEAST_UNFROZEN_S", "early_blocks", "suited"]
 LEAST_UNFROZEN_S = 600.0
 """A shorter training keeps its early blocks as they are (docs/adr/0017-early-blocks-stay.md)."""
 _EARLY_STRIDE = 8
+"""Of the input to the maps of an early block."""
 _MOST_SHARE = 1 / 3
 """Of all blocks."""
 

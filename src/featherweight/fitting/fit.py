@@ -40,7 +40,7 @@ from featherweight.fitting.stages import (
 from featherweight.fitting.time_plan import TimePlan, check_time
 from featherweight.measuring.platform import DEFAULT_PLATFORM, parse_platform
 from featherweight.reporting.run import FitSummary
-from featherweight.run_directory import RunDirectory, open_run
+from featherweight.run_directory import RunDirectory, is_begun, open_run
 from featherweight.training.compute import choose_device
 
 __all__ = ["FitResult", "fit"]
@@ -138,12 +138,13 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     )
     started = clock.monotonic()
     images = load_images(settings.data, seed=settings.seed)
-    check_time(settings, images)
+    identity = settings.identity(fingerprint=images.fingerprint)
+    check_time(settings, images, is_begun=is_begun(output, parent=runs, identity=identity))
     loading_s = spent_s + clock.monotonic() - started
     with open_run(
         output,
         parent=runs,
-        identity=settings.identity(fingerprint=images.fingerprint),
+        identity=identity,
         command=command,
         name=f"fit-{images.name}",
         given=settings.given,

@@ -51,6 +51,7 @@ class Ranked:
         val_accuracy: of the network on val.
         images_seen, seconds: of this training.
         told_as: title and phase of its lines in train.jsonl, where they differ from its own.
+        trained_value: knob value of its training, where it ships at another one.
     """
 
     entry: Entry
@@ -60,6 +61,7 @@ class Ranked:
     images_seen: int
     seconds: float
     told_as: tuple[str, str] | None = None
+    trained_value: float | None = None
 
     @property
     def val_loss(self) -> float:

@@ -31,7 +31,7 @@ from featherweight.reporting.run import Candidate
 from featherweight.run_directory import RunDirectory
 from featherweight.training.compute import Compute, choose_device
 from featherweight.training.recipe import Recipe
-from featherweight.training.session import FORWARD_SPEED
+from featherweight.training.session import forward_speed
 
 __all__ = ["needed_images", "pace_stage"]
 
@@ -117,8 +117,10 @@ def pace_stage(
         speeds[entry.family.name] = float(line["images_per_s"])
         if not line["out"]:
             kept.append(_paced(entry, line))
-            ending.forward_s = 1.0 / (FORWARD_SPEED * float(line["images_per_s"]))
-            seen = float(line["images_per_s"]) * (plan.total_s - run.elapsed_s - ending.seconds)
+            left_s = max(plan.total_s - run.elapsed_s - ending.seconds, 1.0)
+            recipe = trainer.recipe(kept[-1], time_s=left_s, epochs=None, distillation=False)
+            ending.forward_s = 1.0 / (forward_speed(recipe) * float(line["images_per_s"]))
+            seen = float(line["images_per_s"]) * left_s
             if line["changed"] or seen < ending.train:
                 ending.is_refitted = entry.family.source is not None
     return list({entry.key: entry for entry in kept}.values()), replace(

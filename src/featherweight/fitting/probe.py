@@ -56,7 +56,8 @@ _FEWEST_PICTURES = 300
 _TIMED_PICTURES = 96
 _MOST_SURVIVORS = 4
 _ALIKE = 1.25
-"""Networks whose multiply-adds differ by no more than this factor train at one speed."""
+"""Networks whose multiply-adds differ by no more than this factor train at about one speed: by the
+estimate below that is worth half a point."""
 _WORTH_OF_TWICE = 0.02
 """Accuracy that twice the multiply-adds must bring, because half as many pictures are seen. An
 estimate: in trainings of a few passes over photographs, twice the pictures bring some points."""

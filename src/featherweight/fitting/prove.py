@@ -155,10 +155,11 @@ def _tries(
     entry = ranked.entry
     network = trainer.load(entry, ranked.phase).network
     sizes = _resolutions(entry, largest=value)
+    always = {sizes[-1], ranked.trained_value or entry.value}
     most_macs = float("inf")
     for resolution in sizes:
         macs = profile(network.architecture.at_resolution(resolution)).macs or 0
-        if macs > most_macs and resolution not in (entry.candidate.resolution, sizes[-1]):
+        if macs > most_macs and resolution not in always:
             continue
         sized = resized(network, resolution)
         artifact = _export(entry, sized, trainer=trainer)

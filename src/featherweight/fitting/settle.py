@@ -94,6 +94,7 @@ def settle_stage(
         losses=losses,
         val_accuracy=accuracy,
         told_as=trained.told_as or (trained.entry.title, trained.phase),
+        trained_value=trained.entry.value,
     )
     ledger.note_settled([settled], as_trained=trained)
     # What is smaller than the training's size ships because the trained size does not fit.
