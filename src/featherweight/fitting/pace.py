@@ -85,10 +85,10 @@ def pace_stage(
             left_s -= plan.race_s or 0.0
         left_s = max(left_s, 0.1 * plan.total_s)
         paces: dict[tuple[str, float], _Pace] = {}
-
         until_s = float("inf") if plan.pace_s is None else started + plan.pace_s
         for key, entry in {(e.family.name, e.value): e for e in entries}.items():
-            if not paces or time.monotonic() < until_s:
+            can_learn = any(pace.seen_share >= 1.0 for pace in paces.values())
+            if not can_learn or time.monotonic() < until_s:
                 paces[key] = _find_pace(
                     entry, trainer=trainer, time_s=left_s, moments=moments, until_s=until_s
                 )
