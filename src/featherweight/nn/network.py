@@ -132,7 +132,9 @@ class Conv(nn.Module):
 
     def __init__(self, layer: Layer, same: bool) -> None:  # noqa: FBT001 - row of a table
         super().__init__()
-        self.same = same and layer.kernel_size > 1
+        # With stride 1 the SAME padding of odd kernels is even, whatever the size of the input.
+        always_even = layer.stride == 1 and layer.kernel_size % 2 == 1
+        self.same = same and not always_even
         top, left, bottom, right = layer.padding
         even = (top, left) == (bottom, right)
         padding: Any = (top, left) if even and not self.same else 0

@@ -15,6 +15,7 @@ from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
 from featherweight.training.compute import Compute, choose_device
 from featherweight.training.fake_quantisation import FakeQuantised
+from featherweight.training.forward import answer
 from featherweight.training.memory import memory_kept
 
 __all__ = [
@@ -198,7 +199,7 @@ def evaluate_placed(
                 inputs = normalise_batch(
                     pixels.to(compute.device), mean=preprocessing.mean, std=preprocessing.std
                 )
-                logits = network(compute.arrange(inputs)).float()
+                logits = answer(network, compute.arrange(inputs)).float()
                 target = labels.to(compute.device)
                 losses.append(functional.cross_entropy(logits, target, reduction="none").cpu())
                 best = logits.topk(min(5, logits.shape[1]), 1).indices

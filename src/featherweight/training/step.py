@@ -18,6 +18,7 @@ from featherweight.training.averaging import WeightAverage
 from featherweight.training.blending import Blend, draw_blend
 from featherweight.training.compute import Compute
 from featherweight.training.fake_quantisation import FakeQuantised, Int8Levels
+from featherweight.training.forward import answer
 from featherweight.training.optimizer import create_optimizer, set_learning_rate
 from featherweight.training.recipe import Recipe
 
@@ -43,8 +44,7 @@ class Teacher:
                 inputs, (resolution, resolution), mode="bilinear", antialias=True
             )
         with torch.no_grad():
-            answer: Tensor = self.network(compute.arrange(inputs))
-        return answer
+            return answer(self.network, compute.arrange(inputs))
 
 
 @dataclass(frozen=True)
@@ -141,14 +141,13 @@ class Learner:
 
     def _classify(self, inputs: Tensor) -> Tensor:
         if self.levels is not None:  # norms keep their statistics, and nothing is dropped
-            answer: Tensor = FakeQuantised(self.network.eval(), self.levels)(inputs)
-            return answer
+            logits: Tensor = FakeQuantised(self.network.eval(), self.levels)(inputs)
+            return logits
         self.network.train()
         if self.recipe.keep_norm_statistics:
             for norm in norms_of(self.network):
                 norm.eval()
-        logits: Tensor = self.network(inputs)
-        return logits
+        return answer(self.network, inputs)
 
     def _classify_frozen(self, inputs: Tensor) -> Tensor:
         """Norms keep their statistics; dropout before the classifier stays on."""
