@@ -1,16 +1,16 @@
 """What each part of a short fine-tuning is worth, without the test split.
 
-    python benchmarks/fine_tuning.py ../untuned/grocery --seeds 0 1
+    python benchmarks/fine_tuning.py ../untuned/grocery --passes 8 --seeds 0 1
 
-EfficientNet-Lite0 with ImageNet weights at 112 pixels, five passes, the recipe of `fit` and that
-recipe with one part changed at a time (docs/adr/0015-whole-pictures.md), at equal pictures but for
-the arms that say how many passes they make: those take about the same time
-(docs/adr/0017-early-blocks-stay.md; `seconds`). The last quarter of every
+EfficientNet-Lite0 with ImageNet weights at 112 pixels, the recipe of `fit` and that recipe with one
+part changed at a time (docs/adr/0015-whole-pictures.md, 0019-small-batches.md), at equal pictures.
+The last quarter of every
 class of train, by file name (pictures are taken in a row), and val are held out together: they
 judge, and the rest is trained on. Accuracy and loss are those of the float32 network after the last
 epoch, also at other sizes than that of its training (docs/adr/0016-several-sizes.md). Differences
 are of accuracy, from the recipe of `fit`, paired by seed. Adds its rows to
-results/fine_tuning.json; what the file has is not run again.
+results/fine_tuning.json; what the file has is not run again. The rows under `batches of 64` there
+are of the recipe before: docs/adr/0017-early-blocks-stay.md.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.recipe import Recipe, default_recipe
 
 RESULT = Path(__file__).parent / "results" / "fine_tuning.json"
-NETWORK, EPOCHS, EARLY_BLOCKS = "efficientnet_lite0", 5, 6
+NETWORK, PASSES, EARLY_BLOCKS = "efficientnet_lite0", 8, 6
 PIXELS, OTHER_PIXELS = 112, (96, 128)
 HELD_OUT = 0.25
 PREPROCESSING = PRETRAINED[NETWORK].preprocessing
@@ -71,11 +71,17 @@ def changed(**values: Any) -> Changes:
     return lambda recipe: recipe.model_copy(update=values)
 
 
+OF_BEFORE = {"batch_size": 64, "learning_rate": 1e-3, "backbone_learning_rate_scale": 0.5}
 ARMS = {
     "as fit does": Arm(),
-    "three passes": Arm(recipe=changed(epochs=3)),
-    "all blocks learn, three passes": Arm(recipe=changed(frozen_blocks=0, epochs=3)),
-    "nine blocks stay, six passes": Arm(recipe=changed(frozen_blocks=9, epochs=6)),
+    "all blocks learn": Arm(recipe=changed(frozen_blocks=0)),
+    "nine blocks stay": Arm(recipe=changed(frozen_blocks=9)),
+    "batches of 64": Arm(recipe=changed(batch_size=64)),
+    "batches of 64, twice the rate for the classifier": Arm(recipe=changed(**OF_BEFORE)),
+    "batches of 64, twice the rate for the classifier, one size": Arm(
+        recipe=changed(**OF_BEFORE, resolution_scales=())
+    ),
+    "twice the rate": Arm(recipe=changed(learning_rate=1e-3)),
     "one size": Arm(recipe=changed(resolution_scales=())),
     "one size, 104 pixels": Arm(pixels=104, recipe=changed(resolution_scales=())),
     "one size, 128 pixels": Arm(pixels=128, recipe=changed(resolution_scales=())),
@@ -84,9 +90,6 @@ ARMS = {
     "crops of the centre square": Arm(whole=False),
     "tested on the whole centre square": Arm(
         preprocessing=PREPROCESSING.model_copy(update={"crop_fraction": 1.0})
-    ),
-    "batches of 32 at half the rate": Arm(
-        recipe=changed(batch_size=32, learning_rate=5e-4, backbone_learning_rate_scale=1.0)
     ),
 }
 
@@ -125,7 +128,7 @@ def judged(network: Network, store: PixelStore, preprocessing: Preprocessing) ->
     return {"accuracy": found.accuracy, "loss": found.loss}
 
 
-def trained(store: PixelStore, arm: Arm, *, seed: int) -> dict[str, Any]:
+def trained(store: PixelStore, arm: Arm, *, passes: int, seed: int) -> dict[str, Any]:
     """Train once; return what came out."""
     train = pictures(store, arm)
     drawn = create_architecture(
@@ -136,7 +139,7 @@ def trained(store: PixelStore, arm: Arm, *, seed: int) -> dict[str, Any]:
         network = start_linear(network, store, PREPROCESSING)
     before = judged(network, store, arm.preprocessing)
     recipe = default_recipe(
-        pretrained=True, resolution=arm.pixels, images=len(train), epochs=EPOCHS,
+        pretrained=True, resolution=arm.pixels, images=len(train), epochs=passes,
         fitted_classifier=arm.fitted, seed=seed,
     ).model_copy(
         update={"resolution_scales": SEEN_SCALES, "frozen_blocks": EARLY_BLOCKS}
@@ -164,17 +167,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--passes", type=int, default=PASSES)
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
     options = parser.parse_args()
     found = json.loads(RESULT.read_text()) if RESULT.exists() else {**about("-"), "data": {}}
-    task = found["data"].setdefault(options.data.resolve().name, {"rows": [], "differences": {}})
+    name = f"{options.data.resolve().name}, {options.passes} passes"
+    task = found["data"].setdefault(name, {"rows": [], "differences": {}})
     store = open_store(development(load_images(options.data, seed=0)))
     for seed in options.seeds:
-        for name in options.arms:
-            if any((row["seed"], row["arm"]) == (seed, name) for row in task["rows"]):
+        for arm in options.arms:
+            if any((row["seed"], row["arm"]) == (seed, arm) for row in task["rows"]):
                 continue
-            row = trained(store, ARMS[name], seed=seed)
-            task["rows"].append({"arm": name, "seed": seed, **row})
+            row = trained(store, ARMS[arm], passes=options.passes, seed=seed)
+            task["rows"].append({"arm": arm, "seed": seed, **row})
             print(json.dumps(task["rows"][-1]), flush=True)
             for other in ARMS:
                 sides = [

@@ -140,8 +140,10 @@ def default_recipe(  # noqa: PLR0913 - all that a recipe depends on
         epochs = _usual_epochs(images, pretrained=pretrained)
     if pretrained:
         recipe = Recipe(
-            epochs=epochs, time_s=time_s, batch_size=_batch_size(images, largest=64),
-            optimizer="adamw", learning_rate=1e-3, backbone_learning_rate_scale=0.5,
+            epochs=epochs, time_s=time_s,
+            batch_size=_batch_size(images, largest=32 if whole else 64), optimizer="adamw",
+            learning_rate=5e-4 if whole else 1e-3,
+            backbone_learning_rate_scale=1.0 if whole else 0.5,
             weight_decay=0.05, mixup=0.25, cutmix=0.25, full_strength_epochs=40,
             keep_norm_statistics=whole,
             least_peak_steps=_LEAST_PEAK_STEPS if fitted_classifier else None,
