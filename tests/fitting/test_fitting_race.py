@@ -52,6 +52,17 @@ def test_time_plan_keeps_the_shares_of_the_design() -> None:
     assert plan.race_s + plan.shop_s + plan.probe_s <= 0.4 * 1800
 
 
+@pytest.mark.parametrize(
+    ("time_s", "small", "share"), [(480, False, 0.05), (480, True, 0.1), (600, False, 0.1)]
+)
+def test_shopping_is_shorter_where_the_size_is_chosen_anew(
+    time_s: float, small: bool, share: float
+) -> None:
+    settings = FitSettings(data="d", latency_ms=1, platform="p", time_s=time_s)
+    plan = TimePlan.of(settings, spent_s=20.0, small=small)
+    assert plan.shop_s == pytest.approx(share * time_s)
+
+
 def test_epochs_have_no_clock() -> None:
     plan = TimePlan.of(
         FitSettings(data="d", latency_ms=1, platform="p", epochs=3), spent_s=1.0, small=True

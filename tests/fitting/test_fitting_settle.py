@@ -16,7 +16,7 @@ from featherweight.fitting.families import Family
 from featherweight.fitting.halving import Ranked
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.race import Entry, Trainer
-from featherweight.fitting.settle import settle_stage
+from featherweight.fitting.settle import is_known_to_grow, settle_stage
 from featherweight.journal import Journal
 from featherweight.measuring.platform import parse_platform
 from featherweight.networks.preprocessing import Preprocessing
@@ -162,6 +162,18 @@ def test_at_a_size_that_the_training_showed_no_classifier_is_fitted(
     alike = replace(trained, losses=best.losses - 0.001 + noise - noise.mean())
     again = settle_stage(run, Ledger(run), alike, value, trainer=trainer)
     assert min(value, again.entry.value) == ships, "a difference that may be chance"
+
+
+@pytest.mark.parametrize(
+    ("value", "images_seen", "known"),
+    [(72.0, 10**6, True), (64.0, 10**6, False), (56.0, 10**6, False), (80.0, 10**6, False),
+     (72.0, 10, False)],
+)  # fmt: skip
+def test_a_short_fit_ships_a_larger_size_that_its_training_showed(
+    value: float, images_seen: int, known: bool, trainer: Trainer
+) -> None:
+    trained = Ranked(entry(64), "train", np.zeros(4), 0.1, images_seen=images_seen, seconds=1.0)
+    assert is_known_to_grow(trained, value, trainer=trainer) is known
 
 
 def test_what_a_training_shows(monkeypatch: pytest.MonkeyPatch) -> None:

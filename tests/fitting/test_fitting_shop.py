@@ -305,8 +305,10 @@ def test_before_a_proof_the_fastest_moment_of_a_smaller_size_counts(tmp_path: Pa
 
     usual = chosen(FakeDevice(**rates), "usual", from_smaller=True)
     assert usual == chosen(FakeDevice(**rates), "own", from_smaller=False)
-    found = chosen(Unsteady(tired, **rates), "smaller", from_smaller=True)
+    weary = Unsteady(tired, **rates)
+    found = chosen(weary, "smaller", from_smaller=True)
     assert 64.0 < found <= usual
+    assert weary.processes == 3, "a size that fits by a smaller one is not timed again"
     assert chosen(Unsteady(tired, **rates), "slow", from_smaller=False) < found
 
 

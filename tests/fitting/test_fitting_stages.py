@@ -178,6 +178,8 @@ def test_the_end_is_reckoned_from_what_was_seen() -> None:
     slow = EndingTime.of(images, settings)
     slow.picture_s, slow.process_s = 0.03, 9.0
     assert quick.seconds < 60.0
+    beside = EndingTime.of(images, settings, foreign_share=1.0)
+    assert beside.proof_s == pytest.approx(3 * quick.proof_s)
     assert slow.seconds > quick.seconds + 0.029 * 2300 + 2.5 * 6.0
     before_s = slow.seconds
     slow.export_s = 2.0
@@ -192,6 +194,19 @@ def test_the_end_is_reckoned_from_what_was_seen() -> None:
     assert longer_s == pytest.approx(ranking_s + another_s), "worth its time"
     assert slow.leaves_time(slow.another_size_s + slow.last_s)
     assert not slow.leaves_time(slow.last_s)
+
+
+@pytest.mark.parametrize(("time_s", "judged_s"), [(480.0, 0.0), (600.0, 1.8), (None, 1.8)])
+def test_a_short_fit_reckons_without_a_judgement_of_a_larger_size(
+    time_s: float | None, judged_s: float
+) -> None:
+    splits = {name: range(count) for name, count in (("train", 3000), ("val", 300), ("test", 2000))}
+    length = {"epochs": 3} if time_s is None else {"time_s": time_s}
+    settings = FitSettings(data="d", latency_ms=1, platform="p", **length)
+    found = EndingTime.of(cast(Any, SimpleNamespace(splits=splits)), settings)
+    found.picture_s, found.forward_s, found.process_s = 0.003, 0.003, 2.0
+    found.grow(entry(photo_family(), 96.0), entry(photo_family(), 96.0))
+    assert found.another_size_s == pytest.approx(2.5 * 2.0 + judged_s)
 
 
 def test_without_time_no_other_size_is_looked_for() -> None:

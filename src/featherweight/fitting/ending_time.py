@@ -12,13 +12,16 @@ from dataclasses import dataclass
 from featherweight.data.images import ImageData
 from featherweight.fitting.race import Entry
 from featherweight.fitting.settings import FitSettings
-from featherweight.fitting.time_plan import SamplePlan
+from featherweight.fitting.time_plan import LEAST_RACING_S, SamplePlan
 from featherweight.profiling.profile import profile
 
 __all__ = ["EndingTime"]
 
 _S_PER_SAMPLE = 0.01
 """A sample of a measurement takes 10 ms or more."""
+_SLOWER_BESIDE = 2.0
+"""Beside a busy loop on every core a proof takes three times as long: what was interrupted is
+taken again."""
 _PROOFS = 1.3
 """Measurements of files that would ship: some miss the budget, some are disturbed. What is reserved
 for a second proof is lost to nearly every training; one that is needed costs some 3 % of a fit of
@@ -56,6 +59,7 @@ class EndingTime:
         is_refitted: whether a classifier will be fitted to another size.
         asked_s: of the whole command; `None` = it goes by epochs.
         sizing: processes that time one size each.
+        is_judged: whether val has a say in whether a larger size ships.
     """
 
     train: int
@@ -69,13 +73,26 @@ class EndingTime:
     is_refitted: bool = False
     asked_s: float | None = None
     sizing: float = _SIZING
+    is_judged: bool = True
 
     @classmethod
-    def of(cls, images: ImageData, settings: FitSettings) -> EndingTime:
-        """Return the reckoning of a fit that has seen nothing yet."""
+    def of(
+        cls, images: ImageData, settings: FitSettings, *, foreign_share: float = 0.0
+    ) -> EndingTime:
+        """Return the reckoning of a fit that has seen nothing yet.
+
+        Args:
+            images: the data.
+            settings: of the fit.
+            foreign_share: of the CPU that other programs take, in 0..1.
+        """
         train, val, test = (len(images.splits[name]) for name in ("train", "val", "test"))
-        proof_s = _S_PER_SAMPLE * SamplePlan.of(settings).prove
-        return cls(train, val, test, proof_s=proof_s, asked_s=settings.time_s)
+        slower = 1.0 + _SLOWER_BESIDE * foreign_share
+        proof_s = slower * _S_PER_SAMPLE * SamplePlan.of(settings).prove
+        return cls(
+            train, val, test, proof_s=proof_s, asked_s=settings.time_s,
+            is_judged=settings.time_s is None or settings.time_s >= LEAST_RACING_S,
+        )  # fmt: skip
 
     def grow(self, seen: Entry, chosen: Entry) -> None:
         """Reckon with what was chosen after one was seen: time goes by multiply-adds."""
@@ -108,7 +125,7 @@ class EndingTime:
         if self.is_refitted:
             pictures = min(_REFIT_PICTURES, self.train) + self.val
             settled_s = self.export_s + pictures * self.picture_s + self._ranking_s
-        elif self.sizing == _SIZING_AROUND:
+        elif self.sizing == _SIZING_AROUND and self.is_judged:
             settled_s = self._ranking_s
         return self.sizing * self.process_s + settled_s
 

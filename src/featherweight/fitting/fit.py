@@ -27,7 +27,7 @@ from featherweight.fitting.probe import FeatureReaders
 from featherweight.fitting.race import open_trainer
 from featherweight.fitting.result import FitResult
 from featherweight.fitting.settings import FitSettings, allowed_metric, allowed_precisions
-from featherweight.fitting.settle import FARTHEST, settle_stage
+from featherweight.fitting.settle import FARTHEST, is_known_to_grow, settle_stage
 from featherweight.fitting.stages import (
     create_sizer,
     kept_entries,
@@ -163,7 +163,7 @@ def _work(
     found = look(images, settings)
     moments.take()
     plan = TimePlan.of(settings, spent_s=loading_s, small=found.small)
-    ending = EndingTime.of(images, settings)
+    ending = EndingTime.of(images, settings, foreign_share=found.foreign_cpu_share or 0.0)
     stalls = families(found, settings)
     candidates, nearest = shop_stage(
         run, ledger, stalls, settings, plan=plan, moments=moments, ending=ending
@@ -212,11 +212,14 @@ def _work(
         has_time=plan.total_s is None or ending.leaves_time(plan.total_s - run.elapsed_s),
         growth=FARTHEST if paced else max(trained.entry.family.seen_scales, default=1.0),
     )  # fmt: skip
-    trained = settle_stage(run, ledger, trained, value, trainer=trainer, is_short=not plan.races)
+    if plan.races or not is_known_to_grow(trained, value, trainer=trainer):
+        trained = settle_stage(
+            run, ledger, trained, value, trainer=trainer, is_short=not plan.races
+        )
+        value = min(value, trained.entry.value)
     return prove_stage(
-        run, ledger, trained, raced, trainer=trainer, settings=settings,
-        value=min(value, trained.entry.value), found=found, loading_s=loading_s,
-        compared=ending.compared,
+        run, ledger, trained, raced, trainer=trainer, settings=settings, value=value, found=found,
+        loading_s=loading_s, compared=ending.compared,
     )  # fmt: skip
 
 

@@ -127,17 +127,18 @@ class Sizer:
         for _ in range(_ALONE):
             looks.setdefault(value, []).append(shopper.time_alone((family, precision, value)))
             found = {size: min(seen) for size, seen in looks.items()}
+            at_most_ms = found
+            if from_smaller:
+                at_most_ms = {v: _at_most_ms(family, found, v) for v in values}
             is_over = within_s is not None and clock.monotonic() - started > within_s
             if is_over and min(found.values()) <= budget_ms:
                 break
-            if not is_over and _may_be_a_moment(looks[value], budget_ms=budget_ms):
+            is_open = not is_over and at_most_ms[value] > budget_ms
+            if is_open and _may_be_a_moment(looks[value], budget_ms=budget_ms):
                 continue
             if (step := _next(family, values, found, last=value, budget_ms=budget_ms)) is None:
                 break
             value = step
-        at_most_ms = found
-        if from_smaller:
-            at_most_ms = {value: _at_most_ms(family, found, value) for value in values}
         fitting = [value for value, ms in at_most_ms.items() if ms <= budget_ms]
         chosen = max(fitting, default=min(found))
         if chosen not in found:

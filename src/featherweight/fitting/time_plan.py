@@ -12,10 +12,11 @@ from featherweight.fitting.settings import FitSettings
 from featherweight.records import Record
 from featherweight.training.pixels import SMALL_PICTURE
 
-__all__ = ["SamplePlan", "TimePlan", "check_time", "least_time_s"]
+__all__ = ["LEAST_RACING_S", "SamplePlan", "TimePlan", "check_time", "least_time_s"]
 
-_SHOP_SHARE = 0.1
-"""Most of the whole time for shopping; the first two looks at every network are always taken."""
+_SHOP_SHARE, _SHORT_SHOP_SHARE = 0.1, 0.05
+"""Most of the whole time for shopping; the first two looks at every network are always taken. Where
+nothing races the size of the one that goes on is chosen anew."""
 _PROBE_SHARE, _SHORT_PROBE_SHARE = 0.05, 0.03
 """Most of the whole time for the features of all candidates: so many pictures are probed. Their
 exports come on top, most of it where nothing races and the last training needs every second."""
@@ -28,7 +29,7 @@ _START_SHARE = 0.04
 """Most of the whole time for the features that first classifiers are fitted to."""
 _RACE_SHARE, _SMALL_RACE_SHARE = 0.22, 0.15
 """Small pictures make many steps a minute, so that a shorter race tells as much."""
-_LEAST_RACING_S = 600.0
+LEAST_RACING_S = 600.0
 """In a shorter fit the probe decides: trainings of a few seconds each would tell less than it
 does, and take the time of the last one."""
 _FILL_SHARE = 0.15
@@ -75,7 +76,7 @@ class TimePlan(Record):
     @property
     def races(self) -> bool:
         """Whether networks with weights of a larger data set race, or the probe decides."""
-        return self.asked_s is None or self.asked_s >= _LEAST_RACING_S
+        return self.asked_s is None or self.asked_s >= LEAST_RACING_S
 
     @property
     def probes(self) -> bool:
@@ -89,10 +90,11 @@ class TimePlan(Record):
         if time_s is None:
             return cls(total_s=None, race_s=None, epochs=settings.epochs)
         filled = not small and time_s >= _LEAST_FILLED_S
+        decided_early = not small and time_s < LEAST_RACING_S
         return cls(
             total_s=time_s - spent_s,
-            shop_s=_SHOP_SHARE * time_s,
-            probe_s=(_PROBE_SHARE if time_s >= _LEAST_RACING_S else _SHORT_PROBE_SHARE) * time_s,
+            shop_s=(_SHORT_SHOP_SHARE if decided_early else _SHOP_SHARE) * time_s,
+            probe_s=(_PROBE_SHARE if time_s >= LEAST_RACING_S else _SHORT_PROBE_SHARE) * time_s,
             size_s=_SIZE_SHARE * time_s,
             pace_s=_PACE_SHARE * time_s,
             start_s=_START_SHARE * time_s,
