@@ -82,6 +82,7 @@ ARMS = {
         recipe=changed(**OF_BEFORE, resolution_scales=())
     ),
     "twice the rate": Arm(recipe=changed(learning_rate=1e-3)),
+    "sizes from 0.76": Arm(recipe=changed(resolution_scales=(0.76, 0.86, 1.0, 1.07, 1.14))),
     "one size": Arm(recipe=changed(resolution_scales=())),
     "one size, 104 pixels": Arm(pixels=104, recipe=changed(resolution_scales=())),
     "one size, 128 pixels": Arm(pixels=128, recipe=changed(resolution_scales=())),
