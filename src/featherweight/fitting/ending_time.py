@@ -20,8 +20,8 @@ __all__ = ["EndingTime"]
 _S_PER_SAMPLE = 0.01
 """A sample of a measurement takes 10 ms or more."""
 _SLOWER_BESIDE = 2.0
-"""Beside a busy loop on every core a proof takes three times as long: what was interrupted is
-taken again."""
+"""Beside a busy loop on every core a proof takes three times as long, because what was interrupted
+is taken again: 20 to 28 s of a fit of eight minutes (docs/adr/0016-several-sizes.md)."""
 _PROOFS = 1.3
 """Measurements of files that would ship: some miss the budget, some are disturbed. What is reserved
 for a second proof is lost to nearly every training; one that is needed costs some 3 % of a fit of

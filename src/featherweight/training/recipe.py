@@ -138,7 +138,7 @@ def default_recipe(  # noqa: PLR0913 - all that a recipe depends on
     small = resolution <= SMALL_RESOLUTION
     if epochs is None and time_s is None:
         epochs = _usual_epochs(images, pretrained=pretrained)
-    if pretrained:
+    if pretrained:  # batches and rates: docs/adr/0019-small-batches.md
         recipe = Recipe(
             epochs=epochs, time_s=time_s,
             batch_size=_batch_size(images, largest=32 if whole else 64), optimizer="adamw",
