@@ -5,11 +5,11 @@
 EfficientNet-Lite0 with ImageNet weights at 112 pixels, the recipe of `fit` and that recipe with one
 part changed at a time (docs/adr/0015-whole-pictures.md, 0019-small-batches.md), at equal pictures.
 The last quarter of every class of train, by file name (pictures are taken in a row), and val are
-held out together: they judge, and the rest is trained on. Accuracy and loss are those of the float32 network after the last
-epoch, also at other sizes than that of its training (docs/adr/0016-several-sizes.md). Differences
-are of accuracy, from the recipe of `fit`, paired by seed. Adds its rows to
-results/fine_tuning.json; what the file has is not run again. The rows under `batches of 64` there
-are of the recipe before: docs/adr/0017-early-blocks-stay.md.
+held out together: they judge, and the rest is trained on. Accuracy and loss are those of the
+float32 network after the last epoch, also at other sizes than that of its training
+(docs/adr/0016-several-sizes.md). Differences are of accuracy, from the recipe of `fit`, paired by
+seed. Adds its rows to results/fine_tuning.json; what the file has is not run again. The rows under
+`batches of 64` there are of the recipe before: docs/adr/0017-early-blocks-stay.md.
 """
 
 from __future__ import annotations
