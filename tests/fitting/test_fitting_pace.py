@@ -161,25 +161,29 @@ def test_when_its_time_is_over_no_further_candidate_is_timed(
     pace_s: float, count: int, run: RunDirectory, shopper: FakeShopper
 ) -> None:
     """In 40 s three families took 20 to 34 s to be timed, and the fit 56 and 71 s."""
-    first, second = entry("convnet", 1.0), entry("resnet", 0.5)
+    first, second = entry("resnet", 0.5), entry("convnet", 1.0)
     trainer = FakeTrainer(1e18)
     for _ in range(2):  # the second time from the journal
         kept, knowing = stage([first, second], trainer, run, pace_s=pace_s)
         assert kept == [first, second][:count]
         assert set(knowing.forms) == {one.family.name for one in kept}
     told = {line["name"]: line for line in Journal(run.path / "candidates.jsonl").read()}
-    assert ("no time to time" in told.get("resnet:width=0.5", {}).get("reason", "")) == (count == 1)
+    assert ("no time to time" in told.get("convnet:width=1", {}).get("reason", "")) == (count == 1)
 
 
-def test_without_one_that_can_learn_the_next_is_timed_whatever_the_time(
-    run: RunDirectory, shopper: FakeShopper
+@pytest.mark.parametrize("speed", [1.01, 0.01])
+def test_those_that_train_fast_are_timed_first(
+    speed: float, run: RunDirectory, shopper: FakeShopper
 ) -> None:
-    """A demo of a minute timed MobileNetV2 first, trained it for 17 s and answered 0.101."""
+    """A demo of a minute timed MobileNetV2 first, trained it for 17 s and answered 0.101.
+
+    One of 40 s timed it for 9 s though nothing could learn in what was left.
+    """
     slow, plain = entry("mobilenet_v2", 0.125), entry("convnet", 0.125)
-    trainer = FakeTrainer(1.01 * NEEDED * macs(plain) / 100.0)
+    trainer = FakeTrainer(speed * NEEDED * macs(plain) / 100.0)
     kept, _ = stage([slow, plain], trainer, run, pace_s=0.0)
     assert kept == [plain]
-    assert len(trainer.asked) == 2, "one look at each"
+    assert len(trainer.asked) == 1
 
 
 def test_a_slow_one_steps_down_to_a_size_that_can_learn(

@@ -23,8 +23,7 @@ exports come on top, most of it where nothing races and the last training needs 
 _SIZE_SHARE = 0.05
 """Most of the whole time for the size of the last training, as soon as one fits."""
 _PACE_SHARE = 0.12
-"""Most of the whole time for timing training steps, as soon as one candidate can learn in the time
-there is: then no further one is timed."""
+"""Most of the whole time for timing training steps: then no further candidate is timed."""
 _START_SHARE = 0.04
 """Most of the whole time for the features that first classifiers are fitted to."""
 _RACE_SHARE, _SMALL_RACE_SHARE = 0.22, 0.15
