@@ -9,7 +9,7 @@ held out together: they judge, and the rest is trained on. Accuracy and loss are
 float32 network after the last epoch, also at other sizes than that of its training
 (docs/adr/0016-several-sizes.md). Differences are of accuracy, from the recipe of `fit`, paired by
 seed. Adds its rows to results/fine_tuning.json; what the file has is not run again. The rows under
-`batches of 64` there are of the recipe before: docs/adr/0017-early-blocks-stay.md.
+`batches of 64` and `means of the last tenth` there are of recipes before.
 """
 
 from __future__ import annotations
@@ -73,6 +73,9 @@ def changed(**values: Any) -> Changes:
 OF_BEFORE = {"batch_size": 64, "learning_rate": 1e-3, "backbone_learning_rate_scale": 0.5}
 ARMS = {
     "as fit does": Arm(),
+    "the mean of the last tenth, half the rate": Arm(
+        recipe=changed(averaged_share=0.1, ema_decay=0.999, learning_rate=5e-4)
+    ),
     "all blocks learn": Arm(recipe=changed(frozen_blocks=0)),
     "nine blocks stay": Arm(recipe=changed(frozen_blocks=9)),
     "batches of 64": Arm(recipe=changed(batch_size=64)),
@@ -80,7 +83,7 @@ ARMS = {
     "batches of 64, twice the rate for the classifier, one size": Arm(
         recipe=changed(**OF_BEFORE, resolution_scales=())
     ),
-    "twice the rate": Arm(recipe=changed(learning_rate=1e-3)),
+    "the mean of the last tenth": Arm(recipe=changed(averaged_share=0.1, ema_decay=0.999)),
     "sizes from 0.76": Arm(recipe=changed(resolution_scales=(0.76, 0.86, 1.0, 1.07, 1.14))),
     "one size": Arm(recipe=changed(resolution_scales=())),
     "one size, 104 pixels": Arm(pixels=104, recipe=changed(resolution_scales=())),

@@ -27,9 +27,10 @@ from featherweight.training.speed import Probe, choose_compute
 from featherweight.training.step import Teacher, create_learner
 
 
-def test_the_average_is_the_recursion_and_holds_norm_statistics(tiny_architecture):
+@pytest.mark.parametrize(("share", "first"), [(0.1, 10), (0.25, 4)])
+def test_the_average_is_the_recursion_and_holds_norm_statistics(tiny_architecture, share, first):
     network = build_network(tiny_architecture, seed=0)
-    average = WeightAverage(network, decay=0.4)
+    average = WeightAverage(network, decay=0.4, share=share)
     names = ["classifier.weight", "blocks.0.main.norm.running_mean"]
     expected = {name: network.state_dict()[name].clone() for name in names}
     generator = torch.Generator().manual_seed(0)
@@ -39,7 +40,7 @@ def test_the_average_is_the_recursion_and_holds_norm_statistics(tiny_architectur
                 tensor = network.state_dict()[name]
                 tensor.copy_(torch.randn(tensor.shape, generator=generator))
         average.update(network)
-        decay = min(0.4, (1 + update) / (10 + update))
+        decay = min(0.4, (1 + update) / (first + update))
         for name in names:
             expected[name] = decay * expected[name] + (1 - decay) * network.state_dict()[name]
     for name in names:

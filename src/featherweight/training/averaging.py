@@ -21,27 +21,33 @@ belongs to no network, and the average answers nonsense (val losses above 1,000 
 class WeightAverage:
     """A copy of a network that follows it slowly; it is what is validated and kept.
 
-    Update t (from 0) uses decay_t = min(decay, (1 + t) / (10 + t)), so that a short training
-    averages about its last tenth whatever `decay` is. Norm statistics are averaged like weights.
+    Update t (from 0) uses decay_t = min(decay, (1 + t) / (1 / share + t)), so that a short training
+    averages about this last share of it whatever `decay` is. Norm statistics are averaged like
+    weights.
+
+    Source: Shamir and Zhang 2013, arXiv 1212.1824, section 4 (polynomial-decay averaging; their eta
+    is 1 / share - 1).
 
     Args:
         network: what to follow; it is copied.
         decay: upper limit of the decay.
+        share: of the steps so far that the average is about, in 0..1.
 
     Attributes:
         network: the averaged network, in eval mode.
         num_updates: how often `update` was called.
     """
 
-    def __init__(self, network: Network, *, decay: float) -> None:
+    def __init__(self, network: Network, *, decay: float, share: float = 0.1) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)  # noqa: FBT003
         self.num_updates = 0
-        self._decay = decay
+        self._decay, self._share = decay, share
 
     @torch.no_grad()
     def update(self, network: Network) -> None:
         """Move the average one step towards `network`."""
-        decay = min(self._decay, (1 + self.num_updates) / (10 + self.num_updates))
+        growing = (1 + self.num_updates) / (1 / self._share + self.num_updates)
+        decay = min(self._decay, growing)
         averaged: list[Tensor] = []
         followed: list[Tensor] = []
         source = network.state_dict()

@@ -43,6 +43,7 @@ class Recipe(Record):
         warm_up_share: share of the steps in which the learning rate rises linearly.
         label_smoothing: share of the target spread over all classes.
         ema_decay: upper limit of the decay of the averaged weights (see `WeightAverage`).
+        averaged_share: last share of a training that they are about the mean of, up to that decay.
         freeze_epochs: first epochs that train only the classifier (norm statistics stay).
         keep_norm_statistics: whether norms keep the statistics they start with, in training as in
             evaluation; their scales and biases learn.
@@ -80,6 +81,7 @@ class Recipe(Record):
     warm_up_share: float = Field(default=0.1, ge=0.0, lt=1.0)
     label_smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
     ema_decay: float = Field(default=0.999, ge=0.0, lt=1.0)
+    averaged_share: float = Field(default=0.1, gt=0.0, le=1.0)
     freeze_epochs: int = Field(default=0, ge=0)
     keep_norm_statistics: bool = False
     frozen_blocks: int = Field(default=0, ge=0)
@@ -138,12 +140,12 @@ def default_recipe(  # noqa: PLR0913 - all that a recipe depends on
     small = resolution <= SMALL_RESOLUTION
     if epochs is None and time_s is None:
         epochs = _usual_epochs(images, pretrained=pretrained)
-    if pretrained:  # batches and rates: docs/adr/0019-small-batches.md
+    if pretrained:  # docs/adr/0019-small-batches.md, 0020-a-longer-mean.md
         recipe = Recipe(
             epochs=epochs, time_s=time_s,
             batch_size=_batch_size(images, largest=32 if whole else 64), optimizer="adamw",
-            learning_rate=5e-4 if whole else 1e-3,
-            backbone_learning_rate_scale=1.0 if whole else 0.5,
+            learning_rate=1e-3, backbone_learning_rate_scale=1.0 if whole else 0.5,
+            ema_decay=0.9999 if whole else 0.999, averaged_share=0.25 if whole else 0.1,
             weight_decay=0.05, mixup=0.25, cutmix=0.25, full_strength_epochs=40,
             keep_norm_statistics=whole,
             least_peak_steps=_LEAST_PEAK_STEPS if fitted_classifier else None,
@@ -198,7 +200,8 @@ def int8_recipe(
         "optimizer": "adamw", "learning_rate": 2e-5,
         "peak_steps": None, "least_peak_steps": None, "decay": "cosine",
         "backbone_learning_rate_scale": 1.0,
-        "norm_bias_learning_rate_scale": 1.0, "weight_decay": 0.0, "ema_decay": 0.99,
+        "norm_bias_learning_rate_scale": 1.0, "weight_decay": 0.0,
+        "ema_decay": 0.99, "averaged_share": 0.1,
         "freeze_epochs": 0, "frozen_blocks": 0, "low_resolution": None, "low_resolution_share": 0.0,
         "resolution_scales": (), "mixup": 0.0,
         "cutmix": 0.0, "full_strength_epochs": 1, "distillation_weight": 1.0,

@@ -219,7 +219,7 @@ def create_learner(
         teacher = Teacher(guide, teacher.preprocessing)
     return Learner(
         network=student,
-        average=WeightAverage(student, decay=recipe.ema_decay),
+        average=WeightAverage(student, decay=recipe.ema_decay, share=recipe.averaged_share),
         optimizer=create_optimizer(student, recipe, dtype=compute.torch_dtype),
         recipe=recipe,
         preprocessing=preprocessing,
