@@ -88,9 +88,7 @@ def pace_stage(
         left_s = max(left_s, 0.1 * plan.total_s)
         paces: dict[tuple[str, float], _Pace] = {}
         until_s = float("inf") if plan.pace_s is None else started + plan.pace_s
-        for entry in sorted(
-            {(e.family.name, e.value): e for e in entries}.values(), key=_outputs
-        ):
+        for entry in sorted({(e.family.name, e.value): e for e in entries}.values(), key=_outputs):
             if not paces or time.monotonic() < until_s:
                 paces[entry.family.name, entry.value] = _find_pace(
                     entry, trainer=trainer, time_s=left_s, moments=moments, until_s=until_s
