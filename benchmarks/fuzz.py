@@ -12,8 +12,8 @@ evenly over the kinds. Each goes, in a worker process that does many, to the com
 - a traceback: an exception that is not a FeatherweightError, an exit code outside 0, 1, 2, 3, 4 and
   130, or the word Traceback on standard error;
 - a hang: more than --limit seconds (20); the worker is killed;
-- memory: a peak of more than 2 GB resident, children of the worker not counted; a worker above
-  twice that is killed, and no input may map more than 3 GB;
+- memory: a peak of more than 2 GB resident in a fresh worker, its children not counted; a worker
+  above twice that is killed, and no input may map more than 3 GB;
 - a death: the worker ended by itself (a signal).
 
 ssh and adb are stand-ins that fail at once, so that no host is asked. --only says what one input is
@@ -206,21 +206,34 @@ class Worker:
 def run_all(
     cases: list[Case], workers: list[Worker], *, limit_s: float
 ) -> Iterator[dict[str, Any]]:
-    """Yield what every case came to, in the order they end."""
+    """Yield what every case came to, in the order they end.
+
+    A worker may still hold what the inputs before took: one that is above the memory is done again,
+    as the first of a fresh worker.
+    """
     left = iter(cases)
+    again: list[Case] = []
     busy = len(cases)
     while busy:
         wait([worker.connection for worker in workers], timeout=0.05)
         for worker in workers:
+            done = worker.done
             found = listen(worker, limit_s=limit_s)
-            if found is not None:
+            if found is not None and done > 1 and found.get("peak_bytes", 0) > LARGEST_BYTES:
+                worker.renew()
+                again.append((found["kind"], found["number"]))
+            elif found is not None:
                 busy -= 1
                 yield found
             if worker.ready and worker.case is None:
                 if worker.done >= A_WORKERS_LIFE:
                     worker.renew()
+                elif again and worker.done == 0:
+                    worker.give(again.pop())
                 elif (case := next(left, None)) is not None:
                     worker.give(case)
+                elif again:
+                    worker.renew()
 
 
 def listen(worker: Worker, *, limit_s: float) -> dict[str, Any] | None:
