@@ -26,7 +26,7 @@ from photographs import about, fine_tune, largest, paired_difference, part_of
 
 from featherweight.architecture import Architecture
 from featherweight.data.images import load_images
-from featherweight.measuring.platform import parse_platform
+from featherweight.exporting.platforms import parse_platform
 from featherweight.networks.pretrained import load_pretrained, read_pretrained
 from featherweight.networks.resolve import create_architecture
 from featherweight.nn.network import Network, build_network
@@ -55,16 +55,21 @@ def choose(budget_ms: float, *, on: str) -> dict[str, Any]:
         lambda v: draw(resolution=FULL_SIDE, width=v), WIDTHS, budget_ms=budget_ms, on=on
     )
     return {
-        "resolution": int(side), "resolution_by_fp32": int(last), "width": width,
-        "int8_ms": by_int8, "fp32_ms": by_fp32, "width_int8_ms": by_width,
-    }  # fmt: skip
+        "resolution": int(side),
+        "resolution_by_fp32": int(last),
+        "width": width,
+        "int8_ms": by_int8,
+        "fp32_ms": by_fp32,
+        "width_int8_ms": by_width,
+    }
 
 
 class Arms:
     """Trains the arms of one seed on one part of the data."""
 
-    def __init__(self, store: PixelStore, sizes: dict[str, Any], *, epochs: int, seed: int,
-                 on: str) -> None:  # fmt: skip
+    def __init__(
+        self, store: PixelStore, sizes: dict[str, Any], *, epochs: int, seed: int, on: str
+    ) -> None:
         self.store, self.sizes, self.epochs, self.seed, self.on = store, sizes, epochs, seed, on
         self.classes = len(store.data.classes)
         own = draw(resolution=sizes["resolution"], classes=self.classes)
@@ -76,14 +81,23 @@ class Arms:
     ) -> Recipe:
         """Return the recipe of an arm; all see equally many pictures."""
         return default_recipe(
-            pretrained=pretrained, resolution=resolution, epochs=self.epochs, seed=self.seed,
-            images=len(self.store.data.splits["train"]), distillation=taught, whole=whole,
-        )  # fmt: skip
+            pretrained=pretrained,
+            resolution=resolution,
+            epochs=self.epochs,
+            seed=self.seed,
+            images=len(self.store.data.splits["train"]),
+            distillation=taught,
+            whole=whole,
+        )
 
     def tune(
-        self, resolution: float, *, width: float = 1.0, pretrained: bool = True,
+        self,
+        resolution: float,
+        *,
+        width: float = 1.0,
+        pretrained: bool = True,
         teacher: Network | None = None,
-    ) -> tuple[Network, dict[str, Any]]:  # fmt: skip
+    ) -> tuple[Network, dict[str, Any]]:
         """Train the network at a size; return it and what its file came to."""
         architecture = draw(resolution=resolution, width=width, classes=self.classes)
         start = (
@@ -92,12 +106,18 @@ class Arms:
             else build_network(architecture, seed=self.seed)
         )
         done = fine_tune(
-            start, store=self.store, preprocessing=self.preprocessing, on=self.on, teacher=teacher,
+            start,
+            store=self.store,
+            preprocessing=self.preprocessing,
+            on=self.on,
+            teacher=teacher,
             recipe=self.recipe(  # norms of sliced weights take their statistics anew, as in a fit
-                int(resolution), pretrained=pretrained, taught=teacher is not None,
+                int(resolution),
+                pretrained=pretrained,
+                taught=teacher is not None,
                 whole=width == 1.0,
             ),
-        )  # fmt: skip
+        )
         return done.network, done.found
 
     def run(self, name: str) -> dict[str, Any]:
@@ -122,15 +142,20 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument(
-        "--only", nargs="+", choices=ARMS, default=ARMS,
+        "--only",
+        nargs="+",
+        choices=ARMS,
+        default=ARMS,
         help="redo these; sizes and the other arms are those of the result file (same task)",
-    )  # fmt: skip
+    )
     options = parser.parse_args()
     images = load_images(options.data, seed=0)
     task = {
-        "budget_ms": options.latency, "share_of_train": options.share, "epochs": options.epochs,
+        "budget_ms": options.latency,
+        "share_of_train": options.share,
+        "epochs": options.epochs,
         "network": NETWORK,
-    }  # fmt: skip
+    }
     sizes, runs = kept(task) if len(options.only) < len(ARMS) else (None, {})
     sizes = sizes or choose(options.latency, on=options.on)
     print(json.dumps({key: sizes[key] for key in ("resolution", "resolution_by_fp32", "width")}))

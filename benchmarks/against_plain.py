@@ -114,11 +114,23 @@ def fit(data: Path, *, latency: str, given: str, seed: int) -> dict[str, Any]:
         run = Path(folder) / "run"
         code, text, seen = observed(
             [
-                sys.executable, "-m", "featherweight", "fit", str(data), "--latency", latency,
-                "--time", given, "--seed", str(seed), "--json", "--output", str(run),
+                sys.executable,
+                "-m",
+                "featherweight",
+                "fit",
+                str(data),
+                "--latency",
+                latency,
+                "--time",
+                given,
+                "--seed",
+                str(seed),
+                "--json",
+                "--output",
+                str(run),
             ],
             {"FEATHERWEIGHT_HOME": str(Path(folder) / "home")},
-        )  # fmt: skip
+        )
         if code == REFUSED and "is too short" in text:
             return {"exit_code": code, **seen, "verdict": "refused"}
         if code not in ENDED:
@@ -165,10 +177,20 @@ def bundle_answers(run: Path, summary: dict[str, Any], data: Path) -> list[bool]
         return None
     files = sorted((data / "test").glob("*/*"), key=lambda path: (path.parent.name, path.name))
     done = subprocess.run(
-        [sys.executable, str(run / summary["bundle"] / "run.py"), "--json", "--top", "1",
-         "--threads", str(os.cpu_count()), *map(str, files)],
-        stdout=subprocess.PIPE, text=True, check=False,
-    )  # fmt: skip
+        [
+            sys.executable,
+            str(run / summary["bundle"] / "run.py"),
+            "--json",
+            "--top",
+            "1",
+            "--threads",
+            str(os.cpu_count()),
+            *map(str, files),
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
         return None
     answers = {one["image"]: one["label"] for one in json.loads(done.stdout)}
@@ -186,11 +208,20 @@ def plain(data: Path, *, latency: str, given: str, seed: int) -> dict[str, Any]:
     time_s = parse_duration_s(given)
     code, text, seen = observed(
         [
-            sys.executable, "-W", "ignore", str(HERE / "plain.py"), str(data), "--latency",
-            str(parse_latency_ms(latency)), "--time", str(time_s), "--seed", str(seed),
+            sys.executable,
+            "-W",
+            "ignore",
+            str(HERE / "plain.py"),
+            str(data),
+            "--latency",
+            str(parse_latency_ms(latency)),
+            "--time",
+            str(time_s),
+            "--seed",
+            str(seed),
         ],
         {},
-    )  # fmt: skip
+    )
     if code != 0:
         return {"exit_code": code, **seen, "error": text[-400:]}
     found = {"exit_code": code, **json.loads(text), **seen}
@@ -316,9 +347,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2], help="quiet")
     parser.add_argument("--disturbed-seeds", type=int, nargs="*", default=[0, 1])
     parser.add_argument(
-        "--conditions", nargs="+", choices=("quiet", "disturbed"), default=["quiet", "disturbed"],
+        "--conditions",
+        nargs="+",
+        choices=("quiet", "disturbed"),
+        default=["quiet", "disturbed"],
         help="of overrun",
-    )  # fmt: skip
+    )
     parser.add_argument("--name", help="of the result file; default: the folder's name")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     options = parser.parse_args()

@@ -24,24 +24,43 @@ from typing import Any
 
 import numpy as np
 
+from featherweight.exporting.platforms import parse_platform
 from featherweight.measuring import worker
-from featherweight.measuring.measure import export_drawn
-from featherweight.measuring.platform import parse_platform
+from featherweight.measuring.bench import export_untrained
 from featherweight.networks.resolve import create_architecture
 from featherweight.runtimes.artifact import Artifact
 from featherweight.runtimes.runtime import RUNTIMES
 
 RESULT = Path(__file__).parent / "results" / "arm64_ncnn.json"
 NETWORKS = (
-    "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v4_conv_small",
-    "shufflenet_v1_g3", "shufflenet_v2", "mnasnet_a1", "ghostnet", "efficientnet_lite0", "snet49",
-)  # fmt: skip
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v4_conv_small",
+    "shufflenet_v1_g3",
+    "shufflenet_v2",
+    "mnasnet_a1",
+    "ghostnet",
+    "efficientnet_lite0",
+    "snet49",
+)
 RESOLUTION, CLASSES = 64, 10
 DEBIAN = (
-    "libc6", "libgcc-s1", "libstdc++6", "zlib1g", "libexpat1", "libffi8", "libssl3", "libbz2-1.0",
-    "liblzma5", "libuuid1", "libgomp1", "python3.11-minimal", "libpython3.11-minimal",
+    "libc6",
+    "libgcc-s1",
+    "libstdc++6",
+    "zlib1g",
+    "libexpat1",
+    "libffi8",
+    "libssl3",
+    "libbz2-1.0",
+    "liblzma5",
+    "libuuid1",
+    "libgomp1",
+    "python3.11-minimal",
+    "libpython3.11-minimal",
     "libpython3.11-stdlib",
-)  # fmt: skip
+)
 SEED = 0
 
 
@@ -61,34 +80,59 @@ def install(root: Path) -> list[str]:
     wheels = root / "wheels"
     platforms = [f"--platform=manylinux_2_{minor}_aarch64" for minor in (24, 27, 28)]
     run(
-        sys.executable, "-m", "pip", "install", "-q", "--target", str(wheels), "--no-deps",
-        "--only-binary=:all:", "--python-version=3.11", *platforms,
-        "--platform=manylinux2014_aarch64", f"numpy=={version('numpy')}",
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--target",
+        str(wheels),
+        "--no-deps",
+        "--only-binary=:all:",
+        "--python-version=3.11",
+        *platforms,
+        "--platform=manylinux2014_aarch64",
+        f"numpy=={version('numpy')}",
         f"ncnn=={version('ncnn')}",
-    )  # fmt: skip
+    )
     system = root / "system"
     return [
-        "qemu-aarch64-static", "-L", str(system), "-E", f"PYTHONHOME={system}/usr",
-        "-E", f"PYTHONPATH={wheels}", "-E", "OMP_NUM_THREADS=1",
+        "qemu-aarch64-static",
+        "-L",
+        str(system),
+        "-E",
+        f"PYTHONHOME={system}/usr",
+        "-E",
+        f"PYTHONPATH={wheels}",
+        "-E",
+        "OMP_NUM_THREADS=1",
         str(system / "usr" / "bin" / "python3.11"),
-    ]  # fmt: skip
+    ]
 
 
 def answers(python: list[str], artifacts: list[Artifact]) -> tuple[str, list[np.ndarray]]:
     """Run the worker under emulation; return ncnn's version there and the logits."""
     job = {
-        "runtime": "ncnn", "precision": "fp32", "num_threads": 1, "samples": 1, "max_s_each": 0.1,
+        "runtime": "ncnn",
+        "precision": "fp32",
+        "num_threads": 1,
+        "samples": 1,
+        "max_s_each": 0.1,
         "seed": SEED,
-        "cpus": sorted(os.sched_getaffinity(0))[:1], "answers": True,
+        "cpus": sorted(os.sched_getaffinity(0))[:1],
+        "answers": True,
         "networks": [
             {"directory": a.directory, "files": list(a.files), "input_shape": list(a.input_shape)}
             for a in artifacts
         ],
-    }  # fmt: skip
+    }
     done = subprocess.run(
-        [*python, "-P", str(worker.__file__)], input=json.dumps(job), capture_output=True,
-        text=True, check=False,
-    )  # fmt: skip
+        [*python, "-P", str(worker.__file__)],
+        input=json.dumps(job),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if done.returncode != 0:
         raise SystemExit(done.stderr[-2000:])
     told = json.loads(done.stdout)
@@ -117,7 +161,7 @@ def main() -> None:
             for runtime, listed in artifacts.items():
                 out = Path(folder) / f"{name}-{runtime}"
                 platform = parse_platform(f"local/{runtime}")
-                listed.append(export_drawn(architecture, platform=platform, out=out))
+                listed.append(export_untrained(architecture, platform=platform, out=out))
         arm_version, emulated = answers(python, artifacts["ncnn"])
         rows: list[dict[str, Any]] = [
             {

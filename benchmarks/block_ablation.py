@@ -52,17 +52,22 @@ def network(expansion: int, *, relu: bool, seed: int) -> Network:
     for out_channels, stride in ROWS:
         blocks.append(
             BlockSpec(
-                op="inverted_residual", out_channels=out_channels, stride=stride,
-                hidden_channels=expansion * channels, activation="relu6",
+                op="inverted_residual",
+                out_channels=out_channels,
+                stride=stride,
+                hidden_channels=expansion * channels,
+                activation="relu6",
                 skip="identity" if stride == 1 and channels == out_channels else "none",
             )
-        )  # fmt: skip
+        )
         channels = out_channels
     blocks.append(BlockSpec(op="conv", out_channels=192, kernel_size=1, activation="relu6"))
     architecture = Architecture(
-        name=f"expansion {expansion}", input_shape=(3, RESOLUTION, RESOLUTION),
-        blocks=tuple(blocks), num_classes=10,
-    )  # fmt: skip
+        name=f"expansion {expansion}",
+        input_shape=(3, RESOLUTION, RESOLUTION),
+        blocks=tuple(blocks),
+        num_classes=10,
+    )
     built = build_network(architecture, seed=seed)
     return with_relu(built) if relu else built
 
@@ -97,9 +102,13 @@ def accuracy(variant: str, data: dict[str, TrainingImages], *, seed: int, epochs
     built = network(expansion, relu=relu, seed=seed)
     with tempfile.TemporaryDirectory() as directory:
         trained = train_classifier(
-            built, train=data["train"], val=data["val"], recipe=recipe,
-            preprocessing=PREPROCESSING, directory=Path(directory),
-        )  # fmt: skip
+            built,
+            train=data["train"],
+            val=data["val"],
+            recipe=recipe,
+            preprocessing=PREPROCESSING,
+            directory=Path(directory),
+        )
     final = trained.network if not relu else with_relu(trained.network)
     found = evaluate_network(final, images=data["test"], preprocessing=PREPROCESSING)
     return float(found.accuracy)
@@ -129,7 +138,9 @@ def main() -> None:
     result = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {name: version(name) for name in ("featherweight", "torch")},
-        "images": len(data["train"]), "epochs": options.epochs, "resolution": RESOLUTION,
+        "images": len(data["train"]),
+        "epochs": options.epochs,
+        "resolution": RESOLUTION,
         "test_images": len(data["test"]),
         "macs": {
             name: profile(network(expansion, relu=relu, seed=0).architecture).macs
@@ -141,7 +152,7 @@ def main() -> None:
             for name in VARIANTS
             if name != first
         },
-    }  # fmt: skip
+    }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result["difference"], indent=1))
 

@@ -34,9 +34,11 @@ def ask(run: Path, budget_ms: float, mode: str, work: Path) -> dict[str, Any]:
     """Return what one budget gave."""
     start = time.perf_counter()
     result = fw.fit(
-        from_run=run, latency=budget_ms, precisions=MODES[mode],
+        from_run=run,
+        latency=budget_ms,
+        precisions=MODES[mode],
         output=work / f"{budget_ms}-{mode.replace(' ', '-')}",
-    )  # fmt: skip
+    )
     summary = result.summary
     return {
         "budget_ms": budget_ms,

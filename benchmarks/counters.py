@@ -35,9 +35,14 @@ from featherweight.profiling.module import profile_module
 from featherweight.profiling.profile import LayerProfile
 
 OURS = (
-    "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small",
-    "efficientnet_lite0", "resnet", "convnet",
-)  # fmt: skip
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "efficientnet_lite0",
+    "resnet",
+    "convnet",
+)
 TORCHVISION = ("shufflenet_v2_x1_0", "mnasnet1_0")
 NETWORKS = OURS + TORCHVISION
 
@@ -70,8 +75,14 @@ COUNTERS = {
         "ptflops",
         "multiply-add",
         {
-            "macs": 1, "bias_outputs": 1, "norm_outputs": 2, "relu_outputs": 2, "relu6_outputs": 1,
-            "pool_inputs": 1, "pool_module_inputs": 1, "subclassed_linear_macs": -1,
+            "macs": 1,
+            "bias_outputs": 1,
+            "norm_outputs": 2,
+            "relu_outputs": 2,
+            "relu6_outputs": 1,
+            "pool_inputs": 1,
+            "pool_module_inputs": 1,
+            "subclassed_linear_macs": -1,
             "subclassed_linear_bias": -1,
         },
     ),
@@ -83,7 +94,7 @@ COUNTERS = {
         "torchinfo", "multiply-add", {"macs": 1, "bias_outputs": 1, "norm_params": 1}
     ),
     "torch_flop_counter": Identity("torch", "operation", {"macs": 2}),
-}  # fmt: skip
+}
 
 _OUTPUTS = {"batch_norm": "norm_outputs", "relu": "relu_outputs", "hardtanh": "relu6_outputs"}
 
@@ -138,9 +149,13 @@ def fvcore(module: nn.Module, x: torch.Tensor) -> float:
 def ptflops(backend: str) -> Callable[[nn.Module, torch.Tensor], float]:
     def count(module: nn.Module, x: torch.Tensor) -> float:
         macs, _ = importlib.import_module("ptflops").get_model_complexity_info(
-            module, tuple(x.shape[1:]), as_strings=False, print_per_layer_stat=False,
-            verbose=False, backend=backend,
-        )  # fmt: skip
+            module,
+            tuple(x.shape[1:]),
+            as_strings=False,
+            print_per_layer_stat=False,
+            verbose=False,
+            backend=backend,
+        )
         return macs
 
     return count
@@ -186,8 +201,13 @@ def run_one(counter: str, resolution: int) -> dict[str, Any]:
 
 def run_apart(counter: str, resolution: int) -> dict[str, Any]:
     command = [
-        sys.executable, __file__, "--counter", counter, "--resolution", str(resolution),
-    ]  # fmt: skip
+        sys.executable,
+        __file__,
+        "--counter",
+        counter,
+        "--resolution",
+        str(resolution),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:]

@@ -50,17 +50,16 @@ def expert(store: Any, budget_ms: float, *, on: str, epochs: int, rate: float) -
     classes = len(store.data.classes)
     side, medians = largest(
         lambda value: create_architecture(NETWORK, resolution=int(value), classes=classes),
-        range(96, 344, 8), budget_ms=budget_ms, on=on,
-    )  # fmt: skip
+        range(96, 344, 8),
+        budget_ms=budget_ms,
+        on=on,
+    )
     architecture = create_architecture(NETWORK, resolution=int(side), classes=classes)
     count = len(store.data.splits["train"])
-    standard = default_recipe(
-        pretrained=True, resolution=int(side), images=count, epochs=1, seed=0
-    )  # fmt: skip
+    standard = default_recipe(pretrained=True, resolution=int(side), images=count, epochs=1, seed=0)
     recipe = Recipe.model_validate(
-        {**standard.model_dump(), **STANDARD, "learning_rate": rate,
-         "epochs": epochs}
-    )  # fmt: skip
+        {**standard.model_dump(), **STANDARD, "learning_rate": rate, "epochs": epochs}
+    )
     found = fine_tune(
         load_pretrained(architecture, source="auto", seed=0),
         store=store,
@@ -107,8 +106,10 @@ def main() -> None:
         )
         print(json.dumps(row), flush=True)
         found = {
-            **about(options.on), "images_seen_by_the_run": images_seen, "budgets": rows,
-        }  # fmt: skip
+            **about(options.on),
+            "images_seen_by_the_run": images_seen,
+            "budgets": rows,
+        }
         RESULT.write_text(json.dumps(found, indent=1) + "\n")
 
 

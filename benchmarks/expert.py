@@ -31,11 +31,17 @@ RESULT = Path(__file__).parent / "results" / "expert.json"
 NETWORK = "efficientnet_lite0"
 RATES = (0.003, 0.01, 0.03, 0.1)
 STANDARD: dict[str, Any] = {
-    "optimizer": "sgd", "decay": "cosine", "weight_decay": 5e-4, "ema_decay": 0.0,
-    "backbone_learning_rate_scale": 1.0, "keep_norm_statistics": False, "mixup": 0.0,
-    "cutmix": 0.0, "label_smoothing": 0.1,
+    "optimizer": "sgd",
+    "decay": "cosine",
+    "weight_decay": 5e-4,
+    "ema_decay": 0.0,
+    "backbone_learning_rate_scale": 1.0,
+    "keep_norm_statistics": False,
+    "mixup": 0.0,
+    "cutmix": 0.0,
+    "label_smoothing": 0.1,
     "augmentation": Augmentation(flip=True, crop_scale=(0.08, 1.0)).model_dump(),
-}  # fmt: skip
+}
 
 
 def main() -> None:
@@ -47,56 +53,74 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument(
-        "--ours-only", action="store_true",
+        "--ours-only",
+        action="store_true",
         help="keep the expert's runs of the result file, if they are of the same task",
-    )  # fmt: skip
+    )
     options = parser.parse_args()
     images = load_images(options.data, seed=0)
     side, medians = largest(
         lambda value: create_architecture(NETWORK, resolution=int(value), classes=10),
-        range(64, 232, 8), budget_ms=options.latency, on=options.on,
-    )  # fmt: skip
+        range(64, 232, 8),
+        budget_ms=options.latency,
+        on=options.on,
+    )
     resolution = int(side)
     print(f"{NETWORK} at {resolution}: {medians[side]:.3f} ms", flush=True)
     architecture = create_architecture(NETWORK, resolution=resolution, classes=len(images.classes))
     cropped = read_pretrained(architecture, source="auto", seed=0).preprocessing
     whole = cropped.model_copy(update={"crop_fraction": 1.0})
     task = {
-        "budget_ms": options.latency, "share_of_train": options.share, "epochs": options.epochs,
+        "budget_ms": options.latency,
+        "share_of_train": options.share,
+        "epochs": options.epochs,
         "network": f"{NETWORK}:resolution={resolution}",
-    }  # fmt: skip
+    }
     kept = _kept(task) if options.ours_only else []
     runs: dict[str, list[dict[str, Any]]] = {"ours": [], "expert": []}
     rates = list(RATES)
     for seed in range(options.seeds):
         store = open_store(part_of(images, share=options.share, seed=seed))
         ours = default_recipe(
-            pretrained=True, resolution=resolution, images=len(store.data.splits["train"]),
-            epochs=options.epochs - 1, seed=seed,
-        )  # fmt: skip
+            pretrained=True,
+            resolution=resolution,
+            images=len(store.data.splits["train"]),
+            epochs=options.epochs - 1,
+            seed=seed,
+        )
         if seed < len(kept):
             runs["expert"].append(kept[seed])
         else:
             tried = [
                 fine_tune(
-                    load_pretrained(architecture, source="auto", seed=seed), store=store,
+                    load_pretrained(architecture, source="auto", seed=seed),
+                    store=store,
                     recipe=Recipe.model_validate(
-                        {**ours.model_dump(), **STANDARD, "learning_rate": rate,
-                         "epochs": options.epochs}
+                        {
+                            **ours.model_dump(),
+                            **STANDARD,
+                            "learning_rate": rate,
+                            "epochs": options.epochs,
+                        }
                     ),
-                    preprocessing=cropped, on=options.on,
+                    preprocessing=cropped,
+                    on=options.on,
                 ).found
                 for rate in rates
-            ]  # fmt: skip
+            ]
             best = min(tried, key=lambda one: one["val_loss"])
             rates = [best["learning_rate"]]
             runs["expert"].append({**best, "tried": tried if len(tried) > 1 else None})
         runs["ours"].append(
             fine_tune(
-                load_pretrained(architecture, source="auto", seed=seed), store=store, recipe=ours,
-                preprocessing=whole, on=options.on, finish_epochs=1,
+                load_pretrained(architecture, source="auto", seed=seed),
+                store=store,
+                recipe=ours,
+                preprocessing=whole,
+                on=options.on,
+                finish_epochs=1,
             ).found
-        )  # fmt: skip
+        )
         print(json.dumps({name: given[-1] for name, given in runs.items()}), flush=True)
         found = {
             **about(options.on),

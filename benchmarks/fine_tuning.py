@@ -142,28 +142,37 @@ def trained(store: PixelStore, arm: Arm, *, passes: int, seed: int) -> dict[str,
         network = start_linear(network, store, PREPROCESSING)
     before = judged(network, store, arm.preprocessing)
     recipe = default_recipe(
-        pretrained=True, resolution=arm.pixels, images=len(train), epochs=passes,
-        fitted_classifier=arm.fitted, seed=seed,
-    ).model_copy(
-        update={"resolution_scales": SEEN_SCALES, "frozen_blocks": EARLY_BLOCKS}
-    )  # fmt: skip
+        pretrained=True,
+        resolution=arm.pixels,
+        images=len(train),
+        epochs=passes,
+        fitted_classifier=arm.fitted,
+        seed=seed,
+    ).model_copy(update={"resolution_scales": SEEN_SCALES, "frozen_blocks": EARLY_BLOCKS})
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         result = train_classifier(
-            network, train=train, val=store.held_out("val", arm.pixels, arm.preprocessing),
-            recipe=arm.recipe(recipe), preprocessing=arm.preprocessing, directory=Path(folder),
-        )  # fmt: skip
+            network,
+            train=train,
+            val=store.held_out("val", arm.pixels, arm.preprocessing),
+            recipe=arm.recipe(recipe),
+            preprocessing=arm.preprocessing,
+            directory=Path(folder),
+        )
     last, seconds = result.history[-1], time.monotonic() - started
     return {
-        "start": before, "accuracy": last.val_accuracy, "loss": last.val_loss,
+        "start": before,
+        "accuracy": last.val_accuracy,
+        "loss": last.val_loss,
         "epochs": [[one.val_accuracy, one.val_loss] for one in result.history],
         "elsewhere": {
             str(pixels): judged(resized(result.network, pixels), store, arm.preprocessing)
             for pixels in OTHER_PIXELS
         },
-        "pictures_seen": last.images_seen, "n": len(store.data.splits["val"]),
+        "pictures_seen": last.images_seen,
+        "n": len(store.data.splits["val"]),
         "seconds": seconds,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

@@ -27,10 +27,16 @@ CASES = {
     "clothing_4ms": ["clothing", "--latency", "4ms", "--time", "20m"],
     "clothing_11ms": ["clothing", "--latency", "11ms", "--time", "30m"],
     "clothing_scratch": [
-        "clothing", "--latency", "2.5ms", "--time", "10m", "--pretrained", "none",
+        "clothing",
+        "--latency",
+        "2.5ms",
+        "--time",
+        "10m",
+        "--pretrained",
+        "none",
     ],
     "cifar10": ["cifar10", "--latency", "0.5ms", "--time", "40m"],
-}  # fmt: skip
+}
 
 
 def fit(case: str, *, data: Path, work: Path) -> Path:
@@ -69,13 +75,26 @@ def collect(case: str, run: Path) -> dict[str, Any]:
 
 
 EPOCH_KEYS = (
-    "network", "phase", "epoch", "images_seen", "images_per_s", "val_loss", "val_accuracy",
+    "network",
+    "phase",
+    "epoch",
+    "images_seen",
+    "images_per_s",
+    "val_loss",
+    "val_accuracy",
     "foreign_cpu_share",
-)  # fmt: skip
+)
 MEASURED_KEYS = (
-    "network", "platform", "purpose", "median_ms", "interval_ms", "relative_iqr", "disturbed",
-    "foreign_cpu_share", "started",
-)  # fmt: skip
+    "network",
+    "platform",
+    "purpose",
+    "median_ms",
+    "interval_ms",
+    "relative_iqr",
+    "disturbed",
+    "foreign_cpu_share",
+    "started",
+)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

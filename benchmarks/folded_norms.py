@@ -91,8 +91,10 @@ def measured(name: str, *, frozen_blocks: int, ways: Sequence[str], rounds: int)
         low, middle, high = statistics.quantiles(ratios, n=4)
         pictures_per_s = BATCH / statistics.median(seconds[way])
         rows[way] = {
-            "pictures_per_s": pictures_per_s, "speed_up": middle, "quartiles": [low, high],
-        }  # fmt: skip
+            "pictures_per_s": pictures_per_s,
+            "speed_up": middle,
+            "quartiles": [low, high],
+        }
     return {"network": name, "frozen_blocks": frozen_blocks, "rounds": rounds, "ways": rows}
 
 

@@ -274,9 +274,17 @@ def summed(outcomes: list[dict[str, Any]], *, limit_s: float) -> dict[str, Any]:
         faults = faults_of(one_outcome, limit_s=limit_s)
         counts = kinds.setdefault(
             one_outcome["kind"],
-            {"inputs": 0, "tracebacks": 0, "hangs": 0, "over_memory": 0, "deaths": 0,
-             "largest_peak_bytes": 0, "longest_s": 0.0, "exit_codes": {}},
-        )  # fmt: skip
+            {
+                "inputs": 0,
+                "tracebacks": 0,
+                "hangs": 0,
+                "over_memory": 0,
+                "deaths": 0,
+                "largest_peak_bytes": 0,
+                "longest_s": 0.0,
+                "exit_codes": {},
+            },
+        )
         counts["inputs"] += 1
         counts["largest_peak_bytes"] = max(
             counts["largest_peak_bytes"], one_outcome.get("peak_bytes", 0)
@@ -351,9 +359,10 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--only", help="one input, as KIND:NUMBER, here and with its traceback")
     parser.add_argument(
-        "--without-runs", action="store_true",
+        "--without-runs",
+        action="store_true",
         help="damage no finished train and fit: saves the minute or two that they take",
-    )  # fmt: skip
+    )
     parser.add_argument("--base", type=Path, help="keep what is damaged in this folder, or take it")
     parser.add_argument("--result", type=Path, default=RESULT)
     options = parser.parse_args()

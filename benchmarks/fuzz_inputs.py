@@ -39,25 +39,101 @@ CLASSES = ("a", "b", "c")
 NETWORK = f"convnet:resolution={SIDE},width=0.25"
 _FIT = ["--latency", "5ms", "--epochs", "1", "--model", "convnet"]
 ODD_TEXT = (
-    "", " ", "\t", "\n", "-", "--", "=", ":", "/", ",", "%", "%s", "{}", "\x1b[31m", "\x7f",
+    "",
+    " ",
+    "\t",
+    "\n",
+    "-",
+    "--",
+    "=",
+    ":",
+    "/",
+    ",",
+    "%",
+    "%s",
+    "{}",
+    "\x1b[31m",
+    "\x7f",
     "\u202e",
-    "\ufeff", "é", "e\u0301", "中文", "\U0001f600", "\udcff", "٣", "½", "\uff12", "0x10", "1_000",
-    "'", '"',
-    "\\", "~", "~nosuchuser", "*", "..", "://", "@", "[::1]", ":99999", "?", "#", "a" * 300,
+    "\ufeff",
+    "é",
+    "e\u0301",
+    "中文",
+    "\U0001f600",
+    "\udcff",
+    "٣",
+    "½",
+    "\uff12",
+    "0x10",
+    "1_000",
+    "'",
+    '"',
+    "\\",
+    "~",
+    "~nosuchuser",
+    "*",
+    "..",
+    "://",
+    "@",
+    "[::1]",
+    ":99999",
+    "?",
+    "#",
+    "a" * 300,
     "9" * 400,
-)  # fmt: skip
+)
 ODD_NUMBERS = (
-    "0", "-0", "-1", "1e309", "-1e309", "1e-400", "nan", "inf", "-inf", "1e5", "+5", "1.5.2", ".",
+    "0",
+    "-0",
+    "-1",
+    "1e309",
+    "-1e309",
+    "1e-400",
+    "nan",
+    "inf",
+    "-inf",
+    "1e5",
+    "+5",
+    "1.5.2",
+    ".",
     "1,5",
-    "2147483648", "9223372036854775808", "18446744073709551616", "0.0000001", "1" + "0" * 30,
+    "2147483648",
+    "9223372036854775808",
+    "18446744073709551616",
+    "0.0000001",
+    "1" + "0" * 30,
     "9" * 400,
-)  # fmt: skip
+)
 ODD_VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, -(2**63), 10**30, 0.5, 1e308, float("nan"),
-    float("inf"), "", "x", "0", "a" * 300, "\udcff", "\u0000", [], [[]], {}, {"": None}, [None],
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2**31,
+    2**63,
+    2**64,
+    -(2**63),
+    10**30,
+    0.5,
+    1e308,
+    float("nan"),
+    float("inf"),
+    "",
+    "x",
+    "0",
+    "a" * 300,
+    "\udcff",
+    "\u0000",
+    [],
+    [[]],
+    {},
+    {"": None},
+    [None],
     [0, 0, 0],
     ["x"] * 50,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -147,9 +223,13 @@ def make_base(folder: Path, *, with_runs: bool) -> Base:
     )
     (base.trained / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in _EPOCHS))
     artifact = fw.export_network(
-        network, runtime="onnxruntime", precision="fp32", out=base.artifact,
-        preprocessing=preprocessing, labels=CLASSES,
-    )  # fmt: skip
+        network,
+        runtime="onnxruntime",
+        precision="fp32",
+        out=base.artifact,
+        preprocessing=preprocessing,
+        labels=CLASSES,
+    )
     sample = np.zeros((1, SIDE, SIDE, 3), np.uint8)
     expected = RUNTIMES["onnxruntime"].load(artifact, num_threads=1)(sample)
     fw.write_bundle(artifact, base.bundle, sample=sample, expected=expected)
@@ -168,29 +248,54 @@ def make_base(folder: Path, *, with_runs: bool) -> Base:
 
 _EPOCHS: list[dict[str, Any]] = [
     {"event": "start", "network": "convnet", "identity": "0" * 64, "architecture_digest": "0" * 64},
-    {"event": "epoch", "epoch": 1, "images_seen": 24, "seconds": 1.0, "images_per_s": 24.0,
-     "train_loss": 2.0, "val_loss": 2.0, "val_accuracy": 0.3, "learning_rate": 0.1,
-     "resolution": SIDE, "memory_format": "contiguous", "dtype": "fp32", "foreign_cpu_share": 0.0},
-]  # fmt: skip
+    {
+        "event": "epoch",
+        "epoch": 1,
+        "images_seen": 24,
+        "seconds": 1.0,
+        "images_per_s": 24.0,
+        "train_loss": 2.0,
+        "val_loss": 2.0,
+        "val_accuracy": 0.3,
+        "learning_rate": 0.1,
+        "resolution": SIDE,
+        "memory_format": "contiguous",
+        "dtype": "fp32",
+        "foreign_cpu_share": 0.0,
+    },
+]
 _TABLE: dict[str, Any] = {
     "schema_version": 1,
     "platform": "local/onnxruntime:threads=1,precision=fp32",
     "fingerprint": {
-        "cpu": "x", "arch": "x86_64", "cores": 2, "os": "Linux", "runtime_version": "1",
+        "cpu": "x",
+        "arch": "x86_64",
+        "cores": 2,
+        "os": "Linux",
+        "runtime_version": "1",
         "governor": None,
     },
     "started": "2026-01-01T00:00:00+00:00",
     "seconds": 1.0,
     "seed": 0,
     "entries": [
-        {"network": f"mobilenet_v2:width={width},resolution={side}", "disturbed": False,
-         "median_ms": side / 50 * width, "interval_ms": [side / 51 * width, side / 49 * width]}
-        for width in (0.5, 1.0) for side in (96, 128, 160, 192)
+        {
+            "network": f"mobilenet_v2:width={width},resolution={side}",
+            "disturbed": False,
+            "median_ms": side / 50 * width,
+            "interval_ms": [side / 51 * width, side / 49 * width],
+        }
+        for width in (0.5, 1.0)
+        for side in (96, 128, 160, 192)
     ],
     "held_out": {
-        "networks": 2, "within_10_percent": 1.0, "mape": 0.1, "spearman": 1.0, "coverage": 1.0,
+        "networks": 2,
+        "within_10_percent": 1.0,
+        "mape": 0.1,
+        "spearman": 1.0,
+        "coverage": 1.0,
     },
-}  # fmt: skip
+}
 
 
 # --------------------------------------------------------------------------------------- changes
@@ -201,15 +306,17 @@ def changed_text(draw: Draw, text: str) -> str:
     for _ in range(draw.random.randint(1, 3)):
         at = draw.random.randint(0, len(text))
         to = min(len(text), at + draw.random.randint(0, 4))
-        text = draw.of((
-            lambda at=at, text=text: text[:at] + draw.of(ODD_TEXT) + text[at:],
-            lambda at=at, to=to, text=text: text[:at] + text[to:],
-            lambda at=at, to=to, text=text: (
-                text[:at] + text[at:to] * draw.of((2, 3, 50)) + text[to:]
-            ),
-            lambda text=text: _other_number(draw, text),
-            lambda text=text: draw.of((text.upper(), text.swapcase(), f" {text} ", text[::-1])),
-        ))()  # fmt: skip
+        text = draw.of(
+            (
+                lambda at=at, text=text: text[:at] + draw.of(ODD_TEXT) + text[at:],
+                lambda at=at, to=to, text=text: text[:at] + text[to:],
+                lambda at=at, to=to, text=text: (
+                    text[:at] + text[at:to] * draw.of((2, 3, 50)) + text[to:]
+                ),
+                lambda text=text: _other_number(draw, text),
+                lambda text=text: draw.of((text.upper(), text.swapcase(), f" {text} ", text[::-1])),
+            )
+        )()
     return text
 
 
@@ -292,11 +399,22 @@ def _nested(depth: int) -> Any:
 def changed_json(draw: Draw, content: bytes) -> bytes:
     """Return a changed JSON file: its data, its bytes, or something else altogether."""
     if draw.chance(0.15):
-        return draw.of((
-            b"[" * 100_000, b'{"a":' * 50_000, b"1" * 5_000, b"NaN", b"null", b"[]", b'"',
-            b"\xff\xfe{}",
-            b"\xef\xbb\xbf{}", b"{}" * 2, b"1e999", b'{"a":1,"a":2}',
-        ))  # fmt: skip
+        return draw.of(
+            (
+                b"[" * 100_000,
+                b'{"a":' * 50_000,
+                b"1" * 5_000,
+                b"NaN",
+                b"null",
+                b"[]",
+                b'"',
+                b"\xff\xfe{}",
+                b"\xef\xbb\xbf{}",
+                b"{}" * 2,
+                b"1e999",
+                b'{"a":1,"a":2}',
+            )
+        )
     plain = _loaded(content)
     if plain is None or draw.chance(0.3):
         return changed_bytes(draw, content)
@@ -323,7 +441,7 @@ def _write(path: Path, content: bytes) -> Path:
 def text_task(draw: Draw) -> Task:
     """A command line with odd text, or a parser called with it."""
     from featherweight.budget import parse_duration_s, parse_latency_ms
-    from featherweight.measuring.platform import parse_platform
+    from featherweight.exporting.platforms import parse_platform
     from featherweight.networks.resolve import resolve_architecture
 
     def odd(*examples: str) -> str:
@@ -332,47 +450,67 @@ def text_task(draw: Draw) -> Task:
     latency = odd("5ms", "5000us", "200fps", "0.005s")
     duration = odd("90s", "20m", "1.5h")
     platform = odd(
-        "local/onnxruntime:threads=1,precision=int8", "local/onnxruntime",
+        "local/onnxruntime:threads=1,precision=int8",
+        "local/onnxruntime",
         "ssh://pi@host:22/onnxruntime",
-        "local/ncnn:precision=fp32", "adb://serial/onnxruntime", "ssh://[::1]:22/onnxruntime",
-    )  # fmt: skip
+        "local/ncnn:precision=fp32",
+        "adb://serial/onnxruntime",
+        "ssh://[::1]:22/onnxruntime",
+    )
     network = odd(
-        "mobilenet_v2:width=0.5,resolution=160,classes=10", "efficientnet_lite0",
+        "mobilenet_v2:width=0.5,resolution=160,classes=10",
+        "efficientnet_lite0",
         "timm:mobilenetv2_050",
-        "convnet:resolution=16", "ghostnet:padding=same", "architecture.json", "runs/x",
+        "convnet:resolution=16",
+        "ghostnet:padding=same",
+        "architecture.json",
+        "runs/x",
         "model.onnx",
-    )  # fmt: skip
+    )
     url = odd(
         "ssh://pi@raspberrypi.local", "ssh://host:2222", "adb://emulator-5554", "ssh://[fe80::1]:22"
     )
     path = _inside(odd("photos", "data/train.parquet", "runs/one", "photo.jpg"))
     seed = odd("0", "7", "123")
-    return draw.of((
-        ["fit", "nowhere", f"--latency={latency}", *draw.of(([], ["--json"]))],
-        ["fit", "nowhere", "--latency", "5ms", f"--time={duration}"],
-        ["fit", "nowhere", "--latency", "5ms", f"--on={platform}"],
-        ["fit", "nowhere", "--latency", "5ms", f"--model={network}", f"--seed={seed}"],
-        ["fit", path, "--latency", "5ms", f"--metric={odd('accuracy')}", f"--device={odd('cuda')}"],
-        ["fit", "nowhere", "--latency", "5ms", f"--precision={odd('int8')}"],
-        ["fit", "nowhere", "--latency", "5ms", f"--pretrained={odd('auto')}"],
-        ["fit", f"--latency={latency}", f"--from={path}", *draw.of(([], [f"--on={platform}"]))],
-        ["train", "nowhere", f"--model={network}", f"--epochs={odd('3')}", f"--seed={seed}"],
-        ["train", path, "--model", "convnet", f"--time={duration}", f"--teacher={path}"],
-        ["profile", network, *draw.of(([], ["--json"]))],
-        ["measure", network, "--predicted", f"--on={platform}"],
-        ["measure", network, f"--table={path}"],
-        ["device", "add", odd("pi", "my-board"), url, f"--python={odd('python3')}"],
-        ["device", "list"], ["models", odd("mobile", "lite"), "--json"],
-        ["models", f"--latency={latency}"],
-        ["data", "check", path, f"--seed={seed}"],
-        ["evaluate", str(draw.base.trained), path, f"--split={odd('test')}"],
-        ["predict", path, path], ["report", path, f"--lang={odd('en')}"],
-        ["verify", path, path, path],
-        ["export", str(draw.base.trained), f"--output={path}"],
-        [odd("fit", "train", "doctor"), odd("--help", "--json"), odd("x")],
-        lambda: parse_latency_ms(latency), lambda: parse_duration_s(duration),
-        lambda: parse_platform(platform), lambda: resolve_architecture(network),
-    ))  # fmt: skip
+    return draw.of(
+        (
+            ["fit", "nowhere", f"--latency={latency}", *draw.of(([], ["--json"]))],
+            ["fit", "nowhere", "--latency", "5ms", f"--time={duration}"],
+            ["fit", "nowhere", "--latency", "5ms", f"--on={platform}"],
+            ["fit", "nowhere", "--latency", "5ms", f"--model={network}", f"--seed={seed}"],
+            [
+                "fit",
+                path,
+                "--latency",
+                "5ms",
+                f"--metric={odd('accuracy')}",
+                f"--device={odd('cuda')}",
+            ],
+            ["fit", "nowhere", "--latency", "5ms", f"--precision={odd('int8')}"],
+            ["fit", "nowhere", "--latency", "5ms", f"--pretrained={odd('auto')}"],
+            ["fit", f"--latency={latency}", f"--from={path}", *draw.of(([], [f"--on={platform}"]))],
+            ["train", "nowhere", f"--model={network}", f"--epochs={odd('3')}", f"--seed={seed}"],
+            ["train", path, "--model", "convnet", f"--time={duration}", f"--teacher={path}"],
+            ["profile", network, *draw.of(([], ["--json"]))],
+            ["measure", network, "--predicted", f"--on={platform}"],
+            ["measure", network, f"--table={path}"],
+            ["device", "add", odd("pi", "my-board"), url, f"--python={odd('python3')}"],
+            ["device", "list"],
+            ["models", odd("mobile", "lite"), "--json"],
+            ["models", f"--latency={latency}"],
+            ["data", "check", path, f"--seed={seed}"],
+            ["evaluate", str(draw.base.trained), path, f"--split={odd('test')}"],
+            ["predict", path, path],
+            ["report", path, f"--lang={odd('en')}"],
+            ["verify", path, path, path],
+            ["export", str(draw.base.trained), f"--output={path}"],
+            [odd("fit", "train", "doctor"), odd("--help", "--json"), odd("x")],
+            lambda: parse_latency_ms(latency),
+            lambda: parse_duration_s(duration),
+            lambda: parse_platform(platform),
+            lambda: resolve_architecture(network),
+        )
+    )
 
 
 def _inside(text: str) -> str:
@@ -390,10 +528,14 @@ def json_task(draw: Draw) -> Task:
         home = draw.folder / "home"
         sound = {"schema_version": 1, "devices": {"pi": {"url": "ssh://pi@host", "python": None}}}
         _write(home / "devices.json", changed_json(draw, json.dumps(sound).encode()))
-        lines = draw.of((
-            ["device", "list"], ["device", "list", "--json"], ["device", "add", "b", "ssh://b"],
-            ["measure", "convnet", "--predicted", "--on", "pi/onnxruntime"],
-        ))  # fmt: skip
+        lines = draw.of(
+            (
+                ["device", "list"],
+                ["device", "list", "--json"],
+                ["device", "add", "b", "ssh://b"],
+                ["measure", "convnet", "--predicted", "--on", "pi/onnxruntime"],
+            )
+        )
         return with_home(home, lines)
     if what == "table":
         file = _write(draw.folder / "table.json", changed_json(draw, draw.base.table.read_bytes()))
@@ -444,16 +586,39 @@ _ALIASES = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     for before, one in zip("abcdefghi", "bcdefghij", strict=True)
 )
 _ODD_YAML = (
-    b"", b"---\n---\n", b"- 1\n- 2\n", b"1", b"text", b"identity: []\n", b"identity:\n",
+    b"",
+    b"---\n---\n",
+    b"- 1\n- 2\n",
+    b"1",
+    b"text",
+    b"identity: []\n",
+    b"identity:\n",
     b"identity: 1\n",
-    b"identity: {seed: x}\n", b"identity: {seed: -1}\nattempts: []\n", b"identity: {seed: 1e400}\n",
-    b"identity: {seed: " + b"9" * 400 + b"}\n", b"identity: {1: 2}\nattempts: 3\n", b"&a [*a]\n",
-    b"identity: &a {x: *a}\n", _ALIASES.encode(), b"identity: !!python/object/apply:os.getpid []\n",
-    b"identity: {seed: 2026-13-45}\n", b"identity: {seed: .nan}\n", b"? [a, b]\n: c\n", b"\xff\xfe",
-    b"a: b: c\n", b"\t- x\n", b"[" * 2000, b"{a: " * 500, b"identity: {seed: !!binary AAAA}\n",
-    b"identity: {seed: 0o17}\n", b"%YAML 9.9\n---\n", b"identity: {seed: 1:30}\n", b"<<: [1]\n",
-    b"identity: {name: \"\\uD800\"}\nattempts: []\n", b"schema_version: 99\nidentity: {}\n",
-)  # fmt: skip
+    b"identity: {seed: x}\n",
+    b"identity: {seed: -1}\nattempts: []\n",
+    b"identity: {seed: 1e400}\n",
+    b"identity: {seed: " + b"9" * 400 + b"}\n",
+    b"identity: {1: 2}\nattempts: 3\n",
+    b"&a [*a]\n",
+    b"identity: &a {x: *a}\n",
+    _ALIASES.encode(),
+    b"identity: !!python/object/apply:os.getpid []\n",
+    b"identity: {seed: 2026-13-45}\n",
+    b"identity: {seed: .nan}\n",
+    b"? [a, b]\n: c\n",
+    b"\xff\xfe",
+    b"a: b: c\n",
+    b"\t- x\n",
+    b"[" * 2000,
+    b"{a: " * 500,
+    b"identity: {seed: !!binary AAAA}\n",
+    b"identity: {seed: 0o17}\n",
+    b"%YAML 9.9\n---\n",
+    b"identity: {seed: 1:30}\n",
+    b"<<: [1]\n",
+    b'identity: {name: "\\uD800"}\nattempts: []\n',
+    b"schema_version: 99\nidentity: {}\n",
+)
 
 
 # ------------------------------------------------------------------------------------------- ONNX
@@ -494,45 +659,65 @@ def _odd_graph(draw: Draw) -> onnx.ModelProto:
         weight.dims[:] = draw.of(((4, 3, 0, 3), (4,), (2**31, 3, 1, 1), (), (-4, 3, 3, 3)))
     if draw.chance(0.2):
         weight.raw_data = draw.of((b"", b"\0" * 12))
-    attributes = draw.of((
-        {}, {"pads": [1, 1, 1, 1]}, {"pads": [-9] * 4}, {"strides": [0, 0]}, {"group": 0},
-        {"group": 3},
-        {"kernel_shape": [10**9, 10**9]}, {"dilations": [2**40, 1]}, {"auto_pad": "x"},
-        {"strides": 2},
-        {"group": 2**62},
-    ))  # fmt: skip
+    attributes = draw.of(
+        (
+            {},
+            {"pads": [1, 1, 1, 1]},
+            {"pads": [-9] * 4},
+            {"strides": [0, 0]},
+            {"group": 0},
+            {"group": 3},
+            {"kernel_shape": [10**9, 10**9]},
+            {"dilations": [2**40, 1]},
+            {"auto_pad": "x"},
+            {"strides": 2},
+            {"group": 2**62},
+        )
+    )
     first = helper.make_node("Conv", ["x", "w"], ["c"], "conv", **attributes)
-    second = draw.of((
-        lambda: helper.make_node("Relu", ["c"], ["y"]),
-        lambda: helper.make_node("Relu", ["y"], ["y"]),
-        lambda: helper.make_node("Add", ["c", "y"], ["y"]),
-        lambda: helper.make_node("Reshape", ["c", "x"], ["y"]),
-        lambda: helper.make_node("Gemm", ["c", "w"], ["y"], transB=1),
-        lambda: helper.make_node("MatMul", ["c", "nothing"], ["y"]),
-        lambda: helper.make_node(draw.of(_OPERATORS), ["c"], ["y"]),
-        lambda: helper.make_node("Unheard", ["c"] * draw.of((1, 100)), ["y"], domain="somewhere"),
-        lambda: helper.make_node("Concat", ["c", "c"], ["y"], axis=draw.of((0, 1, 9, -9, 2**62))),
-        lambda: helper.make_node(
-            "If", ["c"], ["y"], then_branch=_branch(30), else_branch=_branch(1)
-        ),
-        lambda: helper.make_node("F", ["c"], ["y"], domain="local"),
-        lambda: helper.make_node("Conv", ["c"], ["y"]),
-        lambda: helper.make_node("", [""], [""]),
-    ))()  # fmt: skip
+    second = draw.of(
+        (
+            lambda: helper.make_node("Relu", ["c"], ["y"]),
+            lambda: helper.make_node("Relu", ["y"], ["y"]),
+            lambda: helper.make_node("Add", ["c", "y"], ["y"]),
+            lambda: helper.make_node("Reshape", ["c", "x"], ["y"]),
+            lambda: helper.make_node("Gemm", ["c", "w"], ["y"], transB=1),
+            lambda: helper.make_node("MatMul", ["c", "nothing"], ["y"]),
+            lambda: helper.make_node(draw.of(_OPERATORS), ["c"], ["y"]),
+            lambda: helper.make_node(
+                "Unheard", ["c"] * draw.of((1, 100)), ["y"], domain="somewhere"
+            ),
+            lambda: helper.make_node(
+                "Concat", ["c", "c"], ["y"], axis=draw.of((0, 1, 9, -9, 2**62))
+            ),
+            lambda: helper.make_node(
+                "If", ["c"], ["y"], then_branch=_branch(30), else_branch=_branch(1)
+            ),
+            lambda: helper.make_node("F", ["c"], ["y"], domain="local"),
+            lambda: helper.make_node("Conv", ["c"], ["y"]),
+            lambda: helper.make_node("", [""], [""]),
+        )
+    )()
     nodes = [first, second] if draw.chance(0.8) else [second, first]
     graph = helper.make_graph(
-        nodes, draw.of(("g", "")), [tensor("x", TensorProto.FLOAT, draw.of(odd_sizes))],
+        nodes,
+        draw.of(("g", "")),
+        [tensor("x", TensorProto.FLOAT, draw.of(odd_sizes))],
         [tensor("y", draw.of((TensorProto.FLOAT, TensorProto.STRING, 0)), draw.of(odd_sizes))],
         [weight] if draw.chance(0.9) else [],
         value_info=[tensor("c", TensorProto.FLOAT, draw.of(odd_sizes))] if draw.chance(0.5) else [],
-    )  # fmt: skip
+    )
     functions = [
         helper.make_function(
-            "local", name, ["a"], ["b"], [helper.make_node(other, ["a"], ["b"], domain="local")],
+            "local",
+            name,
+            ["a"],
+            ["b"],
+            [helper.make_node(other, ["a"], ["b"], domain="local")],
             [helper.make_opsetid("", 17), helper.make_opsetid("local", 1)],
         )
         for name, other in (("F", draw.of(("F", "G"))), ("G", "F"))
-    ]  # fmt: skip
+    ]
     opsets = [
         helper.make_opsetid("", draw.of((17, 17, 1, 0, 999))),
         helper.make_opsetid("local", 1),
@@ -557,9 +742,13 @@ def _branch(depth: int) -> onnx.GraphProto:
     graph = helper.make_graph(nodes, "b", [], output)
     for _ in range(depth):
         node = helper.make_node("If", ["c"], ["z"], then_branch=graph, else_branch=graph)
-        graph = helper.make_graph([node], "b", [], output) if depth < 8 else helper.make_graph(
-            [helper.make_node("If", ["c"], ["z"], then_branch=graph)], "b", [], output
-        )  # fmt: skip
+        graph = (
+            helper.make_graph([node], "b", [], output)
+            if depth < 8
+            else helper.make_graph(
+                [helper.make_node("If", ["c"], ["z"], then_branch=graph)], "b", [], output
+            )
+        )
     return graph
 
 
@@ -596,42 +785,68 @@ def _odd_table(draw: Draw) -> pa.Table:
     good = [path.read_bytes() for path in sorted(draw.base.photos.glob("*/*"))][:rows]
     good += [good[0] if good else b""] * (rows - len(good))
     pictures = [picture if draw.chance(0.9) else draw.of((None, b"", b"x" * 9)) for picture in good]
-    image = draw.of((
-        lambda: pa.array([{"bytes": one, "path": "a.png"} for one in pictures],
-                         pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-        lambda: pa.array([{"bytes": one, "path": None} for one in pictures],
-                         pa.struct([("bytes", pa.large_binary()), ("path", pa.string())])),
-        lambda: pa.array(pictures, pa.binary()), lambda: pa.array(pictures, pa.large_binary()),
-        lambda: pa.array(["x.png"] * rows), lambda: pa.array([1.5] * rows), lambda: pa.nulls(rows),
-        lambda: pa.array([[one] for one in pictures], pa.list_(pa.binary())),
-        lambda: pa.array([{"path": "a"} for _ in pictures], pa.struct([("path", pa.string())])),
-        lambda: pa.array(pictures, pa.binary()).dictionary_encode(),
-    ))()  # fmt: skip
+    image = draw.of(
+        (
+            lambda: pa.array(
+                [{"bytes": one, "path": "a.png"} for one in pictures],
+                pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+            ),
+            lambda: pa.array(
+                [{"bytes": one, "path": None} for one in pictures],
+                pa.struct([("bytes", pa.large_binary()), ("path", pa.string())]),
+            ),
+            lambda: pa.array(pictures, pa.binary()),
+            lambda: pa.array(pictures, pa.large_binary()),
+            lambda: pa.array(["x.png"] * rows),
+            lambda: pa.array([1.5] * rows),
+            lambda: pa.nulls(rows),
+            lambda: pa.array([[one] for one in pictures], pa.list_(pa.binary())),
+            lambda: pa.array([{"path": "a"} for _ in pictures], pa.struct([("path", pa.string())])),
+            lambda: pa.array(pictures, pa.binary()).dictionary_encode(),
+        )
+    )()
     numbers = [k % 3 for k in range(rows)]
-    label = draw.of((
-        lambda: pa.array(numbers, pa.int64()), lambda: pa.array(numbers, pa.uint8()),
-        lambda: pa.array([float(k) for k in numbers]), lambda: pa.array([k > 1 for k in numbers]),
-        lambda: pa.array(["abc"[k] for k in numbers]),
-        lambda: pa.array(["abc"[k] for k in numbers]).dictionary_encode(),
-        lambda: pa.array([None if k == 0 else k for k in numbers], pa.int64()),
-        lambda: pa.nulls(rows),
-        lambda: pa.array([-k for k in numbers]), lambda: pa.array([2**62 + k for k in numbers]),
-        lambda: pa.array([float("nan")] * rows), lambda: pa.array([[k] for k in numbers]),
-        lambda: pa.array([{"x": k} for k in numbers]), lambda: pa.array([b"a"] * rows, pa.binary()),
-        lambda: pa.array(
-            [draw.of(ODD_TEXT[:28]).encode("utf-8", "ignore").decode() for _ in numbers]
-        ),
-    ))()  # fmt: skip
+    label = draw.of(
+        (
+            lambda: pa.array(numbers, pa.int64()),
+            lambda: pa.array(numbers, pa.uint8()),
+            lambda: pa.array([float(k) for k in numbers]),
+            lambda: pa.array([k > 1 for k in numbers]),
+            lambda: pa.array(["abc"[k] for k in numbers]),
+            lambda: pa.array(["abc"[k] for k in numbers]).dictionary_encode(),
+            lambda: pa.array([None if k == 0 else k for k in numbers], pa.int64()),
+            lambda: pa.nulls(rows),
+            lambda: pa.array([-k for k in numbers]),
+            lambda: pa.array([2**62 + k for k in numbers]),
+            lambda: pa.array([float("nan")] * rows),
+            lambda: pa.array([[k] for k in numbers]),
+            lambda: pa.array([{"x": k} for k in numbers]),
+            lambda: pa.array([b"a"] * rows, pa.binary()),
+            lambda: pa.array(
+                [draw.of(ODD_TEXT[:28]).encode("utf-8", "ignore").decode() for _ in numbers]
+            ),
+        )
+    )()
     columns = {draw.of(("image", "image", "img", "picture", "")): image}
     columns[draw.of(("label", "label", "labels", "fine_label", "y"))] = label
     if draw.chance(0.3):
         columns[draw.of(("split", "label2", "image2", "x" * 300))] = pa.array(["train"] * rows)
     table = pa.table(columns)
     if draw.chance(0.4):
-        names = draw.of((
-            ["a", "b", "c"], ["a", "a", "b"], [], ["a"], [1, 2, 3], {"0": "a"}, "abc", None,
-            [None] * 3, ["a"] * 5000,
-        ))  # fmt: skip
+        names = draw.of(
+            (
+                ["a", "b", "c"],
+                ["a", "a", "b"],
+                [],
+                ["a"],
+                [1, 2, 3],
+                {"0": "a"},
+                "abc",
+                None,
+                [None] * 3,
+                ["a"] * 5000,
+            )
+        )
         features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
         found = json.dumps(features if draw.chance(0.8) else changed_plain(draw, features)).encode(
             "utf-8", "surrogatepass"
@@ -668,19 +883,35 @@ def _odd_picture(draw: Draw) -> tuple[bytes, str]:
     if draw.chance(0.12):
         return _bomb(draw), ".png"
     if draw.chance(0.06):
-        return draw.of((
-            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n", b"<svg xmlns='x'/>",
-            b"%PDF-1.4\n",
-            b"\x89PNG\r\n\x1a\n", b"GIF89a", b"II*\0\x08\0\0\0", b"RIFF\0\0\0\0WEBP",
-            b"\xff\xd8\xff\xe0", b"P6\n9 9\n255\n",
-            b"P5\n99999999 99999999\n255\n", b"BM" + b"\xff" * 60,
-        )), draw.of((".jpg", ".png", ".eps", ".gif"))  # fmt: skip
-    form, modes = draw.of((
-        ("PNG", ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I")), ("JPEG", ("L", "RGB", "CMYK")),
-        ("GIF", ("L", "P", "RGB")), ("BMP", ("1", "L", "P", "RGB")), ("WEBP", ("RGB", "RGBA")),
-        ("TIFF", ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F", "LAB", "YCbCr")),
-        ("PPM", ("1", "L", "RGB")),
-    ))  # fmt: skip
+        return draw.of(
+            (
+                b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n",
+                b"<svg xmlns='x'/>",
+                b"%PDF-1.4\n",
+                b"\x89PNG\r\n\x1a\n",
+                b"GIF89a",
+                b"II*\0\x08\0\0\0",
+                b"RIFF\0\0\0\0WEBP",
+                b"\xff\xd8\xff\xe0",
+                b"P6\n9 9\n255\n",
+                b"P5\n99999999 99999999\n255\n",
+                b"BM" + b"\xff" * 60,
+            )
+        ), draw.of((".jpg", ".png", ".eps", ".gif"))
+    form, modes = draw.of(
+        (
+            ("PNG", ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I")),
+            ("JPEG", ("L", "RGB", "CMYK")),
+            ("GIF", ("L", "P", "RGB")),
+            ("BMP", ("1", "L", "P", "RGB")),
+            ("WEBP", ("RGB", "RGBA")),
+            (
+                "TIFF",
+                ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I", "F", "LAB", "YCbCr"),
+            ),
+            ("PPM", ("1", "L", "RGB")),
+        )
+    )
     mode = draw.of(modes)
     size = draw.of(((24, 24), (1, 1), (1, 400), (400, 1), (17, 33), (300, 200)))
     noise = np.random.default_rng(draw.random.randrange(1000))
@@ -785,18 +1016,22 @@ def _use_of_run(draw: Draw, run: Path) -> Task:
     photos = str(draw.base.photos)
     picture = str(draw.base.photos / "b" / "1.jpg")
     train, out = ["train", photos, "--model", NETWORK, "--epochs", "1"], str(run.parent / "out")
-    return draw.of((
-        ["report", str(run)], ["report", str(run), "--lang", "zh-CN"],
-        ["evaluate", str(run), photos],
-        ["predict", str(run), picture, "--json"],
-        ["export", str(run), "--output", out],
-        ["profile", str(run)], ["verify", str(run), str(draw.base.artifact), photos],
-        [*train, "--output", str(run)],
-        ["fit", "demo", *_FIT, "--output", str(run)],
-        [*train, "--teacher", str(run), "--output", str(run)],
-        ["fit", "--from", str(run), "--latency", draw.of(("0.001ms", "x")), "--output", out],
-        ["measure", str(run), "--predicted"],
-    ))  # fmt: skip
+    return draw.of(
+        (
+            ["report", str(run)],
+            ["report", str(run), "--lang", "zh-CN"],
+            ["evaluate", str(run), photos],
+            ["predict", str(run), picture, "--json"],
+            ["export", str(run), "--output", out],
+            ["profile", str(run)],
+            ["verify", str(run), str(draw.base.artifact), photos],
+            [*train, "--output", str(run)],
+            ["fit", "demo", *_FIT, "--output", str(run)],
+            [*train, "--teacher", str(run), "--output", str(run)],
+            ["fit", "--from", str(run), "--latency", draw.of(("0.001ms", "x")), "--output", out],
+            ["measure", str(run), "--predicted"],
+        )
+    )
 
 
 def _damage(draw: Draw, file: Path) -> None:
@@ -862,10 +1097,18 @@ def artifact_task(draw: Draw) -> Task:
     if draw.chance(0.6):
         _damage(draw, model)
     if draw.chance(0.5):
-        plain["runtime"] = draw.of((
-            "onnxruntime", "openvino", "ncnn", "litert", "executorch", "tensorrt", "",
-            "ONNXRuntime",
-        ))  # fmt: skip
+        plain["runtime"] = draw.of(
+            (
+                "onnxruntime",
+                "openvino",
+                "ncnn",
+                "litert",
+                "executorch",
+                "tensorrt",
+                "",
+                "ONNXRuntime",
+            )
+        )
     if draw.chance(0.3):
         plain = changed_plain(draw, plain)
     if draw.chance(0.7) and isinstance(plain, dict) and model.is_file() and not model.is_symlink():

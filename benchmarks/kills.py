@@ -63,9 +63,12 @@ def sample_photos(source: Path, to: Path) -> Path:
 def start(arguments: list[str], output: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "featherweight", "fit", *arguments, "--output", str(output)]
     return subprocess.Popen(
-        [*command, "--json"], text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [*command, "--json"],
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def finish(arguments: list[str], output: Path) -> dict[str, Any]:
@@ -272,9 +275,14 @@ def main() -> None:
         whole = finish(arguments, work / "whole")
         whole_s = time.perf_counter() - started
         found = kill_often(
-            arguments, work, kills=options.kills, seed=options.seed, whole=whole,
-            aims=lengths(work / "whole", wanted), aimed=aimed,
-        )  # fmt: skip
+            arguments,
+            work,
+            kills=options.kills,
+            seed=options.seed,
+            whole=whole,
+            aims=lengths(work / "whole", wanted),
+            aimed=aimed,
+        )
         environment = json.loads((work / "whole" / "environment.json").read_text())
     name = "digits" if options.photos is None else f"{PICTURES} photographs"
     results = json.loads(RESULT.read_text()) if RESULT.exists() else {}

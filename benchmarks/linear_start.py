@@ -52,18 +52,26 @@ def trained(store: PixelStore, *, linear: bool, epochs: int, seed: int) -> dict[
             train=store.train(PIXELS, PREPROCESSING),
             val=store.held_out("val", PIXELS, PREPROCESSING),
             recipe=default_recipe(
-                pretrained=True, resolution=PIXELS, images=len(store.data.splits["train"]),
-                epochs=epochs, fitted_classifier=linear, seed=seed,
+                pretrained=True,
+                resolution=PIXELS,
+                images=len(store.data.splits["train"]),
+                epochs=epochs,
+                fitted_classifier=linear,
+                seed=seed,
             ),
             preprocessing=PREPROCESSING,
             directory=Path(folder) / "training",
-        )  # fmt: skip
+        )
     after = evaluate_network(result.network, images=test, preprocessing=PREPROCESSING)
     return {
-        "start": before.accuracy, "accuracy": after.accuracy, "loss": after.loss,
-        "val_accuracy": result.best.val_accuracy, "n": len(test),
-        "pictures_seen": result.history[-1].images_seen, "seconds": time.monotonic() - started,
-    }  # fmt: skip
+        "start": before.accuracy,
+        "accuracy": after.accuracy,
+        "loss": after.loss,
+        "val_accuracy": result.best.val_accuracy,
+        "n": len(test),
+        "pictures_seen": result.history[-1].images_seen,
+        "seconds": time.monotonic() - started,
+    }
 
 
 def parts(data: ImageData, *, share: float, seed: int) -> ImageData:

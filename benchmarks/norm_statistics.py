@@ -83,16 +83,23 @@ class Task(NamedTuple):
         """Fine-tune a network; return what came out."""
         # As photographs, whatever their size: small pictures are otherwise not fine-tuned.
         recipe = default_recipe(
-            pretrained=True, resolution=224, images=len(self.train), epochs=self.case.epochs,
-            whole=kept, seed=self.seed,
-        )  # fmt: skip
+            pretrained=True,
+            resolution=224,
+            images=len(self.train),
+            epochs=self.case.epochs,
+            whole=kept,
+            seed=self.seed,
+        )
         augmentation = recipe.augmentation.model_copy(update={"flip": self.case.flip})
         with tempfile.TemporaryDirectory() as folder:
             result = train_classifier(
-                network, train=self.train, val=self.val, preprocessing=self.preprocessing,
+                network,
+                train=self.train,
+                val=self.val,
+                preprocessing=self.preprocessing,
                 recipe=recipe.model_copy(update={"augmentation": augmentation}),
                 directory=Path(folder),
-            )  # fmt: skip
+            )
         return {
             "seed": self.seed,
             "images_seen": result.history[-1].images_seen,
@@ -120,9 +127,13 @@ def open_task(case: Case, *, data: Path, seed: int, cache: Path) -> Task:
     val = store.held_out("val", case.resolution, preprocessing)
     rows = np.linspace(0, len(val) - 1, min(len(val), MOST_VAL)).astype(np.int64)
     return Task(
-        case, seed, store, preprocessing, store.train(case.resolution, preprocessing),
+        case,
+        seed,
+        store,
+        preprocessing,
+        store.train(case.resolution, preprocessing),
         TrainingImages(val.pixels[rows], val.labels[rows]),
-    )  # fmt: skip
+    )
 
 
 def _architecture(case: Case, store: PixelStore) -> Architecture:

@@ -19,13 +19,13 @@ from scipy.stats import t as student
 from featherweight.architecture import Architecture
 from featherweight.data.images import ImageData, ImageSplit
 from featherweight.exporting.export import export_network
+from featherweight.exporting.file_features import emitting
+from featherweight.exporting.platforms import parse_platform
 from featherweight.exporting.verify import network_logits, verify_artifact
-from featherweight.fitting.features import emitting
 from featherweight.fitting.linear_start import fit_classifier
-from featherweight.fitting.race import file_losses
+from featherweight.fitting.ranking import file_losses
+from featherweight.measuring.bench import export_untrained
 from featherweight.measuring.latency import measure_artifacts
-from featherweight.measuring.measure import export_drawn
-from featherweight.measuring.platform import parse_platform
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
 from featherweight.runtimes.answers import load_answers
@@ -37,9 +37,15 @@ from featherweight.training.recipe import Recipe, int8_recipe
 from featherweight.training.start import save_classifier, with_classifier
 
 __all__ = [
-    "Trained", "about", "fine_tune", "largest", "paired_difference", "part_of", "split_of",
+    "Trained",
+    "about",
+    "fine_tune",
+    "largest",
+    "paired_difference",
+    "part_of",
+    "split_of",
     "start_linear",
-]  # fmt: skip
+]
 
 
 def part_of(images: ImageData, *, share: float, seed: int) -> ImageData:
@@ -85,13 +91,17 @@ def largest(
     platform = parse_platform(on)
     with tempfile.TemporaryDirectory() as folder:
         files = [
-            export_drawn(draw(value), platform=platform, out=Path(folder) / str(value))
+            export_untrained(draw(value), platform=platform, out=Path(folder) / str(value))
             for value in values
         ]
         measured = measure_artifacts(
-            files, platform=platform, names=[str(value) for value in values], samples=100,
-            max_s_each=3.0, repeat_disturbed=False,
-        )  # fmt: skip
+            files,
+            platform=platform,
+            names=[str(value) for value in values],
+            samples=100,
+            max_s_each=3.0,
+            repeat_disturbed=False,
+        )
     medians = {value: one.median_ms for value, one in zip(values, measured, strict=True)}
     fitting = [value for value in values if medians[value] <= budget_ms]
     if not fitting:
@@ -121,8 +131,8 @@ def fine_tune(
 ) -> Trained:
     """Train a network, export it for a platform and check the file on the test split.
 
-    With `finish_epochs` it goes on in int8 as a fit does (`fitting.finish`), and what has the lower
-    loss of its file on val is kept.
+    With `finish_epochs` it goes on in int8 as a fit does (`fitting.stages.int8_finetune`), and what
+    has the lower loss of its file on val is kept.
     """
     platform, classes = parse_platform(on), store.data.classes
     resolution = start.architecture.resolution
@@ -133,15 +143,24 @@ def fine_tune(
 
         def export(network: Network, name: str) -> Artifact:
             return export_network(
-                network, runtime=platform.runtime, precision=platform.precision,
-                out=Path(folder) / name, preprocessing=preprocessing, labels=classes,
+                network,
+                runtime=platform.runtime,
+                precision=platform.precision,
+                out=Path(folder) / name,
+                preprocessing=preprocessing,
+                labels=classes,
                 calibration=calibration,
-            )  # fmt: skip
+            )
 
         result = train_classifier(
-            start, train=pictures, val=val, recipe=recipe, preprocessing=preprocessing,
-            directory=Path(folder) / "training", teacher=teacher,
-        )  # fmt: skip
+            start,
+            train=pictures,
+            val=val,
+            recipe=recipe,
+            preprocessing=preprocessing,
+            directory=Path(folder) / "training",
+            teacher=teacher,
+        )
         network, artifact = result.network, export(result.network, "trained")
         found: dict[str, Any] = {
             "seed": recipe.seed,
@@ -154,10 +173,15 @@ def fine_tune(
         if finish_epochs:
             levels = observe_levels(network, calibration, preprocessing=preprocessing)
             more = train_classifier(
-                network, train=pictures, val=val, preprocessing=preprocessing,
-                recipe=int8_recipe(recipe, epochs=finish_epochs), teacher=network,
-                directory=Path(folder) / "finish", levels=levels,
-            )  # fmt: skip
+                network,
+                train=pictures,
+                val=val,
+                preprocessing=preprocessing,
+                recipe=int8_recipe(recipe, epochs=finish_epochs),
+                teacher=network,
+                directory=Path(folder) / "finish",
+                levels=levels,
+            )
             finished = export(more.network, "finished")
             losses = [file_loss(one, val) for one in (artifact, finished)]
             found["images_seen"] += more.history[-1].images_seen

@@ -154,14 +154,24 @@ def to_int8(network: nn.Module, pixels: int, calibration: Sequence[np.ndarray], 
     network = network.eval().to(memory_format=torch.contiguous_format)
     with contextlib.redirect_stdout(sys.stderr):
         torch.onnx.export(
-            network, (example,), str(plain), input_names=["input"], output_names=["logits"],
-            opset_version=17, dynamo=False,
-        )  # fmt: skip
+            network,
+            (example,),
+            str(plain),
+            input_names=["input"],
+            output_names=["logits"],
+            opset_version=17,
+            dynamo=False,
+        )
     quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
     quantize_static(
-        str(prepared), str(to), Pictures(calibration), quant_format=QuantFormat.QDQ,
-        per_channel=True, activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-    )  # fmt: skip
+        str(prepared),
+        str(to),
+        Pictures(calibration),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+    )
     return to
 
 
@@ -277,9 +287,14 @@ def start_linear(
 
 
 def train(
-    network: nn.Module, forward: Forward, pictures: list[torch.Tensor], labels: torch.Tensor,
-    *, pixels: int, until: float,
-) -> tuple[int, float]:  # fmt: skip
+    network: nn.Module,
+    forward: Forward,
+    pictures: list[torch.Tensor],
+    labels: torch.Tensor,
+    *,
+    pixels: int,
+    until: float,
+) -> tuple[int, float]:
     """Train until a moment of the monotonic clock; return pictures seen and seconds."""
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
     loss_of = nn.CrossEntropyLoss(label_smoothing=SMOOTHING)
@@ -364,9 +379,13 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         end_s = 2.5 * seconds["pixels"] / len(sizes) + 1.2 * each_s * len(test_paths) + 2.0
         say(f"{end_s:.0f} s are kept for the end")
         seen, seconds["train"] = train(
-            network, forward, pictures, labels, pixels=pixels,
+            network,
+            forward,
+            pictures,
+            labels,
+            pixels=pixels,
             until=STARTED + options.time - end_s,
-        )  # fmt: skip
+        )
         say(f"{seen} pictures")
         with stage("export"):
             rows = np.linspace(0, len(squares) - 1, CALIBRATION).astype(int)
@@ -375,9 +394,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         with stage("time"):
             quartile, median = timed(file, pixels)
         with stage("test"):
-            right = tested(
-                file, test_paths, test_numbers, pixels=pixels, threads=options.threads
-            )  # fmt: skip
+            right = tested(file, test_paths, test_numbers, pixels=pixels, threads=options.threads)
     wall_s = time.monotonic() - STARTED
     return {
         "accuracy": sum(right) / len(right),

@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from featherweight.architecture import Architecture
-from featherweight.measuring.calibrate import calibrate, judge, time_drawn
-from featherweight.measuring.drawing import draw_networks
-from featherweight.measuring.platform import parse_platform
+from featherweight.exporting.platforms import parse_platform
+from featherweight.measuring.calibrate import calibrate, judge, time_sampled
+from featherweight.measuring.sampling import sample_networks
 from featherweight.measuring.table import LatencyTable, predict_latency
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.profiling.profile import profile
@@ -119,13 +119,13 @@ def examine(table: LatencyTable, *, count: int, seed: int) -> dict[str, Any]:
     platform = parse_platform(table.platform)
     known = [resolve_architecture(entry.network) for entry in table.entries]
     known_ms = np.array([entry.median_ms for entry in table.entries])
-    drawn = draw_networks(
+    drawn = sample_networks(
         count, seed=seed, without=frozenset(entry.network for entry in table.entries)
     )
     measured = [
         one
         for first in range(0, len(drawn), ROUND)
-        for one in time_drawn(drawn[first : first + ROUND], platform=platform, seed=seed)
+        for one in time_sampled(drawn[first : first + ROUND], platform=platform, seed=seed)
     ]
     architectures = dict(drawn)
     networks = [architectures[one.network] for one in measured]
@@ -149,8 +149,11 @@ def examine(table: LatencyTable, *, count: int, seed: int) -> dict[str, Any]:
     )
     return {
         "platform": table.platform,
-        "calibration": {"networks": len(table.entries), "seconds": round(table.seconds, 1),
-                        "held_out": table.held_out.model_dump()},
+        "calibration": {
+            "networks": len(table.entries),
+            "seconds": round(table.seconds, 1),
+            "held_out": table.held_out.model_dump(),
+        },
         "networks": len(networks),
         "disturbed": sum(one.disturbed for one in measured),
         "ours": judge(ours, list(truth)).model_dump(),
@@ -161,8 +164,11 @@ def examine(table: LatencyTable, *, count: int, seed: int) -> dict[str, Any]:
             **{name: choose(networks, values, truth) for name, values in others.items()},
         },
         "by_family": {
-            family: {"networks": len(found), "mape": float(np.mean(found)),
-                     "within_10_percent": float(np.mean(np.array(found) <= 0.1))}
+            family: {
+                "networks": len(found),
+                "mape": float(np.mean(found)),
+                "within_10_percent": float(np.mean(np.array(found) <= 0.1)),
+            }
             for family, found in sorted(families.items())
         },
         "worst": [
@@ -170,7 +176,7 @@ def examine(table: LatencyTable, *, count: int, seed: int) -> dict[str, Any]:
             for error, name, ms, said in misses[:10]
         ],
         "measured_ms": {one.network: round(one.median_ms, 4) for one in measured},
-    }  # fmt: skip
+    }
 
 
 def main() -> None:

@@ -65,10 +65,12 @@ def pruned(name: str, settings: dict[str, Any] | None) -> nn.Module:
     network = NETWORKS[name](weights=None).eval()
     if settings is not None:
         torch_pruning.pruner.MagnitudePruner(
-            network, torch.zeros(1, 3, SIDE, SIDE),
+            network,
+            torch.zeros(1, 3, SIDE, SIDE),
             importance=torch_pruning.importance.MagnitudeImportance(p=2),
-            ignored_layers=[network.classifier[-1]], **settings,
-        ).step()  # fmt: skip
+            ignored_layers=[network.classifier[-1]],
+            **settings,
+        ).step()
     return network.eval()
 
 
@@ -78,16 +80,26 @@ def write(network: nn.Module, folder: Path, runtime: str) -> Artifact:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Shipped(network).eval(), (torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8),),
-            str(file), dynamo=True, external_data=False, verbose=False,
-        )  # fmt: skip
+            Shipped(network).eval(),
+            (torch.zeros(1, SIDE, SIDE, 3, dtype=torch.uint8),),
+            str(file),
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
     size_bytes, sha256 = digest_files(folder, (file.name,))
     artifact = Artifact(
-        runtime=runtime, precision="fp32", files=(file.name,), directory=str(folder),
-        input_shape=(SIDE, SIDE, 3), preprocessing=Preprocessing(),
-        labels=tuple(str(k) for k in range(1000)), size_bytes=size_bytes, sha256=sha256,
+        runtime=runtime,
+        precision="fp32",
+        files=(file.name,),
+        directory=str(folder),
+        input_shape=(SIDE, SIDE, 3),
+        preprocessing=Preprocessing(),
+        labels=tuple(str(k) for k in range(1000)),
+        size_bytes=size_bytes,
+        sha256=sha256,
         architecture_digest=sha256,
-    )  # fmt: skip
+    )
     write_artifact(artifact)
     return artifact
 
@@ -95,9 +107,11 @@ def write(network: nn.Module, folder: Path, runtime: str) -> Artifact:
 def change(one: Measurement, base: Measurement) -> dict[str, Any]:
     low, high = ratio_interval(one.samples_ms, over=base.samples_ms)
     return {
-        "median_ms": one.median_ms, "change": one.median_ms / base.median_ms - 1.0,
-        "interval": [low - 1.0, high - 1.0], "disturbed": one.disturbed,
-    }  # fmt: skip
+        "median_ms": one.median_ms,
+        "change": one.median_ms / base.median_ms - 1.0,
+        "interval": [low - 1.0, high - 1.0],
+        "disturbed": one.disturbed,
+    }
 
 
 def compare(name: str, work: Path) -> dict[str, Any]:
@@ -117,9 +131,12 @@ def compare(name: str, work: Path) -> dict[str, Any]:
             for index, network in enumerate(networks.values())
         ]
         measured = fw.measure_artifacts(
-            artifacts, platform=fw.parse_platform(f"local/{runtime}"), names=list(networks),
-            samples=100, max_s_each=8.0,
-        )  # fmt: skip
+            artifacts,
+            platform=fw.parse_platform(f"local/{runtime}"),
+            names=list(networks),
+            samples=100,
+            max_s_each=8.0,
+        )
         for case, one in zip(networks, measured, strict=True):
             rows[case][runtime] = change(one, measured[0])
     return rows

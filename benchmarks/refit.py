@@ -23,14 +23,14 @@ from photographs import about
 
 from featherweight.data.images import load_images
 from featherweight.data.metrics import accuracy_interval
-from featherweight.fitting.earlier import TrainedNetwork, read_earlier
+from featherweight.fitting.candidate import Candidate
 from featherweight.fitting.families import families
-from featherweight.fitting.look import look
-from featherweight.fitting.race import Entry, Trainer, open_trainer
+from featherweight.fitting.previous_run import PreviousNetwork, read_previous_run
 from featherweight.fitting.refit import with_fitted_classifier
+from featherweight.fitting.stages.look import look
+from featherweight.fitting.trainer import Trainer, open_trainer
 from featherweight.networks.storage import load_network
 from featherweight.nn.network import Network, resized
-from featherweight.reporting.run import Candidate
 from featherweight.training.classify import evaluate_network
 
 RESULT = Path(__file__).parent / "results" / "refit.json"
@@ -38,20 +38,10 @@ SHARES = (0.4, 0.55, 0.7, 0.85, 1.0, 1.15)
 ON = "local/onnxruntime:threads=1,precision=fp32"
 
 
-def entry_at(network: TrainedNetwork, value: float) -> Entry:
-    """Return a network at a resolution, as a candidate that was never timed."""
-    candidate = Candidate(
-        name=network.name, architecture_digest=network.family.build(network.value).digest,
-        family=network.family.name, resolution=int(network.value), precision="fp32",
-        runtime="onnxruntime", status="kept", stage="shop",
-    )  # fmt: skip
-    return Entry(candidate, network.family, network.value).at(value)
-
-
-def answers(network: Network, entry: Entry, trainer: Trainer) -> dict[str, Any]:
+def answers(network: Network, candidate: Candidate, trainer: Trainer) -> dict[str, Any]:
     """Return the accuracy on test."""
-    preprocessing = entry.family.preprocessing
-    test = trainer.store.held_out("test", entry.candidate.resolution, preprocessing)
+    preprocessing = candidate.family.preprocessing
+    test = trainer.store.held_out("test", candidate.resolution, preprocessing)
     right = evaluate_network(network, images=test, preprocessing=preprocessing).accuracy
     return {
         "accuracy": right,
@@ -59,21 +49,22 @@ def answers(network: Network, entry: Entry, trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def compare(network: TrainedNetwork, share: float, trainer: Trainer) -> dict[str, Any]:
+def compare(network: PreviousNetwork, share: float, trainer: Trainer) -> dict[str, Any]:
     """Return one network at one size, with the old and the new classifier."""
-    value = max(32.0, round(share * network.value / 8) * 8.0)
-    entry = entry_at(network, value)
-    sized = resized(load_network(network.folder).network, int(value))
+    trained = network.candidate
+    size = max(32.0, round(share * trained.size / 8) * 8.0)
+    candidate = Candidate(trained.family, size, "fp32")
+    sized = resized(load_network(network.folder).network, int(size))
     started = time.monotonic()
-    fitted = with_fitted_classifier(entry, sized, trainer=trainer, name="refit")
+    fitted = with_fitted_classifier(candidate, sized, trainer=trainer, name="refit")
     return {
-        "network": network.name,
-        "phase": network.phase,
-        "images_seen": network.images_seen,
-        "resolution": int(value),
-        "share": value / network.value,
-        "as_trained": answers(sized, entry, trainer),
-        "fitted": answers(fitted or sized, entry, trainer),
+        "network": trained.label,
+        "phase": str(network.record.phase),
+        "images_seen": network.record.images_seen,
+        "resolution": int(size),
+        "share": size / trained.size,
+        "as_trained": answers(sized, candidate, trainer),
+        "fitted": answers(fitted or sized, candidate, trainer),
         "kept_the_old": fitted is None,
         "fitting_s": time.monotonic() - started,
     }
@@ -83,12 +74,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="run directory of a fit")
     options = parser.parse_args()
-    earlier = read_earlier(options.run)
-    images = load_images(earlier.settings.data, seed=earlier.settings.seed)
-    networks = earlier.networks(families(look(images, earlier.settings), earlier.settings))
+    previous = read_previous_run(options.run)
+    images = load_images(previous.settings.data, seed=previous.settings.seed)
+    networks = previous.networks(families(look(images, previous.settings), previous.settings))
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        settings = earlier.settings.model_copy(update={"platform": ON})
+        settings = previous.settings.model_copy(update={"platform": ON})
         trainer = replace(open_trainer(images, settings, folder=Path(folder)), device="cpu")
         for network in networks:
             for share in SHARES:

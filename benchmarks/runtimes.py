@@ -26,9 +26,9 @@ import torch
 from featherweight.architecture import Architecture
 from featherweight.errors import FeatherweightError
 from featherweight.exporting.export import export_network
+from featherweight.exporting.platforms import parse_platform
 from featherweight.exporting.verify import network_logits
 from featherweight.measuring.latency import measure_artifacts
-from featherweight.measuring.platform import parse_platform
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import create_architecture
 from featherweight.networks.slicing import recalibrate_norms
@@ -74,10 +74,14 @@ def examine(chosen: dict[str, Network], platform_text: str) -> dict[str, dict[st
             images = pictures(network.architecture, PICTURES)
             try:
                 artifact = export_network(
-                    network, runtime=platform.runtime, precision=platform.precision,
-                    out=Path(folder) / name, preprocessing=Preprocessing(),
-                    labels=tuple(str(k) for k in range(CLASSES)), calibration=images,
-                )  # fmt: skip
+                    network,
+                    runtime=platform.runtime,
+                    precision=platform.precision,
+                    out=Path(folder) / name,
+                    preprocessing=Preprocessing(),
+                    labels=tuple(str(k) for k in range(CLASSES)),
+                    calibration=images,
+                )
             except FeatherweightError as refusal:
                 found[name] = {"refused": str(refusal)}
                 continue
@@ -91,9 +95,10 @@ def examine(chosen: dict[str, Network], platform_text: str) -> dict[str, dict[st
             names.append(name)
         for one in measure_artifacts(artifacts, platform=platform, names=names):
             found[one.network] |= {
-                "median_ms": one.median_ms, "interval_ms": one.interval_ms,
+                "median_ms": one.median_ms,
+                "interval_ms": one.interval_ms,
                 "disturbed": one.disturbed,
-            }  # fmt: skip
+            }
     return found
 
 
@@ -128,14 +133,18 @@ def main() -> None:
         )[1]
         for name in chosen
     }
-    fp32 = [one["difference"] for key in table if key.endswith("fp32")
-            for one in table[key].values() if "difference" in one]  # fmt: skip
+    fp32 = [
+        one["difference"]
+        for key in table
+        if key.endswith("fp32")
+        for one in table[key].values()
+        if "difference" in one
+    ]
     found = {
         "collected": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": host.platform(),
-        "versions": {
-            name: version(name) for name in ("featherweight", "torch", "onnxruntime")
-        } | {name: RUNTIMES[name].version() for name in RUNTIMES},
+        "versions": {name: version(name) for name in ("featherweight", "torch", "onnxruntime")}
+        | {name: RUNTIMES[name].version() for name in RUNTIMES},
         "largest_difference_fp32": max(fp32),
         "winners": winners,
         "rank_correlation_fp32_int8": {
@@ -151,7 +160,7 @@ def main() -> None:
             if runtime != "onnxruntime"
         },
         "table": table,
-    }  # fmt: skip
+    }
     RESULT.write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps({k: found[k] for k in found if k != "table"}, indent=1))
 

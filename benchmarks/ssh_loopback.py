@@ -37,12 +37,13 @@ def measure(device: str, precision: str) -> dict[str, Any]:
         "seconds": time.perf_counter() - start,
         "networks": {
             one.network: {
-                "median_ms": one.median_ms, "interval_ms": one.interval_ms,
+                "median_ms": one.median_ms,
+                "interval_ms": one.interval_ms,
                 "disturbed": one.disturbed,
             }
             for one in measured
         },
-    }  # fmt: skip
+    }
 
 
 def compare(rounds: list[dict[str, Any]], precision: str, network: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 import featherweight as fw
-from featherweight.measuring.measure import export_drawn
+from featherweight.measuring.bench import export_untrained
 from featherweight.measuring.worker import seeded_picture
 from featherweight.runtimes.runtime import RUNTIMES
 
@@ -101,10 +101,11 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0))
     runs: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        artifact = export_drawn(
+        artifact = export_untrained(
             fw.resolve_architecture(options.network),
-            platform=fw.parse_platform("local/onnxruntime"), out=Path(folder),
-        )  # fmt: skip
+            platform=fw.parse_platform("local/onnxruntime"),
+            out=Path(folder),
+        )
         for loops in (0, 1, cores):
             with busy_loops(loops):
                 name = "quiet" if loops == 0 else f"{loops} busy loop(s) on {cores} cores"

@@ -36,7 +36,7 @@ def time_steps(name: str, resolution: int, batch_size: int, dtype: str, *, kept:
     from featherweight.training.evaluate import TrainingImages
     from featherweight.training.memory import memory_kept
     from featherweight.training.recipe import default_recipe
-    from featherweight.training.speed import Probe
+    from featherweight.training.speed import StepTimer
 
     architecture = create_architecture(name, resolution=resolution, classes=10)
     pixels = np.random.default_rng(0).integers(
@@ -44,7 +44,7 @@ def time_steps(name: str, resolution: int, batch_size: int, dtype: str, *, kept:
     )
     train = TrainingImages(pixels, np.arange(batch_size) % 10)
     recipe = default_recipe(pretrained=False, resolution=resolution, images=3000, epochs=1)
-    probe = Probe(build_network(architecture, seed=0), train, recipe, Preprocessing(), None)
+    probe = StepTimer(build_network(architecture, seed=0), train, recipe, Preprocessing(), None)
     with memory_kept() if kept else contextlib.nullcontext():
         learner = probe.learner(Compute(torch.device("cpu"), "channels_last", dtype))  # type: ignore[arg-type]
         shape: dict[str, Any] = {"batch_size": batch_size, "size": resolution, "frozen": False}
@@ -76,13 +76,20 @@ def main() -> None:
                 for kept in ("usual", "kept"):
                     case = [name, str(resolution), str(batch_size), dtype, kept]
                     done = subprocess.run(
-                        [sys.executable, __file__, *case], capture_output=True, text=True,
+                        [sys.executable, __file__, *case],
+                        capture_output=True,
+                        text=True,
                         check=True,
-                    )  # fmt: skip
+                    )
                     runs.append(
-                        {"network": f"{name}:resolution={resolution}", "batch_size": batch_size,
-                         "dtype": dtype, "memory": kept, **json.loads(done.stdout)}
-                    )  # fmt: skip
+                        {
+                            "network": f"{name}:resolution={resolution}",
+                            "batch_size": batch_size,
+                            "dtype": dtype,
+                            "memory": kept,
+                            **json.loads(done.stdout),
+                        }
+                    )
                     print(json.dumps(runs[-1]), flush=True)
     found = {
         "collected": datetime.now(UTC).isoformat(timespec="seconds"),

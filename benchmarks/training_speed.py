@@ -45,7 +45,7 @@ from featherweight.networks.resolve import resolve_architecture
 from featherweight.nn.network import Network, build_network
 from featherweight.training.classify import TrainingImages, evaluate_network, train_classifier
 from featherweight.training.recipe import Recipe, default_recipe
-from featherweight.training.speed import Probe, choose_compute
+from featherweight.training.speed import StepTimer, choose_compute
 from featherweight.training.start import suit_to_pictures
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
@@ -97,10 +97,16 @@ class TimmLoop:
         self.memory_format, self.dtype = TIMM_VARIANTS[variant]
         self.network = network.to(memory_format=self.memory_format)
         self.loader = create_loader(
-            data, input_size=(3, options.resolution, options.resolution),
-            batch_size=options.batch_size, is_training=True, mean=MEAN, std=STD,
-            num_workers=options.workers, device=torch.device("cpu"), use_prefetcher=True,
-        )  # fmt: skip
+            data,
+            input_size=(3, options.resolution, options.resolution),
+            batch_size=options.batch_size,
+            is_training=True,
+            mean=MEAN,
+            std=STD,
+            num_workers=options.workers,
+            device=torch.device("cpu"),
+            use_prefetcher=True,
+        )
         self.loss = LabelSmoothingCrossEntropy(0.1)
         self.optimizer = create_optimizer_v2(
             network, opt="sgd", lr=0.1 * options.batch_size / 256, weight_decay=2e-5, momentum=0.9
@@ -149,7 +155,7 @@ def own_loop(
     network: Network, train: TrainingImages, recipe: Recipe
 ) -> tuple[Segment, dict[str, Any]]:
     """Return our loop's segment and what it chose to compute in."""
-    probe = Probe(network, train, recipe, PREPROCESSING, None)
+    probe = StepTimer(network, train, recipe, PREPROCESSING, None)
     choice = choose_compute(probe, device=torch.device("cpu"))
     learner = probe.learner(choice.compute)
     generator = torch.Generator().manual_seed(0)
@@ -165,9 +171,13 @@ def own_loop(
     def step() -> int:
         pixels, labels = train.batch(next(batches))
         learner.step(
-            pixels, labels, size=network.architecture.resolution, frozen=False,
-            learning_rate=recipe.learning_rate, generator=generator,
-        ).item()  # fmt: skip
+            pixels,
+            labels,
+            size=network.architecture.resolution,
+            frozen=False,
+            learning_rate=recipe.learning_rate,
+            generator=generator,
+        ).item()
         return len(labels)
 
     chosen = {
@@ -219,8 +229,12 @@ def compare_accuracy(options: argparse.Namespace) -> dict[str, Any]:
         options.seed = seed
         runs["featherweight"].append(own_training(encoded, labels, test, options))
         runs[better].append(timm_training(encoded, labels, test, better, options))
-    return {"target": options.target, "epochs": options.epochs, "timm_images_per_s": speeds,
-            "runs": runs}  # fmt: skip
+    return {
+        "target": options.target,
+        "epochs": options.epochs,
+        "timm_images_per_s": speeds,
+        "runs": runs,
+    }
 
 
 def own_training(
@@ -232,13 +246,15 @@ def own_training(
     with tempfile.TemporaryDirectory() as folder:
         network = suit_to_pictures(new_network(options), train, preprocessing=PREPROCESSING)
         train_classifier(
-            network, train=train, val=test,
-            recipe=own_recipe(options, images=len(train)), preprocessing=PREPROCESSING,
-            directory=Path(folder), device="cpu",
-            progress=lambda epoch: curve.append(
-                (time.perf_counter() - start, epoch.val_accuracy)
-            ),
-        )  # fmt: skip
+            network,
+            train=train,
+            val=test,
+            recipe=own_recipe(options, images=len(train)),
+            preprocessing=PREPROCESSING,
+            directory=Path(folder),
+            device="cpu",
+            progress=lambda epoch: curve.append((time.perf_counter() - start, epoch.val_accuracy)),
+        )
     return reached(curve, options.target)
 
 
@@ -274,9 +290,12 @@ def reached(curve: list[tuple[float, float]], target: float) -> dict[str, Any]:
 
 def own_recipe(options: argparse.Namespace, *, images: int) -> Recipe:
     recipe = default_recipe(
-        pretrained=False, resolution=options.resolution, images=images,
-        epochs=options.epochs, seed=options.seed,
-    )  # fmt: skip
+        pretrained=False,
+        resolution=options.resolution,
+        images=images,
+        epochs=options.epochs,
+        seed=options.seed,
+    )
     rate = recipe.learning_rate * options.batch_size / recipe.batch_size
     return recipe.model_copy(update={"batch_size": options.batch_size, "learning_rate": rate})
 
@@ -291,9 +310,11 @@ def new_network(options: argparse.Namespace) -> Network:
 
 def summary(values: list[float]) -> dict[str, Any]:
     return {
-        "median": statistics.median(values), "low": min(values), "high": max(values),
+        "median": statistics.median(values),
+        "low": min(values),
+        "high": max(values),
         "rounds": values,
-    }  # fmt: skip
+    }
 
 
 def main() -> None:
@@ -318,13 +339,20 @@ def main() -> None:
     found = compare_accuracy(options) if options.accuracy else compare_speed(options)
     about = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__,
-                     "timm": timm.__version__, "numpy": np.__version__},
-        "machine": {"processor": platform.processor() or platform.machine(),
-                    "cpus": os.cpu_count(), "load_before": load,
-                    "cpu_capability": torch.backends.cpu.get_cpu_capability()},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            "numpy": np.__version__,
+        },
+        "machine": {
+            "processor": platform.processor() or platform.machine(),
+            "cpus": os.cpu_count(),
+            "load_before": load,
+            "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        },
         "settings": settings,
-    }  # fmt: skip
+    }
     print(json.dumps({**about, **found}, indent=1))
 
 

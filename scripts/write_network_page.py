@@ -45,10 +45,14 @@ def _section(family: str, names: list[str]) -> str:
 def _row(text: str, name: str, row: Published) -> str:
     counted = profile(MODELS[name].build(width=row.width, resolution=row.resolution))
     cells = [
-        f"`{text}`", f"{counted.params:,}", _millions(row.params), f"{counted.macs:,}",
-        _millions(row.macs), "-" if row.top1 is None else f"{100 * row.top1:.1f} %",
+        f"`{text}`",
+        f"{counted.params:,}",
+        _millions(row.params),
+        f"{counted.macs:,}",
+        _millions(row.macs),
+        "-" if row.top1 is None else f"{100 * row.top1:.1f} %",
         row.source or "-",
-    ]  # fmt: skip
+    ]
     return f"| {' | '.join(cells)} |"
 
 

@@ -57,12 +57,21 @@ ARCHITECTURES = (
         "squeeze",
         block("conv", 16, activation="hard_swish"),
         block(
-            "inverted_residual", 16, hidden_channels=32, se_channels=8, stride=2,
+            "inverted_residual",
+            16,
+            hidden_channels=32,
+            se_channels=8,
+            stride=2,
             activation="hard_swish",
         ),
         block(
-            "inverted_residual", 16, hidden_channels=32, se_channels=8, se_gate="sigmoid",
-            activation="relu", skip="identity",
+            "inverted_residual",
+            16,
+            hidden_channels=32,
+            se_channels=8,
+            se_gate="sigmoid",
+            activation="relu",
+            skip="identity",
         ),
         head_channels=(40,),
         padding="same",
@@ -77,18 +86,24 @@ ARCHITECTURES = (
     network_of("depthwise_first", block("inverted_residual", 16, stride=2, activation="relu")),
     network_of("residual_first", block("residual", 8, activation="relu", skip="pad", stride=2)),
     network_of("pool_first", block("max_pool", 3, stride=2), block("conv", 8, activation="relu")),
+    network_of("grey", block("conv", 8, stride=2, activation="relu"), input_shape=(1, 17, 18)),
     network_of(
-        "grey", block("conv", 8, stride=2, activation="relu"), input_shape=(1, 17, 18)
-    ),
-    network_of(
-        "grey_residual", block("residual", 8, activation="relu", skip="pad"),
+        "grey_residual",
+        block("residual", 8, activation="relu", skip="pad"),
         input_shape=(1, 9, 9),
     ),
     network_of(
         "shuffles",
         block("conv", 12, stride=2, activation="relu"),
-        block("shuffle_v1", 24, groups=3, entry_groups=1, stride=2, hidden_channels=6,
-              activation="relu"),
+        block(
+            "shuffle_v1",
+            24,
+            groups=3,
+            entry_groups=1,
+            stride=2,
+            hidden_channels=6,
+            activation="relu",
+        ),
         block("shuffle_v1", 24, groups=3, hidden_channels=6, activation="relu"),
         block("shuffle_v2", 32, stride=2, shortcut_channels=12, activation="relu"),
         block("shuffle_v2", 32, kernel_size=5, se_channels=4, skip="identity", activation="relu"),
@@ -98,15 +113,23 @@ ARCHITECTURES = (
         block("conv", 9, stride=2, ghost_ratio=2, activation="relu"),
         block("ghost", 16, hidden_channels=20, ghost_ratio=2, stride=2, activation="relu"),
         block("ghost", 16, hidden_channels=20, ghost_ratio=3, se_channels=4, activation="relu"),
-        block("universal_inverted_bottleneck", 16, hidden_channels=32, start_kernel_size=5,
-              activation="relu", skip="identity"),
+        block(
+            "universal_inverted_bottleneck",
+            16,
+            hidden_channels=32,
+            start_kernel_size=5,
+            activation="relu",
+            skip="identity",
+        ),
         head_channels=(24,),
     ),
     network_of(
-        "head_norm", block("conv", 16, stride=2, activation="relu"), head_channels=(24,),
+        "head_norm",
+        block("conv", 16, stride=2, activation="relu"),
+        head_channels=(24,),
         head_norm=True,
     ),
-)  # fmt: skip
+)
 
 
 def trained_like(architecture: Architecture, *, seed: int = 0) -> Network:

@@ -25,10 +25,19 @@ from featherweight.networks.resolve import create_architecture
 @pytest.mark.parametrize(
     ("value", "divisor", "expected"),
     [
-        (18, 8, 24), (11.2, 8, 16), (5.6, 8, 8), (8.4, 8, 8), (83, 8, 80), (84, 8, 88),
-        (33.6, 8, 32), (44.8, 8, 48), (22.4, 8, 24), (18, 4, 20), (12.0, 4, 12),
+        (18, 8, 24),
+        (11.2, 8, 16),
+        (5.6, 8, 8),
+        (8.4, 8, 8),
+        (83, 8, 80),
+        (84, 8, 88),
+        (33.6, 8, 32),
+        (44.8, 8, 48),
+        (22.4, 8, 24),
+        (18, 4, 20),
+        (12.0, 4, 12),
     ],
-)  # fmt: skip
+)
 def test_make_divisible(value: float, divisor: int, expected: int) -> None:
     assert make_divisible(value, divisor) == expected
 
@@ -96,8 +105,11 @@ def test_small_form_spends_resolution_late() -> None:
     assert [block.stride for block in small.blocks] == [2, 2, 2, 1]
     smaller = small_form(example(input_shape=(3, 16, 16)))
     assert [(block.op, block.stride) for block in smaller.blocks] == [
-        ("conv", 1), ("max_pool", 2), ("inverted_residual", 2), ("inverted_residual", 1),
-    ]  # fmt: skip
+        ("conv", 1),
+        ("max_pool", 2),
+        ("inverted_residual", 2),
+        ("inverted_residual", 1),
+    ]
     smallest = small_form(example(input_shape=(3, 8, 8)))
     assert [block.op for block in smallest.blocks].count("max_pool") == 0
 

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from featherweight.budget import Budget, Cost, parse_duration_s, parse_latency_ms
+from featherweight.budget import (
+    Budget,
+    Evaluation,
+    Latency,
+    parse_duration_s,
+    parse_latency_ms,
+)
 from featherweight.errors import UsageError
 
 
@@ -59,26 +65,24 @@ def test_the_units_of_one_latency_agree(microseconds: int) -> None:
     assert parse_latency_ms(f"{microseconds}fps") == pytest.approx(1000 / microseconds)
 
 
-def test_a_budget_keeps_every_limit() -> None:
-    cost = Cost(params=100, macs=1000, size_bytes=400, latency_ms=5.0, peak_activation_bytes=64)
-    assert Budget().allows(cost)
-    for name in Budget.model_fields:
-        value = getattr(cost, name)
-        assert Budget(**{name: value}).allows(cost), "the limit itself is allowed"
-        smaller = value - 1 if isinstance(value, int) else value - 1e-9
-        assert not Budget(**{name: smaller}).allows(cost), name
-        assert not Budget(**{name: smaller}, **_others(name)).allows(cost), name
+def test_a_budget_is_met_by_the_upper_end_of_the_interval() -> None:
+    budget = Budget.parse("5ms")
+    assert budget.latency_ms == 5.0
+    assert budget.is_met(Latency(median_ms=4.9, interval_ms=(4.8, 5.0)))
+    assert not budget.is_met(Latency(median_ms=4.9, interval_ms=(4.8, 5.01)))
+    assert budget.share_ms(0.9) == pytest.approx(4.5)
 
 
-def _others(name: str) -> dict[str, int]:
-    return {other: 10**9 for other in Budget.model_fields if other != name}
+def test_a_budget_may_be_a_share_of_a_start() -> None:
+    assert Budget.parse("70%", start_ms=10.0).latency_ms == pytest.approx(7.0)
+    assert Budget.parse("200fps", start_ms=10.0).latency_ms == pytest.approx(5.0)
+    for wrong, start_ms in (("70%", None), ("0%", 10.0), ("170%", 10.0)):
+        with pytest.raises(UsageError):
+            Budget.parse(wrong, start_ms=start_ms)
 
 
-def test_a_limit_on_what_was_not_measured_is_an_error() -> None:
-    with pytest.raises(ValueError, match="latency_ms, which was not measured"):
-        Budget(latency_ms=5.0).allows(Cost(macs=1))
-    assert Budget(macs=1).allows(Cost(macs=1))
-
-
-def test_costs_and_budgets_have_the_same_fields() -> None:
-    assert list(Cost.model_fields) == list(Budget.model_fields)
+def test_an_evaluation_says_its_figure() -> None:
+    known = Evaluation(metric="accuracy", value=0.9, n=100, interval=(0.82, 0.95), split="val")
+    assert str(known) == "accuracy 0.900 [0.820, 0.950]"
+    balanced = Evaluation(metric="balanced_accuracy", value=0.9, n=100, interval=None, split="val")
+    assert str(balanced) == "balanced accuracy 0.900"

@@ -19,11 +19,22 @@ def test_odd_inputs_end_in_one_line(tmp_path: Path) -> None:
     result = tmp_path / "fuzz.json"
     done = subprocess.run(
         [
-            sys.executable, str(FUZZ), "--inputs", str(INPUTS), "--seed", "1", "--without-runs",
-            "--workers", "2", "--result", str(result),
+            sys.executable,
+            str(FUZZ),
+            "--inputs",
+            str(INPUTS),
+            "--seed",
+            "1",
+            "--without-runs",
+            "--workers",
+            "2",
+            "--result",
+            str(result),
         ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert result.exists(), done.stderr[-2000:]
     found = json.loads(result.read_text())
     assert found["wrong"] == []
@@ -89,12 +100,25 @@ def test_the_fuzz_finds_what_is_wrong(
     base.mkdir()
     done = subprocess.run(
         [
-            sys.executable, str(program), "--kinds", *expected, "--inputs", str(len(expected)),
-            "--limit", limit_s, "--workers", "1", "--base", str(base),
-            "--result", str(tmp_path / "found.json"),
+            sys.executable,
+            str(program),
+            "--kinds",
+            *expected,
+            "--inputs",
+            str(len(expected)),
+            "--limit",
+            limit_s,
+            "--workers",
+            "1",
+            "--base",
+            str(base),
+            "--result",
+            str(tmp_path / "found.json"),
         ],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1, done.stderr[-2000:]
     kinds = json.loads((tmp_path / "found.json").read_text())["kinds"]
     names = ("tracebacks", "hangs", "over_memory", "deaths")

@@ -33,6 +33,7 @@ HOMES = {
     "pillow_heif": ("data/",),
     "plotly": ("reporting/",),
     "pyarrow": ("data/",),
+    "ray": ("parallel.py",),
     "rich": ("cli/",),
     "torchao": ("runtimes/",),
     "sklearn": ("data/", "fitting/", "measuring/prediction.py"),

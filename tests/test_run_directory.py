@@ -30,9 +30,13 @@ def _open(
     **changes: Any,
 ) -> RunDirectory:
     return open_run(
-        output, parent=parent, identity={**IDENTITY, **changes}, command="fw fit demo", name=name,
+        output,
+        parent=parent,
+        identity={**IDENTITY, **changes},
+        command="fw fit demo",
+        name=name,
         given=given,
-    )  # fmt: skip
+    )
 
 
 def test_a_new_directory_is_named_and_described(tmp_path: Path) -> None:
@@ -149,8 +153,10 @@ def test_the_lock_names_the_process_that_holds_it(tmp_path: Path) -> None:
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "run")],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as holder:  # fmt: skip
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "locked\n"
         for output in (tmp_path / "run", None):

@@ -35,7 +35,7 @@ def start(folder: Path) -> RunDirectory:
     return open_run(folder, identity={"seed": 0}, command="fit")
 
 
-def beat(run: RunDirectory) -> None:
+def heartbeat(run: RunDirectory) -> None:
     """What the thread does every second."""
     run._lock._note(run._lock.elapsed_s)
 
@@ -82,7 +82,7 @@ def test_the_lock_of_any_earlier_run_is_taken(note: str, tmp_path: Path) -> None
 def test_a_killed_attempt_counts_up_to_its_last_second(tmp_path: Path, clock: Clock) -> None:
     killed = start(tmp_path / "run")
     clock.now_s += 14.0
-    beat(killed)  # run.yaml is not written anew
+    heartbeat(killed)  # run.yaml is not written anew
     clock.now_s += 0.9
     killed.close()
     with start(tmp_path / "run") as run:
@@ -107,7 +107,7 @@ def test_a_directory_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
     run = start(tmp_path / "run")
     shutil.rmtree(run.path)
     for write in (
-        run.beat,
+        run.heartbeat,
         lambda: run.finish_stage("look", inputs={}, outputs={}, seconds=1.0),
         lambda: run.finish({"verdict": "met"}),
         lambda: write_bytes(run.path / "artifacts" / "shop" / "model.onnx", b"x"),
@@ -118,7 +118,7 @@ def test_a_directory_that_was_removed_is_not_made_again(tmp_path: Path) -> None:
     assert not run.path.exists()
     run.close()
     with start(tmp_path / "run") as again:  # let go: nobody is in the way of a new run
-        again.beat()
+        again.heartbeat()
 
 
 def test_a_directory_that_was_replaced_is_left_alone(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_directory_that_was_replaced_is_left_alone(tmp_path: Path) -> None:
     run.path.mkdir()
     (run.path / "lock").write_text("1\n")  # of another process
     with pytest.raises(FailedError, match="was removed or replaced"):
-        run.beat()
+        run.heartbeat()
     assert [path.name for path in run.path.iterdir()] == ["lock"]
     run.close()
 

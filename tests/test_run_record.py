@@ -141,9 +141,13 @@ def test_damaged_outputs_of_a_stage_are_not_gone_on_with(
 
 def test_stages_of_a_run_without_seals_can_be_read(tmp_path: Path) -> None:
     line = StageRecord(
-        stage="train", inputs_digest="0", outputs={"val_loss": 1.0}, files={}, seconds=1.0,
+        stage="train",
+        inputs_digest="0",
+        outputs={"val_loss": 1.0},
+        files={},
+        seconds=1.0,
         finished="2026-01-01T00:00:00+00:00",
-    )  # fmt: skip
+    )
     plain = line.model_dump(mode="json", exclude={"seal"})
     Journal(tmp_path / "stages.jsonl").append(plain)
     assert read_stages(Journal(tmp_path / "stages.jsonl")) == [line]

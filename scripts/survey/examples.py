@@ -164,11 +164,13 @@ def _v3_old_tail() -> Architecture:
     network = MODELS["mobilenet_v3_large"].build()
     tail = (
         BlockSpec(
-            op="inverted_residual", out_channels=320, hidden_channels=960,
+            op="inverted_residual",
+            out_channels=320,
+            hidden_channels=960,
             activation="hard_swish",
         ),
         BlockSpec(op="conv", out_channels=1280, kernel_size=1, activation="hard_swish"),
-    )  # fmt: skip
+    )
     return network.changed(blocks=network.blocks[:-1] + tail, head_channels=())
 
 

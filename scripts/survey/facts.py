@@ -28,10 +28,22 @@ def facts() -> Facts:
     """
     found: Facts = {}
     for chapter in (
-        _counting, _tools, _mobilenet_v1, _separable_layers, _mobilenet_v2, _shufflenet_v1,
-        _guideline_1, _guideline_2, _shufflenet_v2, _thundernet, _mnasnet_reward, _mnasnet_space,
-        _netadapt, _mobilenet_v3, _ghostnet,
-    ):  # fmt: skip
+        _counting,
+        _tools,
+        _mobilenet_v1,
+        _separable_layers,
+        _mobilenet_v2,
+        _shufflenet_v1,
+        _guideline_1,
+        _guideline_2,
+        _shufflenet_v2,
+        _thundernet,
+        _mnasnet_reward,
+        _mnasnet_space,
+        _netadapt,
+        _mobilenet_v3,
+        _ghostnet,
+    ):
         given = chapter()
         if twice := found.keys() & given.keys():
             raise ValueError(f"given twice: {sorted(twice)}")
@@ -46,9 +58,12 @@ def _counting() -> Facts:
 
     def flops(*, bias: bool) -> int:
         return conv_flops(
-            kernel_size=kernel, in_channels=inputs, out_channels=outputs,
-            output_size=(side, side), bias=bias,
-        )  # fmt: skip
+            kernel_size=kernel,
+            in_channels=inputs,
+            out_channels=outputs,
+            output_size=(side, side),
+            bias=bias,
+        )
 
     def tiny(*, bias: bool) -> int:
         return conv_flops(
@@ -77,15 +92,15 @@ def _counting() -> Facts:
         "linear_macs": whole(linear_macs(16, 10)),
         "linear_flops": whole(linear_flops(16, 10, bias=False)),
         "linear_flops_bias": whole(linear_flops(16, 10, bias=True)),
-        "stem_by_input": whole(conv_macs(
-            kernel_size=3, in_channels=3, out_channels=32, output_size=(224, 224)
-        )),
-        "depthwise_without_groups": whole(conv_macs(
-            kernel_size=3, in_channels=128, out_channels=128, output_size=(56, 56)
-        )),
+        "stem_by_input": whole(
+            conv_macs(kernel_size=3, in_channels=3, out_channels=32, output_size=(224, 224))
+        ),
+        "depthwise_without_groups": whole(
+            conv_macs(kernel_size=3, in_channels=128, out_channels=128, output_size=(56, 56))
+        ),
         "depthwise_accesses_per_mac": _accesses_per_mac("blocks.3.depthwise"),
         "pointwise_accesses_per_mac": _accesses_per_mac("blocks.3.expand"),
-    }  # fmt: skip
+    }
 
 
 def _accesses_per_mac(layer: str) -> str:
@@ -162,9 +177,12 @@ def _dense_macs(channels: int, side: int) -> int:
 def _separable_macs(channels: int, side: int) -> int:
     size = (side, side)
     depthwise = conv_macs(
-        kernel_size=3, in_channels=channels, out_channels=channels, output_size=size,
+        kernel_size=3,
+        in_channels=channels,
+        out_channels=channels,
+        output_size=size,
         groups=channels,
-    )  # fmt: skip
+    )
     return depthwise + conv_macs(
         kernel_size=1, in_channels=channels, out_channels=channels, output_size=size
     )
@@ -270,9 +288,12 @@ def _thundernet() -> Facts:
     """Count ThunderNet's parts at 320 x 320; 25 anchors, 200 regions, 80 classes."""
     width, side, anchors, regions = 5 * 7 * 7, 20, 25, 200
     depthwise = conv_macs(
-        kernel_size=5, in_channels=width, out_channels=width, output_size=(side, side),
+        kernel_size=5,
+        in_channels=width,
+        out_channels=width,
+        output_size=(side, side),
         groups=width,
-    )  # fmt: skip
+    )
     shared = depthwise + _pointwise_macs(width, 256, side=side)
     boxes = _pointwise_macs(256, 4 * anchors, side=side)
     proposals = shared + boxes + _pointwise_macs(256, 2 * anchors, side=side)

@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+from featherweight.exporting.platforms import DEFAULT_PLATFORM, parse_platform
+from featherweight.measuring.bench import export_untrained
 from featherweight.measuring.latency import measure_artifacts
-from featherweight.measuring.measure import export_drawn
 from featherweight.measuring.measurement import Measurement
-from featherweight.measuring.platform import DEFAULT_PLATFORM, parse_platform
 from survey.examples import architecture
 
 __all__ = ["Timing", "time_networks"]
@@ -36,7 +36,9 @@ def time_networks(networks: list[str]) -> Timing:
     platform = parse_platform(DEFAULT_PLATFORM)
     with tempfile.TemporaryDirectory(prefix="featherweight-") as folder:
         artifacts = [
-            export_drawn(architecture(network), platform=platform, out=Path(folder) / str(index))
+            export_untrained(
+                architecture(network), platform=platform, out=Path(folder) / str(index)
+            )
             for index, network in enumerate(networks)
         ]
         measured = measure_artifacts(artifacts, platform=platform, names=networks)

@@ -1,54 +1,94 @@
-"""What a network costs, what it may cost, and the units people write both in."""
+"""How long a network takes and may take, how well it answers, and the units people write."""
 
 from __future__ import annotations
 
 import math
 import re
+from typing import Self
+
+from pydantic import Field
 
 from featherweight.errors import UsageError
 from featherweight.records import Record
 
-__all__ = ["Budget", "Cost", "parse_duration_s", "parse_latency_ms", "parse_share"]
+__all__ = [
+    "Budget",
+    "Evaluation",
+    "Latency",
+    "parse_duration_s",
+    "parse_latency_ms",
+    "parse_share",
+]
 
 _NUMBER = re.compile(r"^\s*(\d+(?:\.\d+)?|\.\d+)\s*([a-zA-Z%]*)\s*$")
 _LATENCY_MS = {"ms": 1.0, "us": 1e-3, "s": 1e3}
 _DURATION_S = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
-class Cost(Record):
-    """What one network costs; `None` means not measured."""
+class Latency(Record):
+    """A median latency with its 95 % interval, in milliseconds. What is not measured has none."""
 
-    params: int | None = None
-    macs: int | None = None
-    size_bytes: int | None = None
-    latency_ms: float | None = None
-    peak_activation_bytes: int | None = None
+    median_ms: float
+    interval_ms: tuple[float, float]
+
+
+class Evaluation(Record):
+    """How well something answered, with the evidence behind the figure.
+
+    Attributes:
+        metric: what `value` is: `accuracy` or `balanced_accuracy`.
+        value: in 0..1.
+        n: number of pictures.
+        interval: 95 % interval of `value`; `None` = none is known for this metric.
+        split: where the pictures come from.
+    """
+
+    metric: str
+    value: float
+    n: int
+    interval: tuple[float, float] | None
+    split: str
+
+    def __str__(self) -> str:
+        """Return it in words, without the split."""
+        text = f"{self.metric.replace('_', ' ')} {self.value:.3f}"
+        if self.interval is None:
+            return text
+        low, high = self.interval
+        return f"{text} [{low:.3f}, {high:.3f}]"
 
 
 class Budget(Record):
-    """Upper limits; `None` means unlimited."""
+    """The latency that a file may have."""
 
-    params: int | None = None
-    macs: int | None = None
-    size_bytes: int | None = None
-    latency_ms: float | None = None
-    peak_activation_bytes: int | None = None
+    latency_ms: float = Field(gt=0)
 
-    def allows(self, cost: Cost) -> bool:
-        """Whether every limit is kept.
+    @classmethod
+    def parse(cls, given: str | float, *, start_ms: float | None = None) -> Self:
+        """Return the budget that `5ms`, `200fps`, or `70%` of a start says.
+
+        Args:
+            given: as the user wrote it, or milliseconds.
+            start_ms: latency that a percentage refers to; `None` = there is none.
 
         Raises:
-            ValueError: a limit is set on something that was not measured.
+            UsageError: no number, no unit, an unknown unit, not above zero, or not finite.
         """
-        for name in Budget.model_fields:
-            limit, value = getattr(self, name), getattr(cost, name)
-            if limit is None:
-                continue
-            if value is None:
-                raise ValueError(f"the budget limits {name}, which was not measured")
-            if value > limit:
-                return False
-        return True
+        is_share = isinstance(given, str) and given.strip().endswith("%")
+        if not is_share or start_ms is None:
+            return cls(latency_ms=parse_latency_ms(given))
+        share = parse_share(given)
+        if not share:
+            raise UsageError(f"cannot read the latency {given!r}", allowed="above 0%")
+        return cls(latency_ms=share * start_ms)
+
+    def is_met(self, latency: Latency) -> bool:
+        """Whether the upper end of the interval of the median is within the budget."""
+        return latency.interval_ms[1] <= self.latency_ms
+
+    def share_ms(self, share: float) -> float:
+        """Return so much of it, in ms: a target that leaves a margin."""
+        return share * self.latency_ms
 
 
 def parse_latency_ms(given: str | float) -> float:

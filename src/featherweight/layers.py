@@ -26,7 +26,7 @@ from featherweight.architecture import Architecture, BlockSpec, Primitive
 from featherweight.errors import ArchitectureError
 from featherweight.registry import Registry
 
-__all__ = ["INPUT", "OPERATORS", "Builder", "Layer", "Operator", "Tensor", "layers"]
+__all__ = ["INPUT", "OPERATORS", "Builder", "Layer", "Operator", "Value", "layers"]
 
 INPUT = "input"
 """Name of the tensor that enters the network."""
@@ -72,7 +72,7 @@ class Layer(NamedTuple):
     same: bool = False
 
 
-class Tensor(NamedTuple):
+class Value(NamedTuple):
     """A value while layers are listed: where it comes from and its shape (C, H, W)."""
 
     name: str
@@ -87,11 +87,11 @@ class Builder:
         self._norm_eps = architecture.norm_eps
         self.layers: list[Layer] = []
 
-    def _append(self, layer: Layer) -> Tensor:
+    def _append(self, layer: Layer) -> Value:
         self.layers.append(layer)
-        return Tensor(layer.name, layer.output_shape)
+        return Value(layer.name, layer.output_shape)
 
-    def _window(self, x: Tensor, kernel_size: int, stride: int) -> tuple[Padding, int, int]:
+    def _window(self, x: Value, kernel_size: int, stride: int) -> tuple[Padding, int, int]:
         height, width = x.shape[1:]
         top, bottom, rows = _pad_axis(height, kernel_size, stride, same=self._same)
         left, right, columns = _pad_axis(width, kernel_size, stride, same=self._same)
@@ -99,7 +99,7 @@ class Builder:
 
     def conv(
         self,
-        x: Tensor,
+        x: Value,
         name: str,
         out_channels: int,
         *,
@@ -107,7 +107,7 @@ class Builder:
         stride: int = 1,
         groups: int = 1,
         norm: bool = True,
-    ) -> Tensor:
+    ) -> Value:
         """Convolution with batch norm, or with bias when `norm` is false."""
         if x.shape[0] % groups or out_channels % groups:
             raise ArchitectureError(
@@ -117,18 +117,26 @@ class Builder:
         padding, rows, columns = self._window(x, kernel_size, stride)
         return self._append(
             Layer(
-                name, "conv", (x.name,), x.shape, (out_channels, rows, columns),
-                kernel_size=kernel_size, stride=stride, groups=groups, padding=padding,
-                bias=not norm, norm_eps=self._norm_eps if norm else None,
+                name,
+                "conv",
+                (x.name,),
+                x.shape,
+                (out_channels, rows, columns),
+                kernel_size=kernel_size,
+                stride=stride,
+                groups=groups,
+                padding=padding,
+                bias=not norm,
+                norm_eps=self._norm_eps if norm else None,
             )
-        )  # fmt: skip
+        )
 
-    def depthwise(self, x: Tensor, name: str, *, kernel_size: int, stride: int = 1) -> Tensor:
+    def depthwise(self, x: Value, name: str, *, kernel_size: int, stride: int = 1) -> Value:
         """Convolution of each channel by itself, with batch norm."""
         channels = x.shape[0]
         return self.conv(x, name, channels, kernel_size=kernel_size, stride=stride, groups=channels)
 
-    def activation(self, x: Tensor, name: str, function: str) -> Tensor:
+    def activation(self, x: Value, name: str, function: str) -> Value:
         """Element-wise non-linearity; `none` adds no layer."""
         if function == "none":
             return x
@@ -136,42 +144,49 @@ class Builder:
             Layer(name, "activation", (x.name,), x.shape, x.shape, function=function)
         )
 
-    def pool(self, x: Tensor, name: str, *, function: str, kernel_size: int, stride: int) -> Tensor:
+    def pool(self, x: Value, name: str, *, function: str, kernel_size: int, stride: int) -> Value:
         """Max or average over windows."""
         padding, rows, columns = self._window(x, kernel_size, stride)
         return self._append(
             Layer(
-                name, "pool", (x.name,), x.shape, (x.shape[0], rows, columns),
-                kernel_size=kernel_size, stride=stride, padding=padding, function=function,
+                name,
+                "pool",
+                (x.name,),
+                x.shape,
+                (x.shape[0], rows, columns),
+                kernel_size=kernel_size,
+                stride=stride,
+                padding=padding,
+                function=function,
             )
-        )  # fmt: skip
+        )
 
-    def global_pool(self, x: Tensor, name: str) -> Tensor:
+    def global_pool(self, x: Value, name: str) -> Value:
         """Mean over height and width."""
         return self._append(Layer(name, "global_pool", (x.name,), x.shape, (x.shape[0], 1, 1)))
 
-    def linear(self, x: Tensor, name: str, out_features: int, *, dropout: float = 0.0) -> Tensor:
+    def linear(self, x: Value, name: str, out_features: int, *, dropout: float = 0.0) -> Value:
         """Matrix product with bias."""
         return self._append(
             Layer(name, "linear", (x.name,), x.shape, (out_features,), bias=True, dropout=dropout)
         )
 
-    def add(self, x: Tensor, y: Tensor, name: str) -> Tensor:
+    def add(self, x: Value, y: Value, name: str) -> Value:
         """Sum of two maps of one shape."""
         if x.shape != y.shape:
             raise ArchitectureError(f"{name}: cannot add shapes {x.shape} and {y.shape}")
         return self._append(Layer(name, "add", (x.name, y.name), x.shape, x.shape))
 
-    def multiply(self, x: Tensor, scale: Tensor, name: str) -> Tensor:
+    def multiply(self, x: Value, scale: Value, name: str) -> Value:
         """Scale each channel of a map."""
         return self._append(Layer(name, "multiply", (x.name, scale.name), x.shape, x.shape))
 
-    def pad_channels(self, x: Tensor, name: str, out_channels: int) -> Tensor:
+    def pad_channels(self, x: Value, name: str, out_channels: int) -> Value:
         """Append zero channels."""
         shape = (out_channels, *x.shape[1:])
         return self._append(Layer(name, "pad", (x.name,), x.shape, shape))
 
-    def concat(self, maps: Sequence[Tensor], name: str) -> Tensor:
+    def concat(self, maps: Sequence[Value], name: str) -> Value:
         """Put the channels of maps of one size one after the other."""
         first = maps[0].shape
         if any(x.shape[1:] != first[1:] for x in maps):
@@ -180,7 +195,7 @@ class Builder:
         shape = (sum(x.shape[0] for x in maps), *first[1:])
         return self._append(Layer(name, "concat", tuple(x.name for x in maps), first, shape))
 
-    def select_channels(self, x: Tensor, name: str, *, first: int, count: int) -> Tensor:
+    def select_channels(self, x: Value, name: str, *, first: int, count: int) -> Value:
         """Take `count` neighbouring channels from `first` on; all of them add no layer."""
         if first == 0 and count == x.shape[0]:
             return x
@@ -191,7 +206,7 @@ class Builder:
         shape = (count, *x.shape[1:])
         return self._append(Layer(name, "select", (x.name,), x.shape, shape, first_channel=first))
 
-    def shuffle(self, x: Tensor, name: str, *, groups: int) -> Tensor:
+    def shuffle(self, x: Value, name: str, *, groups: int) -> Value:
         """Read the channels as (groups, n), transpose, flatten; one group adds no layer.
 
         Source: ShuffleNet, arXiv 1707.01083, section 3.1.
@@ -211,7 +226,7 @@ class Operator(NamedTuple):
         fields: BlockSpec fields the operator reads beyond op, out_channels and stride.
     """
 
-    lower: Callable[[Builder, Tensor, BlockSpec, str], Tensor]
+    lower: Callable[[Builder, Value, BlockSpec, str], Value]
     fields: frozenset[str]
 
 
@@ -230,7 +245,7 @@ def layers(architecture: Architecture) -> tuple[Layer, ...]:
     if architecture.primitives:
         return _imported_layers(architecture)
     builder = Builder(architecture)
-    x = Tensor(INPUT, architecture.input_shape)
+    x = Value(INPUT, architecture.input_shape)
     for index, block in enumerate(architecture.blocks):
         name = f"blocks.{index}"
         operator = OPERATORS[block.op]
@@ -272,10 +287,13 @@ def _imported_layers(architecture: Architecture) -> tuple[Layer, ...]:
         fields = primitive.model_dump(exclude={"out_channels", "padding"})
         listed.append(
             Layer(
-                **fields, padding=padding, same=primitive.padding == "same",
-                input_shape=given[0], output_shape=shapes[primitive.name],
+                **fields,
+                padding=padding,
+                same=primitive.padding == "same",
+                input_shape=given[0],
+                output_shape=shapes[primitive.name],
             )
-        )  # fmt: skip
+        )
     return tuple(listed)
 
 

@@ -8,18 +8,26 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import yaml
 
 from featherweight.environment import note_environment
-from featherweight.errors import FailedError, RunDirectoryError
+from featherweight.errors import FailedError, RecordError, RunDirectoryError
 from featherweight.journal import Journal, encode_plain, plain_digest
-from featherweight.records import SCHEMA_VERSION, to_plain, write_bytes, write_json
+from featherweight.records import (
+    SCHEMA_VERSION,
+    Record,
+    parse_record,
+    to_plain,
+    write_bytes,
+    write_json,
+)
 from featherweight.regular_files import check_held
 from featherweight.run_lock import RunLock, take_lock, unusable
 from featherweight.run_record import (
@@ -36,6 +44,8 @@ from featherweight.run_record import (
 __all__ = ["Attempt", "RunDirectory", "RunRecord", "StageRecord", "is_begun", "open_run"]
 
 logger = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Record)
 
 _LONGEST_NAME = 100
 """Letters of a new directory's name before its time; file systems allow 255 bytes, UTF-8 takes 4
@@ -81,7 +91,7 @@ def open_run(
         attempt = Attempt(command=command, started=_now(), pid=os.getpid())
         record = RunRecord(identity=plain, given=dict(given or {}), attempts=(*before, attempt))
         run = RunDirectory(path, record=record, lock=lock)
-        run.beat()
+        run.heartbeat()
         note_environment(path / "environment.json")
     except BaseException:
         lock.release()
@@ -126,7 +136,7 @@ class RunDirectory:
     ) -> None:
         """Record the time worked and release the lock."""
         try:
-            self.beat()
+            self.heartbeat()
         except FailedError:
             if error is None:  # else the error that ended the run matters more
                 raise
@@ -150,7 +160,7 @@ class RunDirectory:
         """Whether summary.json has been written."""
         return (self.path / "summary.json").exists()
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Record how long this attempt has worked, in case the power fails.
 
         After a kill the note in the lock tells, which is written every second.
@@ -170,6 +180,46 @@ class RunDirectory:
     def stages_done(self) -> int:
         """How many stages are finished."""
         return len(read_stages(self._stages))
+
+    def stage(
+        self,
+        name: str,
+        *,
+        inputs: Mapping[str, Any],
+        outputs: type[R],
+        work: Callable[[], R],
+        files: Callable[[], Sequence[Path]] = tuple,
+    ) -> R:
+        """Do a stage once: what an earlier attempt finished is read back.
+
+        Args:
+            name: of the stage.
+            inputs: plain data; other inputs make the stage be done again.
+            outputs: the record that `work` returns.
+            work: does it.
+            files: names what it wrote, once it is done.
+
+        Raises:
+            RecordError: another version of featherweight finished this stage.
+            FailedError: a file is absent, a number is not finite, or the disk is full.
+        """
+        done = self.stage_done(name, inputs=inputs)
+        if done is not None:
+            source = f"stage {name} in {self.path / 'stages.jsonl'}"
+            try:
+                return parse_record(outputs, done, source=source)
+            except RecordError as error:
+                raise RecordError(
+                    error.message,
+                    hint="another version of featherweight wrote it: choose another --output",
+                ) from error
+        started = time.monotonic()
+        found = work()
+        seconds = time.monotonic() - started
+        self.finish_stage(
+            name, inputs=inputs, outputs=to_plain(found), files=files(), seconds=seconds
+        )
+        return found
 
     def stage_done(self, name: str, *, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the outputs of a stage finished with these inputs, or `None`.
@@ -213,11 +263,15 @@ class RunDirectory:
         """
         encode_plain(outputs, source=f"outputs of stage {name}")
         line = StageRecord(
-            stage=name, inputs_digest=plain_digest(inputs), outputs=dict(outputs),
-            files=_describe_files(self.path, files), seconds=seconds, finished=_now(),
-        )  # fmt: skip
+            stage=name,
+            inputs_digest=plain_digest(inputs),
+            outputs=dict(outputs),
+            files=_describe_files(self.path, files),
+            seconds=seconds,
+            finished=_now(),
+        )
         self._stages.append(to_plain(sealed(line)))
-        self.beat()
+        self.heartbeat()
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json, which marks the run as finished.
@@ -227,7 +281,7 @@ class RunDirectory:
             TypeError: the summary is not plain data.
         """
         encode_plain(summary, source="summary.json")
-        self.beat()
+        self.heartbeat()
         write_json(self.path / "summary.json", dict(summary))
 
 

@@ -113,8 +113,10 @@ def read_stages(journal: Journal) -> list[StageRecord]:
         if line.seal and sealed(line).seal != line.seal:
             logger.warning(
                 "passing over a damaged line: %s line %d is not what stage %s wrote",
-                journal.path, number, line.stage,
-            )  # fmt: skip
+                journal.path,
+                number,
+                line.stage,
+            )
             continue
         found.append(line)
     return found

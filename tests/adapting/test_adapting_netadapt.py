@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from featherweight.adapting.netadapt import Adapted, Timed, netadapt
+from featherweight.adapting.netadapt import Adapted, netadapt
 from featherweight.adapting.savings import Savings, hidden_options
 from featherweight.adapting.shrink import hidden_widths, shrunk
 from featherweight.architecture import Architecture
+from featherweight.budget import Latency
 from featherweight.networks.resolve import create_architecture
 from featherweight.nn.network import Network, build_network
 from featherweight.profiling.profile import profile
@@ -32,16 +33,18 @@ def table() -> Savings:
     }
 
 
-def exact(architecture: Architecture) -> Timed:
+def exact(architecture: Architecture) -> Latency:
     ms = milliseconds(architecture)
-    return Timed(ms, 0.999 * ms, 1.001 * ms)
+    return Latency(median_ms=ms, interval_ms=(0.999 * ms, 1.001 * ms))
 
 
 def adapt(target: float, **changed: object) -> Adapted:
     given: dict = {
-        "target_ms": target * milliseconds(PARENT), "clock": exact, "tune": lambda network: None,
+        "target_ms": target * milliseconds(PARENT),
+        "clock": exact,
+        "tune": lambda network: None,
         "loss": harm,
-    }  # fmt: skip
+    }
     return netadapt(build_network(PARENT, seed=0).eval(), table(), **(given | changed))
 
 
@@ -58,11 +61,11 @@ def test_the_latency_is_met_in_few_steps_of_whole_blocks() -> None:
     found = adapt(0.7)
     target = 0.7 * milliseconds(PARENT)
     assert milliseconds(found.network.architecture) <= target
-    assert found.timed.median_ms == pytest.approx(milliseconds(found.network.architecture))
+    assert found.latency.median_ms == pytest.approx(milliseconds(found.network.architecture))
     assert 2 <= len(found.steps) <= 16
     widths = hidden_widths(found.network.architecture)
     assert all(width % 8 == 0 for width in widths.values())
-    times = [step.timed.median_ms for step in found.steps]
+    times = [step.latency.median_ms for step in found.steps]
     assert times == sorted(times, reverse=True)
     images = torch.randn(2, 3, 32, 32)
     assert found.network(images).shape == (2, 10)
@@ -99,7 +102,7 @@ def test_proposals_start_from_the_weights_of_the_step_before() -> None:
 def test_a_step_that_is_not_surely_faster_is_rejected_and_never_tried_again() -> None:
     asked: list[tuple[int, ...]] = []
 
-    def clock(architecture: Architecture) -> Timed:
+    def clock(architecture: Architecture) -> Latency:
         """The last block's width makes no difference, whatever the table says."""
         widths = hidden_widths(architecture)
         last = max(widths)
@@ -114,7 +117,7 @@ def test_a_step_that_is_not_surely_faster_is_rejected_and_never_tried_again() ->
 
 
 def test_it_ends_where_nothing_is_surely_faster_or_the_time_is_over() -> None:
-    constant = Timed(milliseconds(PARENT), 0.0, 100.0)
+    constant = Latency(median_ms=milliseconds(PARENT), interval_ms=(0.0, 100.0))
     found = adapt(0.7, clock=lambda architecture: constant)
     assert found.steps == ()
     assert adapt(0.7, is_over=lambda: True).steps == ()

@@ -10,9 +10,20 @@ import pytest
 from featherweight.cli.app import run
 
 COMMANDS = (
-    "fit", "train", "evaluate", "predict", "profile", "measure", "export", "verify",
-    "report", "models", "doctor", "data", "device",
-)  # fmt: skip
+    "fit",
+    "train",
+    "evaluate",
+    "predict",
+    "profile",
+    "measure",
+    "export",
+    "verify",
+    "report",
+    "models",
+    "doctor",
+    "data",
+    "device",
+)
 
 
 @pytest.fixture(autouse=True)
@@ -34,9 +45,17 @@ def test_profile_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert profile["params"] == 3_504_872
     assert profile["flops"] == 594_870_432
     assert set(profile["layers"][0]) == {
-        "name", "op", "output_shape", "params", "macs", "flops", "multiplications", "additions",
-        "memory_access_bytes", "arithmetic_intensity",
-    }  # fmt: skip
+        "name",
+        "op",
+        "output_shape",
+        "params",
+        "macs",
+        "flops",
+        "multiplications",
+        "additions",
+        "memory_access_bytes",
+        "arithmetic_intensity",
+    }
     assert profile["multiplications"] + profile["additions"] == profile["flops"]
     assert len(profile["separable_pairs"]) == 17
 

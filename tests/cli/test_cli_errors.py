@@ -67,9 +67,11 @@ def test_parquet_without_labels(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     table = pa.table({"image": pa.array([b"x", b"y"]), "size": pa.array([1, 2])})
     pq.write_table(table, tmp_path / "pictures.parquet")
     fails(
-        capsys, ["fit", str(tmp_path / "pictures.parquet"), "--latency", "5ms"],
-        code=2, says="label",
-    )  # fmt: skip
+        capsys,
+        ["fit", str(tmp_path / "pictures.parquet"), "--latency", "5ms"],
+        code=2,
+        says="label",
+    )
 
 
 @pytest.mark.parametrize("latency", ["5", "5 parsecs", "-1ms", "0ms", "fast"])

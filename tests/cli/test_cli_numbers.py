@@ -45,9 +45,12 @@ FIT = ["fit", "demo", "--latency"]
     ],
 )
 def test_one_line(
-    words: list[str], says: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    words: list[str],
+    says: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert run(words) == 2
     (line,) = capsys.readouterr().err.splitlines()

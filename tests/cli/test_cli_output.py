@@ -87,9 +87,7 @@ def test_letters_that_the_terminal_lacks_are_shown_as_escapes(
     output.print_lines(["Größe 猫"])
     output.print_table(["label"], [["猫"]])
     sys.stdout.flush()
-    assert raw.getvalue().decode().splitlines() == [
-        r"Gr\xf6\xdfe \u732b", "label", r"\u732b"
-    ]  # fmt: skip
+    assert raw.getvalue().decode().splitlines() == [r"Gr\xf6\xdfe \u732b", "label", r"\u732b"]
 
 
 def test_a_long_number_does_not_bury_the_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -103,16 +101,26 @@ def test_doctor_is_for_people(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {
-        "ok": True, "python": "3.11.7", "torch": "2.9.0",
+        "ok": True,
+        "python": "3.11.7",
+        "torch": "2.9.0",
         "runtimes": {"onnxruntime": "1.23", "ncnn": "not installed: pip install ncnn"},
-        "devices": {"local": {
-            "cpu": "A CPU", "cores": 2, "memory_bytes": 8 * 2**30, "os": "Linux 6",
-            "arch": "x86_64",
-            "governor": None, "int8_pairs_saturate": True,
-        }},
-        "weights": ["efficientnet_lite0"], "timing_noise": 0.012, "foreign_cpu_share": None,
+        "devices": {
+            "local": {
+                "cpu": "A CPU",
+                "cores": 2,
+                "memory_bytes": 8 * 2**30,
+                "os": "Linux 6",
+                "arch": "x86_64",
+                "governor": None,
+                "int8_pairs_saturate": True,
+            }
+        },
+        "weights": ["efficientnet_lite0"],
+        "timing_noise": 0.012,
+        "foreign_cpu_share": None,
         "advice": ["close other programs"],
-    }  # fmt: skip
+    }
     monkeypatch.setattr("featherweight.measuring.health.examine", lambda: found)
     assert run(["doctor"]) == 0
     text = capsys.readouterr().out

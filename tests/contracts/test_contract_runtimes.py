@@ -16,7 +16,7 @@ from artifact_networks import (
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.exporting.verify import network_logits
 from featherweight.runtimes.artifact import digest_files, read_artifact
-from featherweight.runtimes.runtime import RUNTIMES
+from featherweight.runtimes.runtime import RUNTIMES, ExportOptions
 
 ARCHITECTURE = ARCHITECTURES[1]
 CASES = [(name, precision) for name in RUNTIMES for precision in RUNTIMES[name].precisions]
@@ -32,9 +32,16 @@ REFUSED = [("executorch", "int8")]
 def export(name, precision, out, weights=None, calibration=None):
     try:
         return RUNTIMES[name].export(
-            ARCHITECTURE, weights, out=out, precision=precision, calibration=calibration,
-            preprocessing=IMAGENET, labels=labels_of(ARCHITECTURE),
-        )  # fmt: skip
+            ARCHITECTURE,
+            weights,
+            out,
+            ExportOptions(
+                precision=precision,
+                calibration=calibration,
+                preprocessing=IMAGENET,
+                labels=labels_of(ARCHITECTURE),
+            ),
+        )
     except UnsupportedError as refusal:
         rare = precision in RUNTIMES[name].precisions and precision not in EVERYWHERE
         if rare or (name, precision) in REFUSED:

@@ -53,9 +53,14 @@ def test_the_source_is_not_changed_and_the_seed_decides():
     images = _pictures()
     before = images.clone()
     what = {
-        "flip": True, "translate_px": 2, "crop_scale": (0.4, 1.0), "brightness": 0.3,
-        "contrast": 0.3, "saturation": 0.3, "erase": 0.5,
-    }  # fmt: skip
+        "flip": True,
+        "translate_px": 2,
+        "crop_scale": (0.4, 1.0),
+        "brightness": 0.3,
+        "contrast": 0.3,
+        "saturation": 0.3,
+        "erase": 0.5,
+    }
     first, again, other = (_augment(images, seed=seed, **what) for seed in (1, 1, 2))
     assert torch.equal(images, before)
     assert torch.equal(first, again)
@@ -129,10 +134,13 @@ def test_what_is_not_cropped_shows_the_centre_square(height: int, width: int):
     picture = functional.interpolate(255 * picture[None], (height, width), mode="bilinear")
     squeezed = functional.interpolate(picture, (96, 96), mode="bilinear", antialias=True)
     result = augment_batch(
-        squeezed.permute(0, 2, 3, 1).round().to(torch.uint8), size=32,
-        augmentation=Augmentation(), generator=torch.Generator(),
-        aspects=torch.tensor([width / height]), **UNIT,
-    )  # fmt: skip
+        squeezed.permute(0, 2, 3, 1).round().to(torch.uint8),
+        size=32,
+        augmentation=Augmentation(),
+        generator=torch.Generator(),
+        aspects=torch.tensor([width / height]),
+        **UNIT,
+    )
     side, top, left = min(height, width), max(0, height - width) // 2, max(0, width - height) // 2
     square = picture[:, :, top : top + side, left : left + side]
     expected = functional.interpolate(square, (32, 32), mode="bilinear", antialias=True)

@@ -140,10 +140,14 @@ def test_truncated_files_are_found(form, cut):
 @pytest.mark.parametrize("fraction", [1.0, 0.875])
 def test_resize_and_crop_are_torchvisions(shape, interpolation, fraction):
     image = noise(*shape)
-    reference = transforms.Compose([
-        transforms.Resize(round(32 / fraction), InterpolationMode(interpolation), antialias=True),
-        transforms.CenterCrop(32),
-    ])  # fmt: skip
+    reference = transforms.Compose(
+        [
+            transforms.Resize(
+                round(32 / fraction), InterpolationMode(interpolation), antialias=True
+            ),
+            transforms.CenterCrop(32),
+        ]
+    )
     preprocessing = Preprocessing(interpolation=interpolation, crop_fraction=fraction)
     found = decode_square(content_of(image), size=32, preprocessing=preprocessing)
     assert (found == np.asarray(reference(image))).all()

@@ -86,8 +86,9 @@ def test_both_unicode_forms_of_a_name_are_one_class(tmp_path, plant, said):
     assert data.classes == (one, "tea")
     assert sum(split[one] for split in counts(data).values()) == 9
     assert any("one class" in line for line in said)
-    split = plant(tmp_path / "split", {f"train/{one}": 9, "train/tea": 9, f"test/{other}": 3,
-                                       "test/tea": 2})  # fmt: skip
+    split = plant(
+        tmp_path / "split", {f"train/{one}": 9, "train/tea": 9, f"test/{other}": 3, "test/tea": 2}
+    )
     assert counts(load_images(split))["test"] == {one: 3, "tea": 2}
 
 

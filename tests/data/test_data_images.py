@@ -82,8 +82,14 @@ def write_parquet(path, rows, *, names=None, columns=("image", "label")):
             {"train": [18, 27], "val": [2, 3], "test": [4, 5]},
         ),
         (
-            {"train/cat": 5, "train/dog": 6, "validation/cat": 3, "validation/dog": 2,
-             "test/cat": 4, "test/dog": 1},
+            {
+                "train/cat": 5,
+                "train/dog": 6,
+                "validation/cat": 3,
+                "validation/dog": 2,
+                "test/cat": 4,
+                "test/dog": 1,
+            },
             {"train": [5, 6], "val": [3, 2], "test": [4, 1]},
         ),
         (
@@ -91,7 +97,7 @@ def write_parquet(path, rows, *, names=None, columns=("image", "label")):
             {"train": [16, 24], "val": [2, 3], "test": [2, 3]},
         ),
     ],
-)  # fmt: skip
+)
 def test_every_folder_layout_gives_three_stratified_splits(tmp_path, layout, expected):
     data = load_images(str(make(tmp_path / "pets", layout)))
     assert counts(data) == expected

@@ -128,9 +128,13 @@ def test_two_columns_of_one_name_are_refused(tmp_path):
 
 def test_a_column_whose_name_has_a_dot_does_not_disturb(tmp_path):
     contents = [encoded(i) for i in range(20)]
-    table = pa.table({
-        "image": pa.array(contents), "label": [0, 1] * 10, "label.source": ["x"] * 20,
-    })  # fmt: skip
+    table = pa.table(
+        {
+            "image": pa.array(contents),
+            "label": [0, 1] * 10,
+            "label.source": ["x"] * 20,
+        }
+    )
     pq.write_table(table, tmp_path / "a.parquet")
     assert set(labels_by_content(load_images(tmp_path))) == set(contents)
 

@@ -97,10 +97,15 @@ def test_sixteen_bit_grey_with_a_transparent_value_keeps_its_grey():
     [
         (2, 0, bytes([0b00011011]), (2,), [0, 85, 255, 255]),
         (4, 0, bytes([0x04, 0x8F]), (4,), [0, 255, 136, 255]),
-        (16, 2, struct.pack(">12H", *[x * 256 + 9 for x in (9, 50, 7, 0) for _ in "RGB"]),
-         (50 * 256 + 9,) * 3, [9, 255, 7, 0]),
+        (
+            16,
+            2,
+            struct.pack(">12H", *[x * 256 + 9 for x in (9, 50, 7, 0) for _ in "RGB"]),
+            (50 * 256 + 9,) * 3,
+            [9, 255, 7, 0],
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_transparent_value_has_the_scale_of_the_pixels(depth, colour, row, transparent, expected):
     content = png([row] * 4, depth=depth, colour=colour, transparent=transparent)
     assert decode_square(content, size=4)[1, :, 0].tolist() == expected
@@ -139,9 +144,13 @@ def test_a_large_picture_takes_hardly_more_memory_than_its_pixels(tmp_path, mode
     path = tmp_path / "large.png"
     Image.new(mode, (3000, 3000)).save(path, compress_level=1)
     done = subprocess.run(
-        [sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, check=True,
-        env={**os.environ, "PYTHONPATH": str(SOURCES.parent)}, timeout=60,
-    )  # fmt: skip
+        [sys.executable, "-c", PEAK, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCES.parent)},
+        timeout=60,
+    )
     assert int(done.stdout) < pixel_bytes * 3000 * 3000 + (16 << 20)
 
 

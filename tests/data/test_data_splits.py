@@ -40,9 +40,13 @@ def test_ten_percent_of_every_class_whatever_the_order():
     digests = [f"{label}{number}" for number, label in enumerate(labels)]
     splits = arrange(labels, digests)
     assert Counter(zip(labels, splits, strict=True)) == {
-        ("a", "train"): 160, ("a", "val"): 20, ("a", "test"): 20,
-        ("b", "train"): 40, ("b", "val"): 5, ("b", "test"): 5,
-    }  # fmt: skip
+        ("a", "train"): 160,
+        ("a", "val"): 20,
+        ("a", "test"): 20,
+        ("b", "train"): 40,
+        ("b", "val"): 5,
+        ("b", "test"): 5,
+    }
     assert arrange(labels[::-1], digests[::-1]) == splits[::-1]
     assert arrange(labels, digests, seed=1) != splits
 
@@ -75,8 +79,11 @@ def test_a_class_whose_pictures_all_went_elsewhere_is_an_error():
     # Class "b" has only pictures that "a" has too: where "a" tests on all of them none trains "b".
     labels = ["a"] * 30 + ["b"] * 3
     digests = [f"a{i}" for i in range(30)]
-    tested = [d for d, split in zip(digests, arrange(labels, [*digests, *"xyz"]), strict=False)
-              if split == "test"]  # fmt: skip
+    tested = [
+        d
+        for d, split in zip(digests, arrange(labels, [*digests, *"xyz"]), strict=False)
+        if split == "test"
+    ]
     assert len(tested) == 3
     with pytest.raises(DataError, match="class 'b' is in test but not in train"):
         arrange(labels, [*digests, *tested])

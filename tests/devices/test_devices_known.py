@@ -10,7 +10,7 @@ from featherweight.devices.device import DEVICES
 from featherweight.devices.known import KnownDevice, add_device, find_device, known_devices
 from featherweight.devices.ssh import SshDevice
 from featherweight.errors import RecordError, UsageError
-from featherweight.measuring.platform import parse_platform
+from featherweight.exporting.platforms import parse_platform
 
 
 @pytest.fixture(autouse=True)

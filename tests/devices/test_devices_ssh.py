@@ -102,9 +102,11 @@ def test_run_passes_input_and_environment_and_returns_failures(device: SshDevice
     )
     awkward = "a b'c\"d$HOME;`id`\\"
     done = device.run(
-        [sys.executable, "-c", code, awkward], timeout_s=30, stdin="in",
+        [sys.executable, "-c", code, awkward],
+        timeout_s=30,
+        stdin="in",
         environment={"COLOUR": "red$X"},
-    )  # fmt: skip
+    )
     assert (done.returncode, done.stdout) == (3, f"inred$X{awkward}\n")
     assert done.stderr.splitlines()[-1] == "oops"
     assert device.run(["no-such-program"], timeout_s=5).returncode in (126, 127)
@@ -159,8 +161,9 @@ def test_a_full_device_is_named(device: SshDevice, tmp_path: Path, server: Serve
     small.mkdir()
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(small)],
-        capture_output=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        check=False,
+    )
     if mounted.returncode != 0:
         pytest.skip("mounting a small file system needs root")
     try:

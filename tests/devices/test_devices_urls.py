@@ -11,7 +11,7 @@ from featherweight.devices import holding
 from featherweight.devices.known import find_device
 from featherweight.devices.ssh import SshDevice
 from featherweight.errors import DeviceUnreachableError, UsageError
-from featherweight.measuring.platform import parse_platform
+from featherweight.exporting.platforms import parse_platform
 
 
 def asked(url: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -47,12 +47,21 @@ def test_what_ssh_connects_to(url: str, words: list[str], monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     "url",
     [
-        "ssh://board:0", "ssh://board:65536", "ssh://board:99999", "ssh://board:" + "9" * 400,
-        "ssh://board//", "ssh://board/x", "ssh://fe80::1", "ssh://[fe80::1%]",
+        "ssh://board:0",
+        "ssh://board:65536",
+        "ssh://board:99999",
+        "ssh://board:" + "9" * 400,
+        "ssh://board//",
+        "ssh://board/x",
+        "ssh://fe80::1",
+        "ssh://[fe80::1%]",
         "ssh://[fe80::1%a b]",
-        "ssh://[fe80::1%-oProxyCommand=x]", "ssh://[::1", "ssh://b\n", "ssh://b\u0660",
+        "ssh://[fe80::1%-oProxyCommand=x]",
+        "ssh://[::1",
+        "ssh://b\n",
+        "ssh://b\u0660",
     ],
-)  # fmt: skip
+)
 def test_what_is_no_device(url: str) -> None:
     with pytest.raises(UsageError, match=r"port of 1 to 65535.*IPv6 in brackets"):
         SshDevice(url)

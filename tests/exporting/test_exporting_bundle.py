@@ -38,9 +38,12 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 def bundle(folder, *, runtime="onnxruntime"):
     artifact = export_network(
-        trained_like(ARCHITECTURE), runtime=runtime, out=folder / "artifact",
-        preprocessing=PREPROCESSING, labels=labels_of(ARCHITECTURE),
-    )  # fmt: skip
+        trained_like(ARCHITECTURE),
+        runtime=runtime,
+        out=folder / "artifact",
+        preprocessing=PREPROCESSING,
+        labels=labels_of(ARCHITECTURE),
+    )
     sample = pictures(ARCHITECTURE, 1)
     predict = RUNTIMES[runtime].load(artifact, num_threads=1)
     return write_bundle(artifact, folder / "bundle", sample=sample, expected=predict(sample))
@@ -50,9 +53,12 @@ def run(folder, *arguments, encoding="utf-8"):
     """Run the bundle where only onnxruntime, numpy and Pillow can be imported."""
     return subprocess.run(
         [sys.executable, "-s", "-c", ISOLATED, str(folder / "run.py"), *map(str, arguments)],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
         env={**os.environ, "PYTHONIOENCODING": encoding},
-    )  # fmt: skip
+    )
 
 
 def test_self_test_passes_and_can_fail(tmp_path) -> None:
@@ -76,11 +82,14 @@ def test_a_picture_gets_the_answer_of_the_artifact(tmp_path) -> None:
     answers = json.loads(done.stdout)
     predict = RUNTIMES["onnxruntime"].load(
         export_network(
-            trained_like(ARCHITECTURE), runtime="onnxruntime", out=tmp_path / "again",
-            preprocessing=PREPROCESSING, labels=labels_of(ARCHITECTURE),
+            trained_like(ARCHITECTURE),
+            runtime="onnxruntime",
+            out=tmp_path / "again",
+            preprocessing=PREPROCESSING,
+            labels=labels_of(ARCHITECTURE),
         ),
         num_threads=1,
-    )  # fmt: skip
+    )
     pixels = decode_square(picture.read_bytes(), size=32, preprocessing=PREPROCESSING)
     logits = predict(pixels[None])[0].astype(np.float64)
     shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
@@ -169,14 +178,19 @@ def test_other_runtimes_and_samples_are_refused(tmp_path) -> None:
     with pytest.raises(UnsupportedError, match="no bundle for the runtime 'torch'"):
         bundle(tmp_path, runtime="torch")
     artifact = export_network(
-        trained_like(ARCHITECTURE), runtime="onnxruntime", out=tmp_path / "artifact",
-        preprocessing=PREPROCESSING, labels=labels_of(ARCHITECTURE),
-    )  # fmt: skip
+        trained_like(ARCHITECTURE),
+        runtime="onnxruntime",
+        out=tmp_path / "artifact",
+        preprocessing=PREPROCESSING,
+        labels=labels_of(ARCHITECTURE),
+    )
     with pytest.raises(UsageError, match="expected logits"):
         write_bundle(
-            artifact, tmp_path / "bundle", sample=pictures(ARCHITECTURE, 1),
+            artifact,
+            tmp_path / "bundle",
+            sample=pictures(ARCHITECTURE, 1),
             expected=np.zeros((1, 3), np.float32),
-        )  # fmt: skip
+        )
     assert not (tmp_path / "bundle").exists()
 
 

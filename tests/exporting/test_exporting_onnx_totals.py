@@ -62,10 +62,13 @@ CONV_RELU_CONV = (
 @pytest.mark.parametrize("size", [-1, 0])
 def test_sizes_below_one_in_a_file_are_not_believed(size: int, tmp_path: Path) -> None:
     path = write(
-        tmp_path / "a.onnx", CONV_RELU_CONV, {"a": numbers(8, 3, 3, 3), "b": numbers(4, 8, 1, 1)},
-        inputs={"x": (1, 3, 8, 8)}, stated={"h": (size, 8, size, 8), "r": (1, 8, 8, size)},
+        tmp_path / "a.onnx",
+        CONV_RELU_CONV,
+        {"a": numbers(8, 3, 3, 3), "b": numbers(4, 8, 1, 1)},
+        inputs={"x": (1, 3, 8, 8)},
+        stated={"h": (size, 8, size, 8), "r": (1, 8, 8, size)},
         output=(size, 4, size, size),
-    )  # fmt: skip
+    )
     counted = profile_onnx(path)
     assert (counted.macs, counted.params) == (64 * (216 + 32), 216 + 32)
     assert counted.layers[-1].output_shape == (1, 4, 8, 8)
@@ -74,9 +77,13 @@ def test_sizes_below_one_in_a_file_are_not_believed(size: int, tmp_path: Path) -
 def test_stale_sizes_of_another_resolution_are_not_believed(tmp_path: Path) -> None:
     stale = {"h": (1, 8, 224, 224), "r": (1, 8, 224, 224)}
     path = write(
-        tmp_path / "a.onnx", CONV_RELU_CONV, {"a": numbers(8, 3, 3, 3), "b": numbers(4, 8, 1, 1)},
-        inputs={"x": (1, 3, 160, 160)}, stated=stale, output=(1, 4, 224, 224),
-    )  # fmt: skip
+        tmp_path / "a.onnx",
+        CONV_RELU_CONV,
+        {"a": numbers(8, 3, 3, 3), "b": numbers(4, 8, 1, 1)},
+        inputs={"x": (1, 3, 160, 160)},
+        stated=stale,
+        output=(1, 4, 224, 224),
+    )
     assert profile_onnx(path).macs == 160 * 160 * (216 + 32)
 
 
@@ -170,9 +177,10 @@ def test_a_bias_of_an_integer_product_is_one(tmp_path: Path) -> None:
         node("Add", ["p", "b"], ["y"]),
     ]
     held = {
-        "w": np.ones((16, 10), np.uint8), "weight_scale": np.float32(0.1) * np.ones((), np.float32),
+        "w": np.ones((16, 10), np.uint8),
+        "weight_scale": np.float32(0.1) * np.ones((), np.float32),
         "b": numbers(10),
-    }  # fmt: skip
+    }
     counted = profile_onnx(write(tmp_path / "a.onnx", nodes, held, inputs={"x": (1, 16)}))
     assert (counted.params, counted.macs, counted.flops) == (170, 160, 320)
 
@@ -194,8 +202,10 @@ def test_recurrent_layers_count_like_torch(op: str, gates: int, tmp_path: Path) 
     import torch
 
     held = {
-        "w": numbers(2, gates * 6, 5), "r": numbers(2, gates * 6, 6), "b": numbers(2, gates * 12),
-    }  # fmt: skip
+        "w": numbers(2, gates * 6, 5),
+        "r": numbers(2, gates * 6, 6),
+        "b": numbers(2, gates * 12),
+    }
     layer = node(op, ["x", "w", "r", "b"], ["y"], hidden_size=6, direction="bidirectional")
     path = write(tmp_path / "a.onnx", [layer], held, inputs={"x": (7, 1, 5)})
     expected = fw.profile(getattr(torch.nn, op)(5, 6, bidirectional=True), input_shape=(1, 5))
@@ -257,9 +267,11 @@ def test_the_mean_of_a_picture_is_no_param(tmp_path: Path) -> None:
         node("Mul", ["h", "table"], ["y"]),
     ]
     held = {
-        "mean": numbers(3, 1, 1), "deviation": numbers(3, 1, 1), "a": numbers(8, 3, 1, 1),
+        "mean": numbers(3, 1, 1),
+        "deviation": numbers(3, 1, 1),
+        "a": numbers(8, 3, 1, 1),
         "table": numbers(8, 1, 1),
-    }  # fmt: skip
+    }
     path = write(tmp_path / "a.onnx", nodes, held, inputs={"x": (1, 3, 4, 4)})
     rows = profile_onnx(path).layers
     assert [row.params for row in rows] == [0, 0, 24, None]
@@ -275,9 +287,13 @@ def test_files_with_open_sizes_count_like_torchvision(name: str, tmp_path: Path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            module, (torch.zeros(1, 3, 64, 64),), tmp_path / "a.onnx", dynamo=False,
-            input_names=["x"], dynamic_axes={"x": {0: "n", 2: "h", 3: "w"}},
-        )  # fmt: skip
+            module,
+            (torch.zeros(1, 3, 64, 64),),
+            tmp_path / "a.onnx",
+            dynamo=False,
+            input_names=["x"],
+            dynamic_axes={"x": {0: "n", 2: "h", 3: "w"}},
+        )
     counted = profile_onnx(tmp_path / "a.onnx", input_shape=(3, 64, 64))
     assert counted.macs == fw.profile(module, input_shape=(3, 64, 64)).macs
     assert counted.unknown_ops == ()

@@ -39,15 +39,17 @@ def small(name: str) -> Architecture:
 def write(architecture: Architecture, path: Path, *, int8: bool = False) -> Path:
     network = trained_like(architecture)
     model = write_onnx(
-        architecture, weights_of(network), preprocessing=Preprocessing(),
+        architecture,
+        weights_of(network),
+        preprocessing=Preprocessing(),
         labels=labels_of(architecture),
-    )  # fmt: skip
+    )
     if int8:
         session = open_session(with_observers(model).SerializeToString(), num_threads=1)
         seen = observe(
             model, pictures(architecture, 2), run=lambda image: session.run(None, {"image": image})
         )
-        model = quantise_model(model, seen, limit_pairs=True)
+        model = quantise_model(model, seen, saturation_safe=True)
     onnx.save(model, path)
     return path
 
@@ -96,9 +98,12 @@ def exported(module: nn.Module, *input_shape: int, dynamic: bool) -> onnx.ModelP
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
-            module.eval(), (torch.zeros(2, *input_shape),), dynamo=True, verbose=False,
+            module.eval(),
+            (torch.zeros(2, *input_shape),),
+            dynamo=True,
+            verbose=False,
             dynamic_shapes=({0: batch},) if dynamic else None,
-        )  # fmt: skip
+        )
     assert program is not None
     program.save(stream)
     return onnx.load_from_string(stream.getvalue())
@@ -216,9 +221,12 @@ def test_integer_operators(op: str, tmp_path: Path) -> None:
     attributes = {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]} if image else {}
     node = helper.make_node(op, names, ["y"], **attributes)
     path = graph_of(
-        [node], held, tmp_path / "a.onnx", shape=(1, 3, 8, 8) if image else (1, 7, 16),
+        [node],
+        held,
+        tmp_path / "a.onnx",
+        shape=(1, 3, 8, 8) if image else (1, 7, 16),
         kind=TensorProto.UINT8,
-    )  # fmt: skip
+    )
     counted = profile_onnx(path)
     assert counted.macs == (13_824 if image else 1120)
     assert counted.params == weight.size + (8 if op == "QLinearConv" else 0)
@@ -264,8 +272,11 @@ def test_shapes_that_nodes_compute(tmp_path: Path) -> None:
         helper.make_node("MatMul", ["h", "w"], ["y"]),
     ]
     held = {
-        "zero": np.array(0), "axes": np.array([0]), "rest": np.array([-1]), "w": ones(48, 10),
-    }  # fmt: skip
+        "zero": np.array(0),
+        "axes": np.array([0]),
+        "rest": np.array([-1]),
+        "w": ones(48, 10),
+    }
     path = graph_of(nodes, held, tmp_path / "a.onnx", shape=("batch", 3, 4, 4))
     model = onnx.load(path)
     stale = helper.make_tensor_value_info("h", TensorProto.FLOAT, ["batch", "rest"])
@@ -303,7 +314,7 @@ def test_weights_in_another_file_need_not_be_there(tmp_path: Path) -> None:
     expected = profile_onnx(path)
     onnx.save(
         onnx.load(path), tmp_path / "whole.onnx", save_as_external_data=True, location="weights"
-    )  # fmt: skip
+    )
     (tmp_path / "weights").unlink()
     assert profile_onnx(path) == expected
 

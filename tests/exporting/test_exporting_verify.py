@@ -15,9 +15,14 @@ ANSWERS = network_logits(NETWORK, IMAGES, preprocessing=IMAGENET).argmax(axis=1)
 
 def export(out, *, precision="fp32", preprocessing=IMAGENET, network=NETWORK, calibration=None):
     return export_network(
-        network, runtime="onnxruntime", precision=precision, out=out, calibration=calibration,
-        preprocessing=preprocessing, labels=labels_of(ARCHITECTURE),
-    )  # fmt: skip
+        network,
+        runtime="onnxruntime",
+        precision=precision,
+        out=out,
+        calibration=calibration,
+        preprocessing=preprocessing,
+        labels=labels_of(ARCHITECTURE),
+    )
 
 
 def test_a_good_file_passes_with_its_accuracy(tmp_path) -> None:

@@ -5,21 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
+from fakes import PHOTOS, FakeMachine, measured, on_val
 
 from featherweight.cli.app import run
-from featherweight.fitting.curve import _choose, _limited, _stalls, _warn_if_far
-from featherweight.fitting.earlier import TrainedNetwork, read_earlier
+from featherweight.fitting.candidate import Candidate, Phase, TrainingRecord
+from featherweight.fitting.curve import Offer, _choose, _joined, _limited, _warn_if_far
 from featherweight.fitting.families import Family, families
-from featherweight.fitting.look import Look
-from featherweight.fitting.race import Entry
+from featherweight.fitting.policy import DEFAULT_POLICY
+from featherweight.fitting.previous_run import PreviousNetwork, _is_further, read_previous_run
 from featherweight.fitting.settings import FitSettings
-from featherweight.fitting.shop import Shopper
+from featherweight.fitting.time_plan import SamplePlan
 from featherweight.journal import Journal
+from featherweight.measuring.bench import Bench
 from featherweight.networks.storage import load_network
-from featherweight.reporting.run import Candidate
+from featherweight.records import to_plain
+from featherweight.run_record import StageRecord, read_stages, sealed
+
+POLICY = DEFAULT_POLICY.prove
 
 
 def fit(*arguments: str, capsys: Any) -> tuple[int, dict[str, Any]]:
@@ -91,9 +96,14 @@ def test_another_budget_and_precision_are_proven_without_training(earlier, tmp_p
 
 def test_an_impossible_budget_names_the_nearest(earlier, tmp_path, capsys):
     code, summary = fit(
-        "--from", str(earlier), "--latency", "0.001ms", "--output", str(tmp_path / "b"),
+        "--from",
+        str(earlier),
+        "--latency",
+        "0.001ms",
+        "--output",
+        str(tmp_path / "b"),
         capsys=capsys,
-    )  # fmt: skip
+    )
     assert code == 3
     assert summary["verdict"] == "infeasible"
     assert summary["nearest_feasible_ms"] > 0.001
@@ -136,21 +146,25 @@ def test_bad_input_is_one_line(arguments, message, earlier, tmp_path, capsys):
 
 def test_a_network_ships_near_its_size_or_below(tmp_path):
     """Photographs: any resolution up to 1.15 times the training's; the union is shopped for."""
-    family = photo_family()
-    networks = [trained(family, value, folder=tmp_path) for value in (88.0, 120.0)]
-    limited = [_limited(network).values for network in networks]
-    assert [(values[0], values[-1]) for values in limited] == [(64.0, 96.0), (64.0, 136.0)]
-    (stall,) = _stalls(networks)
-    assert stall.values == limited[1]
+    networks = [trained(size, folder=tmp_path) for size in (88.0, 120.0)]
+    limited = [_limited(network, policy=POLICY).sizes for network in networks]
+    assert [(sizes[0], sizes[-1]) for sizes in limited] == [(64.0, 96.0), (64.0, 136.0)]
+    (joined,) = _joined(networks, policy=POLICY)
+    assert joined.sizes == limited[1]
 
 
 def test_each_network_takes_its_largest_size_that_fits(tmp_path):
-    family = photo_family()
-    networks = [trained(family, value, folder=tmp_path) for value in (88.0, 120.0)]
-    fits = Entry(candidate(family, 112.0), family, 112.0)
-    offers = _choose(networks, [fits], shopper=cast(Shopper, Measured()))
-    assert [(one.value, entry.value) for one, entry in offers] == [(88.0, 96.0), (120.0, 112.0)]
-    assert [entry.candidate.resolution for _, entry in offers] == [96, 112]
+    networks = [trained(size, folder=tmp_path) for size in (88.0, 120.0)]
+    bench = Bench[Candidate](
+        FakeMachine(fixed_ms=0.1, fp32_gmacs=30.0, int8_gmacs=60.0),
+        folder=tmp_path,
+        samples=SamplePlan(glance=10, confirm=10, prove=10),
+        purpose="shop",
+    )
+    fits = Candidate(FAMILY, 112.0, "int8")
+    offers = _choose(networks, [fits], bench=bench, policy=POLICY)
+    found = [(one.network.candidate.size, one.measured.candidate.size) for one in offers]
+    assert found == [(88.0, 96.0), (120.0, 112.0)]
 
 
 def test_the_longest_training_of_a_network_counts(earlier, tmp_path):
@@ -158,60 +172,58 @@ def test_the_longest_training_of_a_network_counts(earlier, tmp_path):
     shutil.copytree(earlier, tmp_path / "run")
     journal = Journal(tmp_path / "run" / "stages.jsonl")
     (line,) = [one for one in journal.read() if one["stage"].startswith("train:")]
-    for phase in ("race-1", "race-2"):
-        journal.append({**line, "stage": line["stage"].replace("train", phase)})
-    stages = [one.stage for one in read_earlier(tmp_path / "run").trainings]
-    (found,) = [stage for stage in stages if stage.endswith(line["stage"][-20:])]
+    for rung in (1, 2):
+        outputs = {**line["outputs"], "phase": {"kind": "race", "rung": rung}}
+        again = {**line, "stage": f"race-{rung}{line['stage'][5:]}", "outputs": outputs}
+        journal.append(to_plain(sealed(StageRecord.model_validate(again))))
+    assert len(journal.read()) == len(read_stages(journal)), "none is damaged"
+    found = [one.record for one in read_previous_run(tmp_path / "run").trainings]
+    (kept,) = [record for record in found if record.key == line["outputs"]["key"]]
     # Which of the two: whether int8 cost enough for an end in int8, which rounding decides.
-    assert found.partition(":")[0] in {"train", "finish"}
+    assert kept.phase.kind in {"train", "int8-finetune"}
 
 
-class Measured:
-    """A shopper that has measured everything."""
-
-    def visit(self, wanted: Any) -> None:
-        self.wanted = wanted
-
-    def at(self, family: Family, precision: str, value: float) -> Candidate:
-        return candidate(family, value)
+@pytest.mark.parametrize(("loss", "counts"), [(0.4, True), (0.5, False), (0.6, False)])
+def test_an_end_in_int8_counts_only_if_it_helped(loss: float, counts: bool) -> None:
+    before = record(96.0, Phase(kind="train"), val_loss=0.5)
+    assert _is_further(record(96.0, Phase(kind="int8-finetune"), val_loss=loss), before) == counts
+    raced = record(96.0, Phase(kind="race", rung=2), val_loss=0.5)
+    later = record(96.0, Phase(kind="train"), val_loss=0.9)
+    assert _is_further(later, raced), "later trainings are longer"
 
 
 def photo_family() -> Family:
-    photos = Look(
-        images={"train": 100, "val": 10, "test": 10}, classes=10, typical_size=400, small=False,
-        resolution=320, weights=("efficientnet_lite0",), foreign_cpu_share=0.0, uneven=1.0,
-    )  # fmt: skip
-    (family,) = families(photos, FitSettings(data="d", latency_ms=1, platform="p"))
+    (family,) = families(PHOTOS, FitSettings(data="d", latency_ms=1, platform="p"))
     return family
 
 
-def trained(family: Family, value: float, *, folder: Path) -> TrainedNetwork:
-    return TrainedNetwork(
-        family=family, value=value, key=f"{value:g}-int8", phase="train",
-        name=family.label(value), folder=folder, images_seen=1, seconds=1.0,
-    )  # fmt: skip
+def record(size: float, phase: Phase, *, val_loss: float = 0.5) -> TrainingRecord:
+    return TrainingRecord(
+        key=f"{size:g}-int8",
+        phase=phase,
+        size=size,
+        precision="int8",
+        weights_of="efficientnet_lite0",
+        val=on_val(0.8),
+        val_loss=val_loss,
+        images_seen=1,
+        seconds=1.0,
+    )
 
 
-def candidate(family: Family, value: float) -> Candidate:
-    return Candidate(
-        name=family.label(value), architecture_digest=family.build(value).digest,
-        family=family.name, resolution=int(value), precision="int8", runtime="onnxruntime",
-        latency_ms=1.0, interval_ms=(0.9, 1.1), status="kept", stage="shop",
-    )  # fmt: skip
+def trained(size: float, *, folder: Path) -> PreviousNetwork:
+    candidate = Candidate(FAMILY, size, "int8")
+    return PreviousNetwork(candidate, record(size, Phase(kind="train")), folder)
 
 
-@pytest.mark.parametrize(("value", "far"), [(288.0, False), (176.0, False), (168.0, True)])
+FAMILY = photo_family()
+
+
+@pytest.mark.parametrize(("size", "far"), [(288.0, False), (176.0, False), (168.0, True)])
 def test_far_below_the_size_of_the_training_is_said(
-    value: float, far: bool, caplog: pytest.LogCaptureFixture
+    size: float, far: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    family = Family(
-        name="photo", knob="resolution", values=(168.0, 176.0, 288.0), build=cast(Any, None),
-        preprocessing=cast(Any, None), source="imagenet",
-    )  # fmt: skip
-    trained = TrainedNetwork(
-        family, 288.0, key="k", phase="train", name="photo:resolution=288", folder=Path(),
-        images_seen=1, seconds=1.0,
-    )  # fmt: skip
+    offer = Offer(trained(288.0, folder=Path()), measured(Candidate(FAMILY, size, "int8")))
     with caplog.at_level("WARNING"):
-        _warn_if_far(trained, Entry(cast(Candidate, None), family, value))
+        _warn_if_far(offer, policy=POLICY)
     assert ("trained at 288 pixels and ships at 168" in caplog.text) == far

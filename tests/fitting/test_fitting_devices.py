@@ -26,10 +26,22 @@ def test_a_fit_over_ssh(
         add_device("pi", KnownDevice(url=f"ssh://{ALIAS}", python=str(python)))
         out = tmp_path / "run"
         arguments = [
-            "fit", "demo", "--latency", "20ms", "--epochs", "2", "--precision", "int8",
-            "--model", "convnet:width=0.25,resolution=16", "--on", "pi/onnxruntime",
-            "--output", str(out), "--json",
-        ]  # fmt: skip
+            "fit",
+            "demo",
+            "--latency",
+            "20ms",
+            "--epochs",
+            "2",
+            "--precision",
+            "int8",
+            "--model",
+            "convnet:width=0.25,resolution=16",
+            "--on",
+            "pi/onnxruntime",
+            "--output",
+            str(out),
+            "--json",
+        ]
         assert run(arguments) == 0
     summary = json.loads(capsys.readouterr().out)
     assert summary["verdict"] == "met"

@@ -7,6 +7,7 @@ import math
 import pytest
 
 from featherweight.architecture import Architecture
+from featherweight.fitting.candidate import Candidate
 from featherweight.fitting.families import SEEN_SCALES, Family
 from featherweight.fitting.fine_tuning import early_blocks, suited
 from featherweight.networks.preprocessing import Preprocessing
@@ -57,11 +58,11 @@ def test_no_more_than_a_third_of_the_blocks() -> None:
     ],
 )
 def test_short_fine_tunings_keep_their_early_blocks(given: Recipe, frozen: int) -> None:
-    found = suited(given, family(), value=104.0)
+    found = suited(given, Candidate(family(), 104.0, "fp32"))
     assert found.frozen_blocks == frozen
     assert found.resolution_scales == SEEN_SCALES
 
 
 def test_below_64_pixels_all_blocks_learn() -> None:
-    assert suited(recipe(time_s=300.0), family(), value=64.0).frozen_blocks == 6
-    assert suited(recipe(time_s=300.0), family(), value=56.0).frozen_blocks == 0
+    assert suited(recipe(time_s=300.0), Candidate(family(), 64.0, "fp32")).frozen_blocks == 6
+    assert suited(recipe(time_s=300.0), Candidate(family(), 56.0, "fp32")).frozen_blocks == 0

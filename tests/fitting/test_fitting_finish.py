@@ -3,163 +3,141 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pytest
+from fakes import MemoryRun, fake_context, small_family
+from fakes import trained as trained_as
 
 from featherweight.cli.app import run as cli
 from featherweight.errors import DivergedError
-from featherweight.fitting import finish
-from featherweight.fitting.earlier import _is_further, read_earlier
-from featherweight.fitting.finish import finish_stage
-from featherweight.fitting.halving import Ranked
-from featherweight.fitting.last_training import training_times
-from featherweight.fitting.race import Entry, Trainer
+from featherweight.fitting.candidate import Candidate, Phase, Trained, Training
+from featherweight.fitting.context import FitContext
+from featherweight.fitting.policy import DEFAULT_POLICY, Int8Policy
+from featherweight.fitting.previous_run import read_previous_run
 from featherweight.fitting.settings import FitSettings
+from featherweight.fitting.stages import int8_finetune
+from featherweight.fitting.stages.int8_finetune import finetune_int8
+from featherweight.fitting.stages.train import plan_training
 from featherweight.fitting.time_plan import TimePlan
 from featherweight.journal import Journal
-from featherweight.networks.storage import StoredNetwork
-from featherweight.reporting.run import Candidate
-from featherweight.run_directory import RunDirectory, StageRecord, open_run
+from featherweight.run_directory import open_run
+
+NETWORK = "convnet:width=0.25,resolution=16"
 
 
-class Known:
-    """A trainer whose network and file are right about as many of 1,000 pictures as told."""
-
-    def __init__(self, right: int, file_right: int) -> None:
-        self.right, self.file_right = right, file_right
-
-    def load(self, entry: Entry, phase: str) -> StoredNetwork:
-        return StoredNetwork(network=cast(Any, None), preprocessing=cast(Any, None), classes=())
-
-    def right_answers(self, *_: Any, phase: str) -> tuple[np.ndarray, np.ndarray]:
-        places = np.arange(1000)
-        return places < self.right, places < self.file_right
-
-
-def candidate(precision: str) -> Candidate:
-    return Candidate(
-        name="convnet:width=1", architecture_digest="0" * 64, family="convnet", resolution=32,
-        precision=precision, runtime="onnxruntime", status="kept", stage="shop",
-    )  # fmt: skip
-
-
-def ranked(precision: str = "int8", *, loss: float = 0.5, phase: str = "train") -> Ranked:
-    entry = Entry(candidate(precision), cast(Any, None), 1.0)
-    return Ranked(entry, phase, np.full(4, loss), 0.9, images_seen=1000, seconds=100.0)
+def trained(precision: str = "int8", *, loss: float = 0.5) -> Trained:
+    return trained_as(Candidate(small_family(), 16.0, precision), loss, images_seen=1000)
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Any:
-    with open_run(tmp_path / "run", parent=tmp_path, identity={"name": "x"}, command="x") as opened:
-        yield opened
+def context(tmp_path: Path) -> Iterator[FitContext]:
+    with open_run(tmp_path / "run", parent=tmp_path, identity={"name": "x"}, command="x") as run:
+        yield fake_context(run=run)
+
+
+def knows(
+    context: FitContext, right: int, file_right: int, monkeypatch: pytest.MonkeyPatch
+) -> FitContext:
+    """Return a context whose network and file are right about so many of 1,000 pictures."""
+    places = np.arange(1000)
+    answers = (places < right, places < file_right)
+    monkeypatch.setattr(int8_finetune, "right_answers", lambda *_, **__: answers)
+    loads = SimpleNamespace(load=lambda *_: SimpleNamespace(network=None))
+    return replace(context, trainer=loads)
 
 
 @pytest.mark.parametrize(
     ("file_right", "loss", "phase"),
     [
         (898, 0.4, "train"),  # 0.2 points: nothing to do
-        (890, 0.4, "finish"),
+        (890, 0.4, "int8-finetune"),
         (890, 0.6, "train"),  # the training did not help
         (890, None, "train"),  # it diverged
         (905, 0.4, "train"),  # the file happens to be better
     ],
 )
 def test_it_goes_on_where_int8_costs(
-    run: RunDirectory, file_right: int, loss: float | None, phase: str,
+    context: FitContext,
+    file_right: int,
+    loss: float | None,
+    phase: str,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+) -> None:
     asked: list[dict[str, Any]] = []
 
-    def train_stage(entry: Entry, phase: str, **more: Any) -> Ranked:
+    def train_candidate(_: object, one: Candidate, phase: Phase, **more: Any) -> Training:
         asked.append({"phase": phase, **more})
         if loss is None:
             raise DivergedError("loss is nan")
-        return replace(ranked(loss=loss, phase=phase), images_seen=80, seconds=30.0)
+        return replace(trained_as(one, loss, phase=phase, images_seen=80).training, seconds=30.0)
 
-    monkeypatch.setattr(finish, "train_stage", train_stage)
-    trained = ranked()
-    trainer = cast(Trainer, Known(900, file_right))
-    shipped = finish_stage(run, trained, trainer=trainer, time_s=60.0, epochs=None)
-    assert shipped.phase == phase
+    monkeypatch.setattr(int8_finetune, "train_candidate", train_candidate)
+    before = trained()
+    before = replace(before, training=replace(before.training, seconds=100.0))
+    knowing = knows(context, 900, file_right, monkeypatch)
+    shipped = finetune_int8(knowing, before, time_s=60.0)
+    assert str(shipped.phase) == phase
     assert bool(asked) == (file_right == 890)
     if asked:
-        assert asked[0]["before"] is trained
+        assert asked[0]["before"] is before
         assert asked[0]["length"] == (60.0, None, 0.0)
-    if phase == "finish":
-        assert (shipped.images_seen, shipped.seconds) == (1080, 130.0), "of both trainings"
+    if phase == "int8-finetune":
+        both = shipped.training
+        assert (both.images_seen, both.seconds) == (1080, 130.0), "of both trainings"
 
 
-def test_nothing_is_asked_of_float_files_and_short_fits(run: RunDirectory) -> None:
-    nobody = cast(Trainer, None)
-    for trained, time_s in ((ranked("fp32"), 60.0), (ranked(), 0.0)):
-        assert finish_stage(run, trained, trainer=nobody, time_s=time_s, epochs=None) is trained
+def test_nothing_is_asked_of_float_files_and_short_fits(context: FitContext) -> None:
+    for one, time_s in ((trained("fp32"), 60.0), (trained(), 0.0)):
+        assert finetune_int8(context, one, time_s=time_s) is one
 
 
-def test_the_cost_is_found_once(run: RunDirectory) -> None:
-    first = cast(Trainer, Known(900, 899))
-    finish_stage(run, ranked(), trainer=first, time_s=60.0, epochs=None)
-    finish_stage(run, ranked(), trainer=cast(Trainer, None), time_s=60.0, epochs=None)
+def test_the_cost_is_found_once(context: FitContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    finetune_int8(knows(context, 900, 899, monkeypatch), trained(), time_s=60.0)
+    finetune_int8(context, trained(), time_s=60.0)
 
 
 @pytest.mark.parametrize(
-    ("precision", "time_s", "reserved"), [("int8", 1800, True), ("int8", 120, False),
-                                          ("fp32", 1800, False)],
-)  # fmt: skip
-def test_time_is_reserved_for_int8(
-    run: RunDirectory, precision: str, time_s: float, reserved: bool
-) -> None:
+    ("precision", "time_s", "reserved"),
+    [("int8", 1800, True), ("int8", 120, False), ("fp32", 1800, False)],
+)
+def test_time_is_reserved_for_int8(precision: str, time_s: float, reserved: bool) -> None:
     settings = FitSettings(data="d", latency_ms=1, platform="p", time_s=time_s)
-    plan = TimePlan.of(settings, spent_s=5.0, small=True)
-    winner = Entry(candidate(precision), cast(Any, Plain()), 1.0)
-    more: dict[str, Any] = {
-        "trainer": cast(Trainer, None), "plan": plan, "ending": SimpleNamespace(seconds=60.0),
-    }  # fmt: skip
-    times = training_times(run, winner, [], **more)
-    assert (times.finish_s != 0.0) == reserved
-    assert training_times(run, winner, [], **more) == times, "fixed once"
-
-
-class Plain:
-    """A family without weights from elsewhere: nobody teaches it."""
-
-    source = None
-    knob = "width"
-
-
-@pytest.mark.parametrize(("loss", "counts"), [(0.4, True), (0.5, False), (0.6, False)])
-def test_an_earlier_run_offers_it_only_if_it_helped(loss: float, counts: bool) -> None:
-    def stage(phase: str, val_loss: float) -> StageRecord:
-        return StageRecord(
-            stage=f"{phase}:{'0' * 16}-int8", inputs_digest="", outputs={"val_loss": val_loss},
-            files={}, seconds=1.0, finished="",
-        )  # fmt: skip
-
-    assert _is_further(stage("finish", loss), stage("train", 0.5)) == counts
-    assert _is_further(stage("train", 0.9), stage("race-2", 0.5)), "later trainings are longer"
+    context = fake_context(
+        run=MemoryRun(),
+        settings=settings,
+        plan=TimePlan.of(settings, spent_s=5.0, small=True),
+        ending=SimpleNamespace(seconds=60.0),
+    )
+    winner = Candidate(small_family(axis="width", source=None), 16.0, precision)
+    times = plan_training(context, winner, [])
+    assert (times.int8_s != 0.0) == reserved
+    assert plan_training(context, winner, []) == times, "fixed once"
 
 
 def test_a_whole_fit_ends_in_int8(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """On the bundled digits int8 costs nothing: here the end is wanted whatever it costs."""
-    monkeypatch.setattr(finish, "_MOST_COST", -1.0)
+    policy = replace(DEFAULT_POLICY, int8=Int8Policy(most_cost=-1.0))
+    monkeypatch.setattr("featherweight.fitting.context.DEFAULT_POLICY", policy)
     path = tmp_path / "run"
-    network = "convnet:width=0.25,resolution=16"
-    flags = ["--latency", "2ms", "--epochs", "8", "--model", network, "--precision", "int8"]
+    flags = ["--latency", "2ms", "--epochs", "8", "--model", NETWORK, "--precision", "int8"]
     assert cli(["fit", "demo", *flags, "--output", str(path), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     lines = {line["stage"].split(":")[0]: line for line in Journal(path / "stages.jsonl").read()}
     names = list(lines)
-    assert names.index("train") < names.index("int8-cost") < names.index("finish")
-    better = lines["finish"]["outputs"]["val_loss"] < lines["train"]["outputs"]["val_loss"]
+    assert names.index("train") < names.index("int8-cost") < names.index("int8-finetune")
+    before, after = (lines[name]["outputs"] for name in ("train", "int8-finetune"))
+    better = after["val_loss"] < before["val_loss"]
     phases = [line["phase"] for line in Journal(path / "train.jsonl").read()]
-    assert phases.count("finish") == 1
-    seen = [lines[name]["outputs"]["images_seen"] for name in ("train", "finish")]
-    assert summary["images_seen"] == (sum(seen) if better else seen[0])
-    (kept,) = read_earlier(path).trainings
-    assert kept.stage.split(":")[0] == ("finish" if better else "train")
+    assert phases.count("int8-finetune") == 1
+    both = before["images_seen"] + after["images_seen"]
+    assert summary["images_seen"] == (both if better else before["images_seen"])
+    (kept,) = read_previous_run(path).trainings
+    assert str(kept.record.phase) == ("int8-finetune" if better else "train")

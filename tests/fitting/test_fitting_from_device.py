@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from fakes import on_val
 
 from featherweight.cli.app import run
 from featherweight.devices.device import CompletedRun
 from featherweight.devices.known import KnownDevice, add_device
 from featherweight.devices.ssh import SshDevice
 from featherweight.errors import DeviceUnreachableError
+from featherweight.fitting.candidate import Phase, TrainingRecord
 from featherweight.journal import Journal
 from featherweight.records import to_plain
 from featherweight.run_directory import StageRecord
@@ -41,15 +43,31 @@ def connections(
 def earlier_run(folder: Path, device: str) -> Path:
     folder.mkdir()
     identity = {
-        "latency_ms": 1.0, "fingerprint": "0",
+        "latency_ms": 1.0,
+        "fingerprint": "0",
         "platform": f"{device}/onnxruntime:threads=1,precision=fp32",
-    }  # fmt: skip
+    }
     record = {"identity": identity, "given": {"data": "demo"}}
     (folder / "run.yaml").write_text(yaml.safe_dump(record))
+    outputs = TrainingRecord(
+        key="0123456789abcdef-fp32",
+        phase=Phase(kind="train"),
+        size=32.0,
+        precision="fp32",
+        weights_of="convnet",
+        val=on_val(0.8),
+        val_loss=0.5,
+        images_seen=1,
+        seconds=1.0,
+    )
     line = StageRecord(
-        stage="train:0123456789abcdef-fp32", inputs_digest="0", outputs={}, files={}, seconds=1.0,
+        stage="train:0123456789abcdef-fp32",
+        inputs_digest="0",
+        outputs=to_plain(outputs),
+        files={},
+        seconds=1.0,
         finished="2026-01-01T00:00:00+00:00",
-    )  # fmt: skip
+    )
     Journal(folder / "stages.jsonl").append(to_plain(line))
     return folder
 

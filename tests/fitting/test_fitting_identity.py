@@ -44,7 +44,7 @@ def cut_fit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
         opened.append(run)
         raise Cut
 
-    monkeypatch.setattr(importlib.import_module("featherweight.fitting.fit"), "_work", cut)
+    monkeypatch.setattr(importlib.import_module("featherweight.fitting.fit"), "_fit", cut)
 
     def begin(data: str | Path, **given: Any) -> Path:
         with pytest.raises(Cut):

@@ -2,38 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
 import torch
+from fakes import MemoryLedger, MemoryRun, fake_context, measured, small_family
 from safetensors.torch import load_file
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from featherweight.data.images import load_images
+from featherweight.exporting.platforms import parse_platform
 from featherweight.fitting import leave_one_out as ranking
 from featherweight.fitting import linear_start
-from featherweight.fitting import probe as probing
-from featherweight.fitting import race as racing
+from featherweight.fitting.candidate import Candidate, Measured, Phase
+from featherweight.fitting.context import FitContext
 from featherweight.fitting.ending_time import EndingTime
-from featherweight.fitting.families import Family
+from featherweight.fitting.feature_readers import FeatureReaders
 from featherweight.fitting.leave_one_out import leave_one_out
 from featherweight.fitting.linear_start import Classifier, fit_classifier
-from featherweight.fitting.moments import Moments
-from featherweight.fitting.probe import FeatureReaders, Probed, most_promising, probe, survivors
-from featherweight.fitting.race import Entry, Trainer, file_losses
-from featherweight.fitting.stages import probe_stage, with_first_classifiers
+from featherweight.fitting.policy import DEFAULT_POLICY
+from featherweight.fitting.ranking import file_losses
+from featherweight.fitting.stages.probe import (
+    Probed,
+    most_promising,
+    probe,
+    probe_all,
+    survivors,
+    with_first_classifiers,
+)
 from featherweight.fitting.time_plan import TimePlan
-from featherweight.measuring.platform import parse_platform
+from featherweight.fitting.trainer import Trainer
 from featherweight.networks.preprocessing import Preprocessing
-from featherweight.networks.resolve import create_architecture
 from featherweight.nn.network import Network, build_network
-from featherweight.reporting.run import Candidate
+from featherweight.training import job as training
 from featherweight.training.pixels import PixelStore
 from featherweight.training.start import save_classifier
+
+POLICY = DEFAULT_POLICY.probe
+TRAIN = Phase(kind="train")
 
 
 def brute_force(features: np.ndarray, labels: np.ndarray, penalty: float) -> np.ndarray:
@@ -119,31 +129,40 @@ def test_a_feature_that_is_nearly_always_0_weighs_little() -> None:
     assert np.abs(moved[1] - moved[0]).max() < 1.0
 
 
-def entry(name: str, macs: int, *, source: str | None = "auto") -> Entry:
-    candidate = Candidate(
-        name=name, architecture_digest=name * 8, family=name, resolution=16, precision="fp32",
-        runtime="onnxruntime", macs=macs, status="kept", stage="shop",
-    )  # fmt: skip
-    family = Family(
-        name, "resolution", (16.0,),
-        lambda _: create_architecture("mobilenet_v2", width=0.25, resolution=16, classes=10),
-        source, Preprocessing(),
-    )  # fmt: skip
-    return Entry(candidate, family, 16.0)
+def candidate(name: str, *, source: str | None = "auto") -> Candidate:
+    return Candidate(small_family(name, source=source), 16.0, "fp32")
 
 
-def probed(name: str, loss: float, *, macs: int = 10) -> Probed:
+def probed(name: str, loss: float, *, accuracy: float = 0.5) -> Probed:
     noise = 0.1 * np.random.default_rng(len(name)).normal(size=500)
-    return Probed(entry(name, macs), loss + noise - noise.mean(), 0.5, 0.01)
+    return Probed(measured(candidate(name)), loss + noise - noise.mean(), accuracy, 0.01)
 
 
-def test_what_cannot_be_told_from_the_best_goes_on_with_the_fastest() -> None:
+@pytest.fixture
+def macs(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Multiply-adds of a network, by its name; 10 of those that are not named."""
+    named: dict[str, int] = {}
+    monkeypatch.setattr(
+        "featherweight.fitting.candidate._count_macs",
+        lambda family, _: named.get(family.name, 10),
+    )
+    return named
+
+
+def names(kept: Sequence[Measured]) -> list[str]:
+    return [one.candidate.family.name for one in kept]
+
+
+def test_what_cannot_be_told_from_the_best_goes_on_with_the_fastest(macs: dict[str, int]) -> None:
+    macs["fastest"] = 1
     field = [
-        probed("best", 0.3), probed("equal", 0.301), probed("worse", 0.4),
-        probed("fastest", 0.5, macs=1),
-    ]  # fmt: skip
-    kept = [one.candidate.name for one in survivors(field, seed=0)]
-    assert kept == ["best", "equal", "fastest"]
+        probed("best", 0.3),
+        probed("equal", 0.301),
+        probed("worse", 0.4),
+        probed("fastest", 0.5),
+    ]
+    kept = survivors(field, policy=POLICY, seed=0)
+    assert names(kept) == ["best", "equal", "fastest"]
 
 
 @pytest.mark.parametrize(
@@ -151,65 +170,78 @@ def test_what_cannot_be_told_from_the_best_goes_on_with_the_fastest() -> None:
     [(0.84, 0.3, "slow"), (0.815, 0.3, "fast"), (0.84, 0.4001, "fast"), (0.7, 0.3, "fast")],
 )
 def test_a_slower_network_must_be_surely_better_and_worth_its_time(
-    accuracy: float, loss: float, chosen: str
+    accuracy: float, loss: float, chosen: str, macs: dict[str, int]
 ) -> None:
     """Twice the multiply-adds are worth two points; a squared error alone trains nothing."""
-    field = [probed("slow", loss, macs=20), probed("fast", 0.4, macs=10)]
-    field[0], field[1] = replace(field[0], accuracy=accuracy), replace(field[1], accuracy=0.8)
+    macs["slow"] = 20
+    field = [probed("slow", loss, accuracy=accuracy), probed("fast", 0.4, accuracy=0.8)]
     field.sort(key=lambda one: one.loss)
-    assert most_promising(field, seed=0).candidate.name == chosen
+    assert names([most_promising(field, policy=POLICY, seed=0)]) == [chosen]
 
 
-def test_of_networks_that_train_alike_the_better_one_is_chosen() -> None:
+def test_of_networks_that_train_alike_the_better_one_is_chosen(macs: dict[str, int]) -> None:
     """0.520 leave-one-out, and 5 % more multiply-adds than one of 0.493, was left behind."""
-    field = [probed("better", 0.398, macs=105), probed("fastest", 0.4, macs=100)]
-    assert most_promising(field, seed=0).candidate.name == "better"
+    macs.update(better=105, fastest=100)
+    field = [probed("better", 0.398), probed("fastest", 0.4)]
+    assert names([most_promising(field, policy=POLICY, seed=0)]) == ["better"]
 
 
-def test_without_time_to_probe_the_largest_pictures_decide() -> None:
-    field = [entry("small", 1), entry("large", 3), entry("cheap", 2)]
-    sizes = (64, 72, 72)
+def test_without_time_to_probe_the_largest_pictures_decide(macs: dict[str, int]) -> None:
+    macs.update(small=1, large=3, cheap=2)
     field = [
-        replace(one, candidate=one.candidate.model_copy(update={"resolution": size}))
-        for one, size in zip(field, sizes, strict=True)
+        measured(Candidate(small_family(name, sizes=(16.0, 64.0, 72.0)), size, "fp32"))
+        for name, size in (("small", 64.0), ("large", 72.0), ("cheap", 72.0))
     ]
-    noted: list[Candidate] = []
-    nothing, trainer = cast(Any, None), cast(Any, object())
-    kept, same = probe_stage(
-        field, plan=TimePlan(total_s=120, race_s=0, asked_s=120), trainer=trainer, run=nothing,
-        ledger=cast(Any, SimpleNamespace(note_candidates=noted.extend)), readers=nothing,
-        moments=nothing, ending=nothing,
-    )  # fmt: skip
-    assert [one.candidate.name for one in kept] == ["cheap"]
-    assert same is trainer
-    assert [(one.name, one.status) for one in noted] == [
-        ("small", "rejected"), ("large", "rejected"),
-    ]  # fmt: skip
-    assert "cheap fp32 sees the largest pictures" in noted[0].reason
+    ledger = MemoryLedger()
+    context = fake_context(plan=TimePlan(total_s=120, race_s=0, asked_s=120), ledger=ledger)
+    kept, same = probe(context, field)
+    assert names(kept) == ["cheap"]
+    assert same is context
+    assert [row[:2] for row in ledger.rows] == [
+        ("small:resolution=64", "rejected"),
+        ("large:resolution=72", "rejected"),
+    ]
+    assert "cheap:resolution=72 fp32 sees the largest pictures" in ledger.rows[0][2]
 
 
-def test_at_most_four_go_on() -> None:
-    field = [probed(f"n{'x' * index}", 0.3) for index in range(6)] + [probed("fast", 0.9, macs=1)]
-    kept = [one.candidate.name for one in survivors(field, seed=0)]
-    assert kept == ["n", "nx", "nxx", "fast"]
+def test_at_most_four_go_on(macs: dict[str, int]) -> None:
+    macs["fast"] = 1
+    field = [probed(f"n{'x' * index}", 0.3) for index in range(6)] + [probed("fast", 0.9)]
+    assert names(survivors(field, policy=POLICY, seed=0)) == ["n", "nx", "nxx", "fast"]
 
 
 @pytest.fixture
 def trainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
-    def start(_trainer: Trainer, given: Entry, _phase: str) -> Network:
-        return build_network(given.family.build(given.value), seed=0).eval()
+    def start(_trainer: Trainer, given: Candidate, _phase: Phase) -> Network:
+        return build_network(given.architecture, seed=0).eval()
 
     monkeypatch.setattr(Trainer, "start", start)
-    monkeypatch.setattr(probing, "_MOST_PICTURES", 80)
     store = PixelStore(load_images("demo"), small=True, directory=tmp_path / "cache")
     return Trainer(store, parse_platform("local/onnxruntime"), tmp_path, seed=0, device="cpu")
 
 
+def probing(trainer: Trainer, plan: TimePlan, **policy: int) -> FitContext:
+    """Return a context that probes with few pictures."""
+    few = replace(POLICY, **{"most_pictures": 80, **policy})
+    return fake_context(
+        run=MemoryRun(trainer.folder),
+        trainer=trainer,
+        readers=FeatureReaders(trainer),
+        plan=plan,
+        policy=replace(DEFAULT_POLICY, probe=few),
+        ending=EndingTime(train=60, val=10, test=10, proof_s=1.0),
+    )
+
+
+LONG = TimePlan(total_s=900, race_s=100, asked_s=900)
+
+
 def test_features_are_those_of_the_network(trainer: Trainer) -> None:
-    features, labels, picture_s = FeatureReaders(trainer).read(entry("a", 1), count=80)
+    one = candidate("a")
+    features, labels, picture_s = FeatureReaders(trainer).read(one, count=80)
     images = trainer.store.held_out("train", 16, Preprocessing())
     rows = np.linspace(0, len(images) - 1, 80).astype(np.int64)
-    network = trainer.start(entry("a", 1), "probe")
+    network = trainer.start(one, TRAIN)
     pixels = torch.from_numpy(np.array(images.pixels[rows])).permute(0, 3, 1, 2).float()
     with torch.no_grad():
         expected = network.forward_features((pixels / 255 - 0.5) / 0.5).numpy()
@@ -219,94 +251,61 @@ def test_features_are_those_of_the_network(trainer: Trainer) -> None:
     assert 0.0 < picture_s < 1.0
 
 
-class Journal:
-    """A run directory that only remembers finished stages."""
-
-    def __init__(self) -> None:
-        self.done: dict[str, dict[str, Any]] = {}
-        self.elapsed_s = 0.0
-
-    def stage_done(self, stage: str, *, inputs: object) -> dict[str, Any] | None:
-        return self.done.get(stage)
-
-    def finish_stage(self, stage: str, *, outputs: dict[str, Any], **_: object) -> None:
-        assert stage not in self.done, "a finished stage ran again"
-        self.done[stage] = outputs
-
-
 def test_every_candidate_is_a_stage_that_is_not_repeated(trainer: Trainer) -> None:
-    run = cast(Any, Journal())
-    field = [entry("a", 2), entry("b", 1)]
-    moments = Moments(lambda: 0.01)
-    readers = FeatureReaders(trainer)
-    first = probe(field, within_s=None, readers=readers, run=run, moments=moments)
-    again = probe(field, within_s=None, readers=readers, run=run, moments=moments)
-    more: dict[str, Any] = {
-        "trainer": trainer, "run": run, "readers": readers, "moments": moments,
-    }  # fmt: skip
-    assert {one.entry.candidate.name for one in first} == {"a", "b"}
+    field = [measured(Candidate(small_family(name), 16.0, "fp32")) for name in ("a", "b")]
+    context = probing(trainer, LONG)
+    first = probe_all(context, field)
+    count = len(cast(MemoryRun, context.run).done)
+    again = probe_all(context, field)
+    assert len(cast(MemoryRun, context.run).done) == count
+    assert set(names([one.measured for one in first])) == {"a", "b"}
     assert [one.loss for one in first] == [one.loss for one in again]
-    assert len(moments.seconds) == 4
-    noted: list[Candidate] = []
-    more["ledger"] = cast(Any, SimpleNamespace(note_candidates=noted.extend))
-    more["ending"] = SimpleNamespace(picture_s=0.0)
-    plan = TimePlan(total_s=900, race_s=100, asked_s=900)
-    kept, knowing = probe_stage(field, plan=plan, **more)
+    assert len(context.moments.seconds) == 4
+    kept, knowing = probe(context, field)
     assert kept == field  # the same network twice: equal, and both go on
-    assert [one.stage for one in noted] == ["probe", "probe"]
-    assert "leave-one-out accuracy" in noted[0].reason
-    assert more["ending"].picture_s > 0.0
-    assert set(knowing.classifiers) == {"a", "b"}, "those of a race"
-    noted.clear()
-    short = plan.model_copy(update={"asked_s": 240.0})
-    decided, knowing = probe_stage(field, plan=short, **more)
-    assert [one.candidate.name for one in decided] == ["b"], "no race in a short fit"
-    assert knowing.classifiers == {}, "not before the size of the training is known"
-    assert [one.status for one in noted].count("kept") == 1
+    rows = cast(MemoryLedger, context.ledger).rows
+    assert [row[3] for row in rows] == ["probe", "probe"]
+    assert "leave-one-out accuracy" in rows[0][2]
+    assert context.ending.picture_s > 0.0
+    assert set(knowing.trainer.classifiers) == {"a", "b"}, "those of a race"
+
+
+def test_in_a_short_fit_one_goes_on(trainer: Trainer, macs: dict[str, int]) -> None:
+    macs.update(a=20, b=10)
+    field = [measured(candidate(name)) for name in ("a", "b")]
+    context = probing(trainer, LONG.model_copy(update={"asked_s": 240.0}))
+    kept, knowing = probe(context, field)
+    assert names(kept) == ["b"], "no race in a short fit"
+    assert knowing.trainer.classifiers == {}, "not before the size of the training is known"
+    rows = cast(MemoryLedger, context.ledger).rows
+    assert [row[1] for row in rows].count("kept") == 1
 
 
 def test_the_first_classifier_suits_the_size_of_the_training(trainer: Trainer) -> None:
     """Eight pixels more, and a classifier of before knows half as much."""
-    sized = replace(
-        entry("a", 1).family, values=(16.0, 24.0),
-        build=lambda value: create_architecture(
-            "mobilenet_v2", width=0.25, resolution=int(value), classes=10
-        ),
-    )  # fmt: skip
-    small = replace(entry("a", 1), family=sized)
-    run, plan = cast(Any, Journal()), TimePlan(total_s=900, race_s=100, asked_s=900)
-    ending = EndingTime(train=60, val=10, test=10, proof_s=1.0)
-    more: dict[str, Any] = {
-        "run": run, "readers": FeatureReaders(trainer), "plan": plan, "ending": ending,
-    }  # fmt: skip
+    small = Candidate(small_family("a", sizes=(16.0, 24.0)), 16.0, "fp32")
+    context = probing(trainer, LONG)
     files = []
     for one in (small, small.at(24.0), small):
-        knowing = with_first_classifiers([one], trainer=trainer, **more)
-        files.append(knowing.classifiers["a"])
+        files.append(with_first_classifiers(context, [one]).trainer.classifiers["a"])
     assert files[0] == files[2] != files[1]
-    assert len(run.done) == 2, "a finished stage is not repeated"
-    assert ending.export_s > 0.0
-    assert ending.picture_s != 0.001, "as seen at the size of the training"
+    assert len(cast(MemoryRun, context.run).done) == 2, "a finished stage is not repeated"
+    assert context.ending.export_s > 0.0
+    assert context.ending.picture_s != 0.001, "as seen at the size of the training"
     features, labels, _ = FeatureReaders(trainer).read(small.at(24.0), count=4000)
     kept = load_file(files[1])
-    answers = features @ kept["weight"].numpy().T + kept["bias"].numpy()
-    assert (answers.argmax(axis=1) == labels).mean() > 0.8
-    fresh = [entry("c", 1, source=None)]
-    assert with_first_classifiers(fresh, trainer=trainer, **more).classifiers == {}
+    answered = features @ kept["weight"].numpy().T + kept["bias"].numpy()
+    assert (answered.argmax(axis=1) == labels).mean() > 0.8
+    fresh = [candidate("c", source=None)]
+    assert with_first_classifiers(context, fresh).trainer.classifiers == {}
 
 
-def test_little_time_means_few_pictures_the_same_for_all(
-    trainer: Trainer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(probing, "_FEWEST_PICTURES", 50)
-    run = Journal()
-    field = [entry("a", 2), entry("b", 1)]
-    probed = probe(
-        field, readers=FeatureReaders(trainer), run=cast(Any, run), within_s=1e-6,
-        moments=Moments(lambda: 0.01),
-    )  # fmt: skip
-    assert [len(one.losses) for one in probed] == [50, 50]
-    assert run.done["probe-pictures"]["pictures"] == 50
+def test_little_time_means_few_pictures_the_same_for_all(trainer: Trainer) -> None:
+    plan = LONG.model_copy(update={"probe_s": 1e-6})
+    context = probing(trainer, plan, fewest_pictures=50)
+    found = probe_all(context, [measured(candidate(name)) for name in ("a", "b")])
+    assert [len(one.losses) for one in found] == [50, 50]
+    assert cast(MemoryRun, context.run).done["probe-pictures"]["pictures"] == 50
 
 
 def test_a_training_starts_with_the_solution(
@@ -314,11 +313,13 @@ def test_a_training_starts_with_the_solution(
 ) -> None:
     monkeypatch.undo()  # the real start
     save_classifier(tmp_path / "one.safetensors", torch.ones(10, 1280), torch.arange(10.0))
-    monkeypatch.setattr(racing, "load_pretrained", lambda drawn, **_: build_network(drawn, seed=0))
-    one = entry("a", 1)
-    before = trainer.start(one, "train").get_parameter("classifier.bias")
+    monkeypatch.setattr(
+        training, "load_pretrained", lambda drawn, **_: build_network(drawn, seed=0)
+    )
+    one = candidate("a")
+    before = trainer.start(one, TRAIN).get_parameter("classifier.bias")
     knowing = replace(trainer, classifiers={"a": tmp_path / "one.safetensors"})
-    after = knowing.start(one, "train")
+    after = knowing.start(one, TRAIN)
     assert not torch.equal(before, torch.arange(10.0))
     assert torch.equal(after.get_parameter("classifier.bias"), torch.arange(10.0))
     assert torch.equal(after.get_parameter("classifier.weight"), torch.ones(10, 1280))
@@ -327,7 +328,7 @@ def test_a_training_starts_with_the_solution(
 
 
 def test_without_weights_nothing_is_probed(trainer: Trainer) -> None:
-    fresh = [entry("a", 2, source=None), entry("b", 1, source=None)]
-    more: dict[str, Any] = {"run": cast(Any, None), "within_s": None, "moments": Moments()}
-    assert probe(fresh, readers=FeatureReaders(trainer), **more) == []
-    assert probe([], readers=FeatureReaders(trainer), **more) == []
+    fresh = [measured(candidate(name, source=None)) for name in ("a", "b")]
+    context = probing(trainer, LONG)
+    assert probe_all(context, fresh) == []
+    assert probe_all(context, []) == []

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fakes import fake_context, measured, small_family, trained
 
-from featherweight.fitting import halving
-from featherweight.fitting.halving import Ranked
-from featherweight.fitting.prove import worth_shipping
-from featherweight.fitting.race import Entry, difference_interval, file_losses
+from featherweight.fitting.candidate import Candidate, Phase, Training
+from featherweight.fitting.ranking import cheapest_of_equals, difference_interval, file_losses
 from featherweight.fitting.settings import FitSettings
+from featherweight.fitting.stages import race as racing
+from featherweight.fitting.stages.prove import worth_shipping
 from featherweight.fitting.time_plan import TimePlan
 
 
@@ -42,6 +43,20 @@ def test_difference_interval_spans_zero_without_one() -> None:
     assert low < 0 < high
 
 
+def test_of_equals_the_fastest_file_wins() -> None:
+    noise = 0.1 * np.random.default_rng(0).normal(size=400)
+    noise -= noise.mean()
+    best, equal, worse = (
+        trained(Candidate(small_family(name), 16.0, "fp32"), loss, median_ms=median_ms)
+        for name, loss, median_ms in (
+            ("best", 0.5 + 0 * noise, 3.0),
+            ("equal", 0.5001 + noise, 2.0),
+            ("worse", 0.9 + noise, 1.0),
+        )
+    )
+    assert cheapest_of_equals([best, equal, worse], seed=0) is equal
+
+
 def test_time_plan_keeps_the_shares_of_the_design() -> None:
     settings = FitSettings(data="d", latency_ms=1, platform="p", time_s=1800)
     plan = TimePlan.of(settings, spent_s=20.0, small=False)
@@ -50,6 +65,16 @@ def test_time_plan_keeps_the_shares_of_the_design() -> None:
     assert plan.shop_s is not None
     assert plan.probe_s is not None
     assert plan.race_s + plan.shop_s + plan.probe_s <= 0.4 * 1800
+
+
+def test_a_plan_says_where_the_time_goes() -> None:
+    settings = FitSettings(data="d", latency_ms=1, platform="p", time_s=1800)
+    lines = TimePlan.of(settings, spent_s=20.0, small=False).told()
+    assert "race, where several go on: at most 396 s" in lines
+    assert "fill: at most 270 s" in lines
+    assert lines[-1] == "in all: 1800 s, of which 20 s are gone"
+    by_epochs = settings.model_copy(update={"time_s": None, "epochs": 3})
+    assert "by epochs: 3" in TimePlan.of(by_epochs, spent_s=1.0, small=True).told()[0]
 
 
 @pytest.mark.parametrize(
@@ -90,35 +115,24 @@ def test_a_decided_race_has_one_rung(
     names = [f"network {index}" for index in range(len(losses))]
     ran: list[str] = []
 
-    def train(entry: Any, phase: str, **_options: object) -> Ranked:
-        ran.append(phase)
-        index = names.index(entry.family.name)
-        return Ranked(entry, phase, losses[index] + noise[index], 0.5, images_seen=1, seconds=1.0)
+    def begin(
+        _: object, candidate: Candidate, phase: Phase, **_options: Any
+    ) -> Callable[[], Training]:
+        ran.append(str(phase))
+        index = names.index(candidate.family.name)
+        return lambda: trained(candidate, losses[index] + noise[index], phase=phase).training
 
-    monkeypatch.setattr(halving, "train_stage", train)
-    entries = [
-        SimpleNamespace(
-            title=name, family=SimpleNamespace(name=name),
-            candidate=SimpleNamespace(macs=1, latency_ms=1.0),
-        )
-        for name in names
-    ]  # fmt: skip
-    plan = SimpleNamespace(race_s=60.0, epochs=None)
-    raced = halving.run_race(
-        cast(Any, entries), trainer=cast(Any, SimpleNamespace(seed=0)), run=cast(Any, None),
-        plan=cast(Any, plan),
-    )  # fmt: skip
+    monkeypatch.setattr(racing, "begin_training", begin)
+    entrants = [measured(Candidate(small_family(name), 16.0, "fp32")) for name in names]
+    plan = TimePlan(total_s=600.0, race_s=60.0)
+    raced = racing.race(fake_context(plan=plan), entrants)
     assert ran == phases
-    assert raced[0].entry.title == "network 0"
-    assert {ranked.entry.title for ranked in raced} == set(names)
+    assert raced[0].candidate.family.name == "network 0"
+    assert {one.candidate.family.name for one in raced} == set(names)
 
 
 def test_an_untrained_network_never_replaces_a_trained_one() -> None:
     """Seen: a file 5 % over the budget was replaced by one that had learned for one step."""
-
-    def ranked(accuracy: float) -> Ranked:
-        entry = cast(Entry, None)
-        return Ranked(entry, "race-1", np.zeros(1), accuracy, images_seen=64, seconds=1.0)
-
-    trained, close, untrained = ranked(0.989), ranked(0.93), ranked(0.101)
-    assert worth_shipping(trained, [close, untrained]) == [close]
+    one = Candidate(small_family(), 16.0, "fp32")
+    best, close, untrained = (trained(one, accuracy=accuracy) for accuracy in (0.989, 0.93, 0.101))
+    assert worth_shipping(best, [close, untrained], least_share=0.75) == [close]

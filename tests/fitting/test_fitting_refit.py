@@ -7,24 +7,22 @@ from pathlib import Path
 
 import pytest
 import torch
+from fakes import small_family
 
 from featherweight.data.images import load_images
+from featherweight.exporting.platforms import parse_platform
 from featherweight.fitting import refit
-from featherweight.fitting.families import Family
-from featherweight.fitting.race import Entry, Trainer
+from featherweight.fitting.candidate import Candidate, Phase
+from featherweight.fitting.ranking import losses_on_val
 from featherweight.fitting.refit import pictures_to_see, with_fitted_classifier
-from featherweight.measuring.platform import parse_platform
-from featherweight.networks.preprocessing import Preprocessing
-from featherweight.networks.resolve import create_architecture
+from featherweight.fitting.trainer import Trainer
 from featherweight.nn.network import Network, build_network
-from featherweight.reporting.run import Candidate
 from featherweight.training.pixels import PixelStore
 
 
 @pytest.fixture
 def network() -> Network:
-    architecture = create_architecture("mobilenet_v2", width=0.25, resolution=16, classes=10)
-    return build_network(architecture, seed=0).eval()
+    return build_network(small_family().build(16.0), seed=0).eval()
 
 
 @pytest.fixture
@@ -33,24 +31,13 @@ def trainer(tmp_path: Path) -> Trainer:
     return Trainer(store, parse_platform("local/onnxruntime"), tmp_path, seed=0, device="cpu")
 
 
-def entry(network: Network, precision: str) -> Entry:
-    candidate = Candidate(
-        name="a", architecture_digest=network.architecture.digest, family="a", resolution=16,
-        precision=precision, runtime="onnxruntime", status="kept", stage="shop",
-    )  # fmt: skip
-    family = Family(
-        "a", "width", (1.0,), lambda _: network.architecture, None, Preprocessing()
-    )  # fmt: skip
-    return Entry(candidate, family, 1.0)
-
-
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("balanced", [False, True])
 def test_an_untrained_classifier_learns_and_nothing_else_changes(
     network: Network, trainer: Trainer, precision: str, balanced: bool
 ) -> None:
     trainer = replace(trainer, store=replace(trainer.store, balanced=balanced))
-    one = entry(network, precision)
+    one = Candidate(small_family(), 16.0, precision)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     better = with_fitted_classifier(one, network, trainer=trainer, name="refit")
     assert better is not None
@@ -58,7 +45,10 @@ def test_an_untrained_classifier_learns_and_nothing_else_changes(
     for name, tensor in better.state_dict().items():
         assert torch.equal(tensor, before[name]) != name.startswith("classifier."), name
     assert all(torch.equal(before[name], now) for name, now in network.state_dict().items())
-    old, new = (trainer.rank(one, given, phase="x").mean() for given in (network, better))
+    old, new = (
+        losses_on_val(trainer, one, given, phase=Phase(kind="train")).mean()
+        for given in (network, better)
+    )
     assert new < old - 0.3, "the loss of the file that would ship, in nats"
 
 
@@ -72,7 +62,7 @@ def test_slow_networks_see_fewer_pictures(macs: int, pictures: int) -> None:
 def test_what_is_no_better_on_val_is_not_taken(
     network: Network, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = entry(network, "fp32")
+    one = Candidate(small_family(), 16.0, "fp32")
     good = with_fitted_classifier(one, network, trainer=trainer, name="refit")
     assert good is not None
     monkeypatch.setattr(refit, "refit_classifier", lambda weight, bias, *_, **__: (-weight, bias))

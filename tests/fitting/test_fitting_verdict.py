@@ -12,9 +12,8 @@ import pytest
 from featherweight.cli.app import run as cli
 from featherweight.cli.fit import _verdict
 from featherweight.fitting import fit as fitting
-from featherweight.fitting.halving import Ranked
-from featherweight.fitting.prove import Proof
-from featherweight.fitting.settle import settle_stage
+from featherweight.fitting.candidate import Measured, Proof, Trained
+from featherweight.fitting.stages.refit_head import refit_head
 from featherweight.reporting.run import FitSummary
 
 
@@ -22,9 +21,15 @@ def proof(accuracy: float, low: float, commonest: float) -> Proof:
     nothing = cast(Any, None)
     verification = cast(Any, SimpleNamespace(accuracy=accuracy, interval=(low, 1.0)))
     return Proof(
-        artifact=nothing, network=nothing, measurement=nothing, verification=verification,
-        commonest=commonest, val_accuracy=0.0, bundle=None, met=True,
-    )  # fmt: skip
+        artifact=nothing,
+        network=nothing,
+        measurement=nothing,
+        verification=verification,
+        commonest=commonest,
+        val_accuracy=0.0,
+        bundle=None,
+        met=True,
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,15 +57,27 @@ def test_a_file_below_the_asked_accuracy_ends_with_exit_code_3(
 ) -> None:
     settled: list[tuple[str, float]] = []
 
-    def watched(run: Any, ledger: Any, trained: Ranked, value: float, **more: Any) -> Ranked:
-        settled.append((trained.phase, value / trained.entry.value))
-        return settle_stage(run, ledger, trained, value, **more)
+    def watched(context: Any, trained: Trained, sized: Measured, **more: Any) -> Trained:
+        settled.append((str(trained.phase), sized.candidate.size / trained.candidate.size))
+        return refit_head(context, trained, sized, **more)
 
-    monkeypatch.setattr(fitting, "settle_stage", watched)
+    monkeypatch.setattr(fitting, "refit_head", watched)
     command = [
-        "fit", "demo", "--latency", "3ms", "--epochs", "1", "--model", "convnet:width=0.25",
-        "--precision", "fp32", "--min-accuracy", "100%", "--output", str(tmp_path / "run"),
-    ]  # fmt: skip
+        "fit",
+        "demo",
+        "--latency",
+        "3ms",
+        "--epochs",
+        "1",
+        "--model",
+        "convnet:width=0.25",
+        "--precision",
+        "fp32",
+        "--min-accuracy",
+        "100%",
+        "--output",
+        str(tmp_path / "run"),
+    ]
     assert cli([*command, "--json"]) == 3
     summary = json.loads(capsys.readouterr().out)
     assert settled == [("train", 1.0)], "what ships is settled"

@@ -10,17 +10,23 @@ import pytest
 from featherweight.errors import UsageError
 from featherweight.fitting import families as families_module
 from featherweight.fitting.families import families
-from featherweight.fitting.look import Look
 from featherweight.fitting.settings import FitSettings
+from featherweight.fitting.stages.look import Look
 from featherweight.networks import weight_sources
 from featherweight.networks.pretrained import read_pretrained
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.training.train import _say_scratch
 
 PHOTOS = Look(
-    images={"train": 100, "val": 10, "test": 10}, classes=10, typical_size=320, small=False,
-    resolution=320, weights=(), foreign_cpu_share=0.0, uneven=1.0,
-)  # fmt: skip
+    images={"train": 100, "val": 10, "test": 10},
+    classes=10,
+    typical_size=320,
+    small=False,
+    resolution=320,
+    weights=(),
+    foreign_cpu_share=0.0,
+    uneven=1.0,
+)
 
 
 @pytest.mark.parametrize(

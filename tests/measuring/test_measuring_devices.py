@@ -13,11 +13,11 @@ from ssh_server import ALIAS, Server, running_server
 
 from featherweight.cli.app import run
 from featherweight.devices.known import KnownDevice, add_device
+from featherweight.exporting.platforms import parse_platform
 from featherweight.measuring import agreement, device_check
 from featherweight.measuring.agreement import device_difference
+from featherweight.measuring.bench import export_untrained
 from featherweight.measuring.device_check import check_device
-from featherweight.measuring.measure import export_drawn
-from featherweight.measuring.platform import parse_platform
 from featherweight.networks.resolve import resolve_architecture
 
 NETWORK = "mobilenet_v2:width=0.35,resolution=64,classes=10"
@@ -56,8 +56,9 @@ def test_check_looks_at_everything(server: Server, capsys: pytest.CaptureFixture
     assert found["python"] == sys.version.split()[0]
     assert found["packages"]["onnxruntime"]
     assert [one["platform"].partition(":")[2] for one in found["measured"]] == [
-        "threads=1,precision=fp32", "threads=1,precision=int8",
-    ]  # fmt: skip
+        "threads=1,precision=fp32",
+        "threads=1,precision=int8",
+    ]
     # The same machine, reached another way, computes the same.
     assert [one["difference"] for one in found["measured"]] == [0.0, 0.0]
     assert code == (0 if found["ok"] else 1)
@@ -68,7 +69,9 @@ def test_a_device_that_computes_something_else_is_seen(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     platform = parse_platform("pi/onnxruntime")
-    artifact = export_drawn(resolve_architecture(NETWORK), platform=platform, out=tmp_path / "net")
+    artifact = export_untrained(
+        resolve_architecture(NETWORK), platform=platform, out=tmp_path / "net"
+    )
     assert device_difference(artifact, platform=platform) == 0.0
     true_answer = agreement.answer_of_device
 

@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from featherweight.devices.device import DEVICES, CompletedRun, DeviceInfo
 from featherweight.errors import DeviceError, DeviceUnreachableError, UsageError
+from featherweight.exporting.platforms import Platform
 from featherweight.measuring import latency
 from featherweight.measuring.latency import measure_artifacts
-from featherweight.measuring.platform import Platform
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.runtimes.artifact import Artifact, digest_files, write_artifact
 

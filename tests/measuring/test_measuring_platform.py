@@ -6,7 +6,7 @@ import pytest
 
 from featherweight.devices.device import DEVICES
 from featherweight.errors import UsageError
-from featherweight.measuring.platform import DEFAULT_PLATFORM, Platform, parse_platform
+from featherweight.exporting.platforms import DEFAULT_PLATFORM, Platform, parse_platform
 from featherweight.records import parse_record, to_plain
 from featherweight.runtimes.runtime import RUNTIMES
 

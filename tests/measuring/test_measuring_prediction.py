@@ -14,14 +14,14 @@ from featherweight.architecture import Architecture
 from featherweight.cli.app import run
 from featherweight.devices.device import DeviceInfo
 from featherweight.errors import DeviceError
+from featherweight.exporting.platforms import Platform, parse_platform
 from featherweight.layers import layers
 from featherweight.measuring import calibrate as calibrating
 from featherweight.measuring.calibrate import calibrate
-from featherweight.measuring.drawing import draw_networks
 from featherweight.measuring.features import DESCRIPTORS, TERMS, kind_of, work_of
 from featherweight.measuring.measurement import Measurement
-from featherweight.measuring.platform import Platform, parse_platform
 from featherweight.measuring.prediction import fit_predictor
+from featherweight.measuring.sampling import sample_networks
 from featherweight.measuring.table import find_table, keep_table
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.profiling.profile import profile
@@ -44,35 +44,39 @@ def imagined_ms(architecture: Architecture) -> float:
 def measured(drawn: Sequence[tuple[str, Architecture]], platform: Platform) -> list[Measurement]:
     return [
         Measurement(
-            network=name, platform=str(platform), device_info=INFO,
+            network=name,
+            platform=str(platform),
+            device_info=INFO,
             runtime_version=RUNTIMES[platform.runtime].version(),
-            artifact_sha256="", samples_ms=(imagined_ms(architecture),), warm_up_runs=1,
+            artifact_sha256="",
+            samples_ms=(imagined_ms(architecture),),
+            warm_up_runs=1,
             started="2026-01-01T00:00:00+00:00",
         )
         for name, architecture in drawn
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture
 def imagined(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def time_drawn(
+    def time_sampled(
         drawn: Sequence[tuple[str, Architecture]], *, platform: Platform, seed: int
     ) -> list[Measurement]:
         return measured(drawn, platform)
 
-    monkeypatch.setattr(calibrating, "time_drawn", time_drawn)
+    monkeypatch.setattr(calibrating, "time_sampled", time_sampled)
     monkeypatch.setattr(calibrating, "_NETWORKS", 240)
     monkeypatch.setenv("FEATHERWEIGHT_HOME", str(tmp_path))
 
 
 def test_draws_are_repeatable_distinct_and_of_every_network() -> None:
-    drawn = draw_networks(2 * len(MODELS), seed=0)
-    assert [name for name, _ in drawn] == [n for n, _ in draw_networks(2 * len(MODELS), seed=0)]
+    drawn = sample_networks(2 * len(MODELS), seed=0)
+    assert [name for name, _ in drawn] == [n for n, _ in sample_networks(2 * len(MODELS), seed=0)]
     names = {name for name, _ in drawn}
     assert len(names) == 2 * len(MODELS)
     assert {name.partition(":")[0] for name in names} == set(MODELS)
     assert all(4e6 <= (profile(one).macs or 0) <= 7e8 for _, one in drawn)
-    others = {name for name, _ in draw_networks(40, seed=0, without=frozenset(names))}
+    others = {name for name, _ in sample_networks(40, seed=0, without=frozenset(names))}
     assert not names & others
 
 
@@ -102,8 +106,8 @@ def test_relu_is_part_of_the_layer_before_it_and_hard_swish_is_not() -> None:
 
 
 def test_networks_and_widths_never_timed_are_predicted() -> None:
-    known = [one for _, one in draw_networks(120, seed=0)]
-    new = [one for _, one in draw_networks(60, seed=1)]
+    known = [one for _, one in sample_networks(120, seed=0)]
+    new = [one for _, one in sample_networks(60, seed=1)]
     predictor = fit_predictor(known, [imagined_ms(one) for one in known])
     truth = np.array([imagined_ms(one) for one in new])
     found = predictor.predict(new)
@@ -116,7 +120,7 @@ def test_networks_and_widths_never_timed_are_predicted() -> None:
 
 def test_what_is_like_nothing_measured_has_a_wide_interval() -> None:
     """On a device whose times no sum of costs explains, so that likeness is what tells."""
-    known = [one for name, one in draw_networks(160, seed=0) if "vgg" not in name]
+    known = [one for name, one in sample_networks(160, seed=0) if "vgg" not in name]
 
     def wavy_ms(one: Architecture) -> float:
         return imagined_ms(one) * (1.0 + 0.3 * np.sin(np.log(profile(one).macs or 1)))
@@ -198,7 +202,7 @@ def test_a_table_of_a_busy_machine_is_refused(
             for k, one in enumerate(measured(drawn, platform))
         ]
 
-    monkeypatch.setattr(calibrating, "time_drawn", busy)
+    monkeypatch.setattr(calibrating, "time_sampled", busy)
     text = "local/onnxruntime:threads=1,precision=fp32"
     with pytest.raises(DeviceError, match=r"3[0-9]% of the measurements"):
         calibrate(text)

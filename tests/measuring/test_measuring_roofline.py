@@ -20,7 +20,7 @@ from featherweight.networks.resolve import resolve_architecture
 from featherweight.profiling.profile import profile
 from featherweight.reporting.roofline import render_roofline, roofline_chart
 from featherweight.runtimes.artifact import Artifact, read_artifact
-from featherweight.runtimes.runtime import RUNTIMES
+from featherweight.runtimes.runtime import RUNTIMES, ExportOptions
 
 GFLOP_PER_S, CACHE, MEMORY = 100.0, 50.0, 10.0
 NETWORK = "mobilenet_v2:width=0.35,resolution=64,classes=10"
@@ -38,7 +38,7 @@ def imagined(monkeypatch: pytest.MonkeyPatch) -> None:
     def measure(artifacts: Sequence[Any], **_: Any) -> list[Any]:
         return [SimpleNamespace(median_ms=imagined_ms(one)) for one in artifacts]
 
-    monkeypatch.setattr(rooflines, "export_drawn", export)
+    monkeypatch.setattr(rooflines, "export_untrained", export)
     monkeypatch.setattr(rooflines, "measure_artifacts", measure)
     monkeypatch.setattr(rooflines, "_node_times", lambda artifacts, _: [{} for _ in artifacts])
 
@@ -86,9 +86,15 @@ def test_layers_that_cost_nothing_are_no_measurement(
 def written(network: str, precision: str, out: Path) -> Artifact:
     architecture = resolve_architecture(network)
     RUNTIMES["onnxruntime"].export(
-        architecture, None, out=out, precision=precision, calibration=None,
-        preprocessing=Preprocessing(), labels=tuple(map(str, range(architecture.num_classes))),
-    )  # fmt: skip
+        architecture,
+        None,
+        out,
+        ExportOptions(
+            precision=precision,
+            preprocessing=Preprocessing(),
+            labels=tuple(map(str, range(architecture.num_classes))),
+        ),
+    )
     return read_artifact(out)
 
 

@@ -12,9 +12,9 @@ from featherweight.architecture import Architecture
 from featherweight.cli.app import run
 from featherweight.devices.device import DeviceInfo
 from featherweight.errors import UsageError
+from featherweight.exporting.platforms import Platform
 from featherweight.measuring import which
 from featherweight.measuring.measurement import Measurement
-from featherweight.measuring.platform import Platform
 from featherweight.measuring.which import Fitting, which_networks
 from featherweight.profiling.profile import profile
 
@@ -42,12 +42,17 @@ class Clock:
             None
             if name.startswith("shufflenet_v1_g8")
             else Measurement(
-                network=name, platform=str(platform), device_info=INFO, runtime_version="1",
-                artifact_sha256="0", samples_ms=(self.ms(name, architecture),) * 5, warm_up_runs=1,
+                network=name,
+                platform=str(platform),
+                device_info=INFO,
+                runtime_version="1",
+                artifact_sha256="0",
+                samples_ms=(self.ms(name, architecture),) * 5,
+                warm_up_runs=1,
                 started="2026-01-01T00:00:00+00:00",
             )
             for name, architecture in wanted
-        ]  # fmt: skip
+        ]
 
 
 @pytest.fixture(autouse=True)
@@ -146,9 +151,18 @@ def test_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[
     assert run(["models", "--on", ON[0], "--latency", "3.5ms", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert set(listed[0]) == {
-        "network", "platform", "top1", "source", "params", "macs", "predicted_ms", "median_ms",
-        "interval_ms", "fits", "best",
-    }  # fmt: skip
+        "network",
+        "platform",
+        "top1",
+        "source",
+        "params",
+        "macs",
+        "predicted_ms",
+        "median_ms",
+        "interval_ms",
+        "fits",
+        "best",
+    }
     assert listed[0]["source"]
     assert run(["models", "--on", ON[0], "--latency", "3.5ms"]) == 0
     assert listed[0]["network"] in capsys.readouterr().out

@@ -125,7 +125,7 @@ def test_retaken_samples_are_counted_per_network(monkeypatch: pytest.MonkeyPatch
         switches[0] += 1
 
     monkeypatch.setattr(worker, "_involuntary_switches", lambda: switches[0])
-    monkeypatch.setattr(worker, "SETTLE_S", 0.0)
+    monkeypatch.setattr(worker, "CACHE_WARM_S", 0.0)
     job = {"samples": 6, "max_s_each": 1.0, "seed": 0}
     samples, retaken, _ = worker._take_samples([disturbed, lambda: None], [1e-3, 1e-3], job)
     assert [len(one) for one in samples] == [6, 6]

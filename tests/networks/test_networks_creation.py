@@ -83,7 +83,11 @@ def test_the_last_feature_map_is_what_is_pooled() -> None:
         maps = features(images)
         pooled = features.network.forward_features(images)
     assert [tuple(m.shape[1:]) for m in maps] == [
-        (24, 48, 48), (24, 24, 24), (116, 12, 12), (232, 6, 6), (1024, 3, 3),
-    ]  # fmt: skip
+        (24, 48, 48),
+        (24, 24, 24),
+        (116, 12, 12),
+        (232, 6, 6),
+        (1024, 3, 3),
+    ]
     assert features.channels == (24, 24, 116, 232, 1024)
     assert torch.allclose(maps[-1].mean((2, 3)), pooled, atol=1e-6)

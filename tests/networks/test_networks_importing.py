@@ -80,9 +80,12 @@ def test_the_file_of_an_imported_network_computes_the_same(name: str) -> None:
     network = import_module(module.eval(), input_shape=(3, SIDE, SIDE))
     weights = {key: tensor.numpy() for key, tensor in network.state_dict().items()}
     model = write_onnx(
-        network.architecture, weights, preprocessing=Preprocessing(),
-        labels=tuple("abcde"), uint8_input=False,
-    )  # fmt: skip
+        network.architecture,
+        weights,
+        preprocessing=Preprocessing(),
+        labels=tuple("abcde"),
+        uint8_input=False,
+    )
     images = torch.randn(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(5))
     session = open_session(model.SerializeToString(), num_threads=1)
     found = session.run(None, {"image": images.numpy()})[0]

@@ -82,9 +82,12 @@ def test_the_file_for_another_size_is_padded_for_it() -> None:
     module = SamePadding().eval()
     network = resized(import_module(module, input_shape=(3, 32, 32)), 33)
     model = write_onnx(
-        network.architecture, {key: tensor.numpy() for key, tensor in network.state_dict().items()},
-        preprocessing=Preprocessing(), labels=tuple("abcde"), uint8_input=False,
-    )  # fmt: skip
+        network.architecture,
+        {key: tensor.numpy() for key, tensor in network.state_dict().items()},
+        preprocessing=Preprocessing(),
+        labels=tuple("abcde"),
+        uint8_input=False,
+    )
     session = open_session(model.SerializeToString(), num_threads=1)
     found = session.run(None, {"image": pictures(33, 33)[:1].numpy()})[0]
     with torch.no_grad():
@@ -108,9 +111,11 @@ def test_a_network_of_one_size_refuses_others(module: nn.Module, tmp_path: Path)
     with pytest.raises(UsageError, match=r"cannot answer pictures \(3, 24, 24\)"):
         network(pictures(24, 24))
     fw.save_network(
-        network, tmp_path, preprocessing=Preprocessing(),
+        network,
+        tmp_path,
+        preprocessing=Preprocessing(),
         classes=tuple(map(str, range(network.architecture.num_classes))),
-    )  # fmt: skip
+    )
     assert fw.load_network(tmp_path).network.architecture.fixed_size
     assert network.architecture.at_resolution(16) == network.architecture
 

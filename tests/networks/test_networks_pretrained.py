@@ -128,12 +128,18 @@ def _with(text: str, settings: str) -> str:
 
 
 REVERSED = {
-    ("torchvision", "mobilenet_v2"), ("torchvision", "mobilenet_v3_small"),
-    ("torchvision", "mnasnet1_0"), ("torchvision", "shufflenet_v2_x1_0"),
-    ("timm", "mobilenetv1_100"), ("timm", "mobilenetv2_100"), ("timm", "mobilenetv3_large_100"),
-    ("timm", "mobilenetv4_conv_medium"), ("timm", "tf_efficientnet_lite0"),
-    ("timm", "semnasnet_100"), ("timm", "ghostnet_100"),
-}  # fmt: skip
+    ("torchvision", "mobilenet_v2"),
+    ("torchvision", "mobilenet_v3_small"),
+    ("torchvision", "mnasnet1_0"),
+    ("torchvision", "shufflenet_v2_x1_0"),
+    ("timm", "mobilenetv1_100"),
+    ("timm", "mobilenetv2_100"),
+    ("timm", "mobilenetv3_large_100"),
+    ("timm", "mobilenetv4_conv_medium"),
+    ("timm", "tf_efficientnet_lite0"),
+    ("timm", "semnasnet_100"),
+    ("timm", "ghostnet_100"),
+}
 """One network of every family of each library."""
 
 
@@ -266,18 +272,23 @@ def _as_timm(raw: dict[str, torch.Tensor], stages: tuple[int, ...]) -> dict[str,
             _, index, part, tensor = key.split(".")
             first = index == "0"
             parts = {
-                "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw",
+                "_expand_conv": "conv_pw",
+                "_bn0": "bn1",
+                "_depthwise_conv": "conv_dw",
                 "_bn1": "bn1" if first else "bn2",
                 "_project_conv": "conv_pw" if first else "conv_pwl",
                 "_bn2": "bn2" if first else "bn3",
-            }  # fmt: skip
+            }
             renamed[f"blocks.{places[int(index)]}.{parts[part]}.{tensor}"] = value
         else:
             part, tensor = key.split(".")
             tops = {
-                "_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head",
-                "_bn1": "bn2", "_fc": "classifier",
-            }  # fmt: skip
+                "_conv_stem": "conv_stem",
+                "_bn0": "bn1",
+                "_conv_head": "conv_head",
+                "_bn1": "bn2",
+                "_fc": "classifier",
+            }
             renamed[f"{tops[part]}.{tensor}"] = value
     return renamed
 

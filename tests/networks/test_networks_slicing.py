@@ -14,9 +14,16 @@ from featherweight.nn.network import Network
 from featherweight.zoo.model import MODELS
 
 NAMES = (
-    "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large",
-    "mobilenet_v4_conv_small", "efficientnet_lite0", "mnasnet_a1", "resnet", "convnet", "vgg16",
-)  # fmt: skip
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v4_conv_small",
+    "efficientnet_lite0",
+    "mnasnet_a1",
+    "resnet",
+    "convnet",
+    "vgg16",
+)
 
 
 def build(name: str, width: float) -> Architecture:

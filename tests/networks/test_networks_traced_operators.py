@@ -65,37 +65,58 @@ TAKEN: dict[str, Callable[[Calls, Tensor], Tensor]] = {
 }
 REFUSED: dict[str, tuple[Callable[[Calls, Tensor], Tensor], str]] = {
     "linear on the last axis": (
-        lambda m, y: m.columns(y), r"a linear layer on the last axis of \(2, 4, 14, 14\)"),
+        lambda m, y: m.columns(y),
+        r"a linear layer on the last axis of \(2, 4, 14, 14\)",
+    ),
     "times a plain tensor": (
-        lambda m, y: y * m.scale, r"multiply of a constant tensor \(4, 1, 1\)"),
+        lambda m, y: y * m.scale,
+        r"multiply of a constant tensor \(4, 1, 1\)",
+    ),
     "plus a plain tensor": (lambda m, y: y + m.scale, r"add of a constant tensor"),
     "times a number": (lambda m, y: y * 2, r"multiply of a map and 2"),
     "pad before pool": (
         lambda m, y: functional.max_pool2d(functional.pad(y, (1, 1, 1, 1)), 2),
-        r"pool of a map with a border of zeros"),
+        r"pool of a map with a border of zeros",
+    ),
     "pad of features": (
-        lambda m, y: functional.pad(y.mean((2, 3)), (0, 2)), r"the padding \[0, 2\] of \(2, 4\)"),
+        lambda m, y: functional.pad(y.mean((2, 3)), (0, 2)),
+        r"the padding \[0, 2\] of \(2, 4\)",
+    ),
     "norm of a padded map": (
-        lambda m, y: m.norm(functional.pad(y, (1, 1, 1, 1))), r"a batch norm that does not follow"),
+        lambda m, y: m.norm(functional.pad(y, (1, 1, 1, 1))),
+        r"a batch norm that does not follow",
+    ),
     "norm with the batch": (
-        lambda m, y: functional.batch_norm(y, m.norm.running_mean, m.norm.running_var,
-                                           training=True),
-        r"a batch norm without running statistics"),
+        lambda m, y: functional.batch_norm(
+            y, m.norm.running_mean, m.norm.running_var, training=True
+        ),
+        r"a batch norm without running statistics",
+    ),
     "part of a flattened map": (
-        lambda m, y: y.flatten(1)[:, :2], r"a selection of a flattened map"),
+        lambda m, y: y.flatten(1)[:, :2],
+        r"a selection of a flattened map",
+    ),
     "dropout in eval mode": (
-        lambda m, y: functional.dropout(y, 0.5, training=True), r"a dropout that is on in eval"),
+        lambda m, y: functional.dropout(y, 0.5, training=True),
+        r"a dropout that is on in eval",
+    ),
     "random weights": (
         lambda m, y: functional.conv2d(y, torch.rand(4, 4, 1, 1)),
-        r"the random operator aten.rand"),
+        r"the random operator aten.rand",
+    ),
     "mean over everything": (
-        lambda m, y: y.mean().reshape(1, 1).expand(2, 1), r"a mean over other axes"),
+        lambda m, y: y.mean().reshape(1, 1).expand(2, 1),
+        r"a mean over other axes",
+    ),
     "a part changed in place": (
-        lambda m, y: (y[:, :1].relu_(), y)[1], r"'relu' in place of a part of a map"),
+        lambda m, y: (y[:, :1].relu_(), y)[1],
+        r"'relu' in place of a part of a map",
+    ),
     "its own tensor changed": (
         lambda m, y: (m.norm.running_mean.add_(0), y)[1],
-        r"a tensor of the module that it changes"),
-}  # fmt: skip
+        r"a tensor of the module that it changes",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", TAKEN)
@@ -118,9 +139,12 @@ def test_the_file_of_a_map_read_twice(name: str) -> None:
     module = Calls(TAKEN[name]).eval()
     network = import_module(module, input_shape=(3, 16, 16))
     model = write_onnx(
-        network.architecture, {key: tensor.numpy() for key, tensor in network.state_dict().items()},
-        preprocessing=Preprocessing(), labels=tuple("abcde"), uint8_input=False,
-    )  # fmt: skip
+        network.architecture,
+        {key: tensor.numpy() for key, tensor in network.state_dict().items()},
+        preprocessing=Preprocessing(),
+        labels=tuple("abcde"),
+        uint8_input=False,
+    )
     session = open_session(model.SerializeToString(), num_threads=1)
     found = session.run(None, {"image": pictures(1).numpy()})[0]
     with torch.no_grad():

@@ -12,10 +12,20 @@ from featherweight.errors import ArchitectureError, UsageError
 from featherweight.layers import OPERATORS, layers
 from featherweight.nn.network import build_network
 
-NEUTRAL = {"kernel_size": 5, "groups": 2, "hidden_channels": 16, "se_channels": 4,
-           "se_gate": "sigmoid", "activation": "relu6", "skip": "pad", "entry_groups": 2,
-           "start_kernel_size": 5, "shortcut_channels": 2, "ghost_ratio": 2,
-           "cheap_kernel_size": 5}  # fmt: skip
+NEUTRAL = {
+    "kernel_size": 5,
+    "groups": 2,
+    "hidden_channels": 16,
+    "se_channels": 4,
+    "se_gate": "sigmoid",
+    "activation": "relu6",
+    "skip": "pad",
+    "entry_groups": 2,
+    "start_kernel_size": 5,
+    "shortcut_channels": 2,
+    "ghost_ratio": 2,
+    "cheap_kernel_size": 5,
+}
 NEEDS: dict[tuple[str, str], dict[str, Any]] = {
     **{(op, "se_gate"): {"se_channels": 4} for op in OPERATORS},
     **{(op, "cheap_kernel_size"): {"ghost_ratio": 2} for op in OPERATORS},
@@ -36,9 +46,16 @@ def block(op: str, **fields: Any) -> BlockSpec:
 
 def test_there_are_operators() -> None:
     assert {
-        "conv", "max_pool", "separable", "inverted_residual", "residual", "shuffle_v1",
-        "shuffle_v2", "ghost", "universal_inverted_bottleneck",
-    } <= set(OPERATORS)  # fmt: skip
+        "conv",
+        "max_pool",
+        "separable",
+        "inverted_residual",
+        "residual",
+        "shuffle_v1",
+        "shuffle_v2",
+        "ghost",
+        "universal_inverted_bottleneck",
+    } <= set(OPERATORS)
 
 
 @pytest.mark.parametrize("op", list(OPERATORS))
@@ -80,7 +97,7 @@ def test_pad_skip_is_option_a() -> None:
     built = build_network(network(wide), seed=0).eval()
     torch.nn.init.zeros_(built.get_parameter("blocks.0.second.norm.weight"))
     images = torch.randn(1, 8, 9, 9)
-    seen: list[torch.Tensor] = []
+    seen: list[torch.Value] = []
     built.get_submodule("pool").register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0]))
     built(images)
     assert torch.allclose(seen[0][:, :8], images[:, :, ::2, ::2])
@@ -162,9 +179,12 @@ def test_the_stride_is_taken_once() -> None:
 
 def test_ghost_modules_keep_the_channels_asked_for() -> None:
     """5 = ceil(9 / 2) computed, 5 cheap, 9 kept."""
-    listed = {layer.name: layer for layer in layers(
-        network(block("conv", out_channels=9, ghost_ratio=2, activation="relu"))
-    )}  # fmt: skip
+    listed = {
+        layer.name: layer
+        for layer in layers(
+            network(block("conv", out_channels=9, ghost_ratio=2, activation="relu"))
+        )
+    }
     assert listed["blocks.0.main"].output_shape[0] == 5
     assert listed["blocks.0.main_cheap"].groups == 5
     assert listed["blocks.0.main_kept"].output_shape[0] == 9
@@ -186,7 +206,7 @@ def test_the_shuffle_lets_groups_see_each_other(shuffle: bool) -> None:
     if not shuffle:
         built.get_submodule("blocks.0.shuffle").groups = 1
     images = torch.randn(1, 8, 5, 5, requires_grad=True)
-    seen: list[torch.Tensor] = []
+    seen: list[torch.Value] = []
     built.get_submodule("blocks.0.project").register_forward_hook(lambda _m, _i, o: seen.append(o))
     built(images)
     seen[0][:, :4].square().sum().backward()  # the first of two groups
@@ -198,7 +218,7 @@ def test_the_shuffle_lets_groups_see_each_other(shuffle: bool) -> None:
 def test_shuffle_v2_passes_half_of_the_channels() -> None:
     built = build_network(network(block("shuffle_v2"), input_shape=(8, 5, 5)), seed=0).eval()
     images = torch.randn(1, 8, 5, 5)
-    seen: list[torch.Tensor] = []
+    seen: list[torch.Value] = []
     built.get_submodule("pool").register_forward_hook(lambda _m, inputs, _o: seen.append(inputs[0]))
     built(images)
     assert torch.equal(seen[0][:, ::2], images[:, :4])

@@ -33,10 +33,13 @@ CASES = {
 
 def randomised(build: Any, alpha: float) -> Any:
     model = build(
-        input_shape=(SIDE, SIDE, 3), alpha=alpha, weights=None, classes=CLASSES,
+        input_shape=(SIDE, SIDE, 3),
+        alpha=alpha,
+        weights=None,
+        classes=CLASSES,
         classifier_activation=None,
         **({} if "V3" not in build.__name__ else {"include_preprocessing": False}),
-    )  # fmt: skip
+    )
     generator = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

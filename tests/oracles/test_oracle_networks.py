@@ -75,7 +75,9 @@ CASES = {
     ),
     **{
         f"timm tf_efficientnet_lite{variant}": Case(
-            f"efficientnet_lite{variant}", timm_model(f"tf_efficientnet_lite{variant}"), 1e-3,
+            f"efficientnet_lite{variant}",
+            timm_model(f"tf_efficientnet_lite{variant}"),
+            1e-3,
             sizes=(96, 75) if variant == 0 else (64,),
         )
         for variant in range(5)
@@ -83,13 +85,18 @@ CASES = {
     **{
         f"timm tf_mobilenetv3_{size}_minimal_100": Case(
             f"mobilenet_v3_{size}_minimalistic",
-            timm_model(f"tf_mobilenetv3_{size}_minimal_100"), 1e-3, padding="same", sizes=(96, 75),
+            timm_model(f"tf_mobilenetv3_{size}_minimal_100"),
+            1e-3,
+            padding="same",
+            sizes=(96, 75),
         )
         for size in ("large", "small")
     },
     **{
         f"timm mobilenetv4_conv_{size}": Case(
-            f"mobilenet_v4_conv_{size}", timm_model(f"mobilenetv4_conv_{size}"), 1e-5,
+            f"mobilenet_v4_conv_{size}",
+            timm_model(f"mobilenetv4_conv_{size}"),
+            1e-5,
             sizes=(96, 75) if size == "small" else (64,),
         )
         for size in ("small", "medium", "large")
@@ -99,7 +106,10 @@ CASES = {
     ),
     **{
         f"timm {prefix}_{100 * width:03.0f}": Case(
-            ours, timm_model(f"{prefix}_{100 * width:03.0f}"), 1e-5, width=width,
+            ours,
+            timm_model(f"{prefix}_{100 * width:03.0f}"),
+            1e-5,
+            width=width,
             sizes=(96, 75) if width == 0.5 else (64,),
         )
         for prefix, ours in (("mnasnet", "mnasnet_b1"), ("semnasnet", "mnasnet_a1"))
@@ -109,26 +119,34 @@ CASES = {
     **{
         f"torchvision mnasnet{width}": Case(
             "mnasnet_b1",
-            torchvision_model(f"mnasnet{width}".replace(".", "_")), 1e-5, width=width, sizes=(64,),
+            torchvision_model(f"mnasnet{width}".replace(".", "_")),
+            1e-5,
+            width=width,
+            sizes=(64,),
         )
         for width in (0.5, 0.75, 1.0, 1.3)
     },
     **{
         f"torchvision shufflenet_v2_x{width}": Case(
             "shufflenet_v2",
-            torchvision_plain(f"shufflenet_v2_x{width}".replace(".", "_")), 1e-5, width=width,
+            torchvision_plain(f"shufflenet_v2_x{width}".replace(".", "_")),
+            1e-5,
+            width=width,
             sizes=(96, 75) if width == 0.5 else (64,),
         )
         for width in (0.5, 1.0, 1.5, 2.0)
     },
     **{
         f"timm ghostnet_{100 * width:03.0f}": Case(
-            "ghostnet", timm_model(f"ghostnet_{100 * width:03.0f}"), 1e-5, width=width,
+            "ghostnet",
+            timm_model(f"ghostnet_{100 * width:03.0f}"),
+            1e-5,
+            width=width,
             sizes=(96, 75) if width == 0.5 else (64,),
         )
         for width in (0.5, 1.0, 1.3)
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)

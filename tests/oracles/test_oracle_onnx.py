@@ -27,12 +27,25 @@ from featherweight.runtimes.onnxruntime import open_session
 def test_the_networks_use_every_primitive_and_function() -> None:
     plan = [layer for architecture in ARCHITECTURES for layer in layers(architecture)]
     assert {layer.op for layer in plan} == {
-        "conv", "activation", "pool", "global_pool", "linear", "add", "multiply", "pad",
-        "concat", "select", "shuffle",
-    }  # fmt: skip
+        "conv",
+        "activation",
+        "pool",
+        "global_pool",
+        "linear",
+        "add",
+        "multiply",
+        "pad",
+        "concat",
+        "select",
+        "shuffle",
+    }
     assert {layer.function for layer in plan if layer.op == "activation"} == {
-        "relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid",
-    }  # fmt: skip
+        "relu",
+        "relu6",
+        "hard_swish",
+        "hard_sigmoid",
+        "sigmoid",
+    }
     assert {layer.function for layer in plan if layer.op == "pool"} == {"max", "average"}
     assert any(layer.padding[:2] != layer.padding[2:] for layer in plan if layer.op == "pool")
 
@@ -42,9 +55,11 @@ def test_file_computes_what_pytorch_computes(architecture) -> None:
     network = trained_like(architecture)
     images = pictures(architecture, 3)
     model = write_onnx(
-        architecture, weights_of(network), preprocessing=IMAGENET_OF[architecture.name],
+        architecture,
+        weights_of(network),
+        preprocessing=IMAGENET_OF[architecture.name],
         labels=labels_of(architecture),
-    )  # fmt: skip
+    )
     onnx.checker.check_model(model, full_check=True)
     session = open_session(model.SerializeToString(), num_threads=1)
     found = np.concatenate([session.run(None, {"image": image[None]})[0] for image in images])
@@ -70,9 +85,12 @@ def test_float_input_equals_torch_export() -> None:
     assert program is not None
     peer = open_session(program.model_proto.SerializeToString(), num_threads=1)
     model = write_onnx(
-        architecture, weights_of(network), preprocessing=IMAGENET,
-        labels=labels_of(architecture), uint8_input=False,
-    )  # fmt: skip
+        architecture,
+        weights_of(network),
+        preprocessing=IMAGENET,
+        labels=labels_of(architecture),
+        uint8_input=False,
+    )
     ours = open_session(model.SerializeToString(), num_threads=1)
     expected = peer.run(None, {"image": images.numpy()})[0]
     assert relative_error(ours.run(None, {"image": images.numpy()})[0], expected) < 1e-5

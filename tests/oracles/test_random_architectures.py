@@ -37,9 +37,11 @@ VALUES = {
     "cheap_kernel_size": (1, 3),
 }
 quick = settings(
-    max_examples=60, deadline=None, derandomize=True,
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
-)  # fmt: skip
+)
 
 
 @st.composite
@@ -127,9 +129,12 @@ def test_module_counts_and_json_agree(architecture: Architecture) -> None:
 def test_the_file_computes_what_the_module_computes(architecture: Architecture) -> None:
     network = trained_like(architecture)
     model = write_onnx(
-        architecture, weights_of(network), preprocessing=IMAGENET,
-        labels=labels_of(architecture), uint8_input=False,
-    )  # fmt: skip
+        architecture,
+        weights_of(network),
+        preprocessing=IMAGENET,
+        labels=labels_of(architecture),
+        uint8_input=False,
+    )
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )

@@ -60,8 +60,10 @@ def test_weight_norm_in_both_forms(norm: Any) -> None:
     assert totals(counted) == (180, 160, 320)
     assert sum(row.params or 0 for row in counted.layers) == 180
     assert totals(profile_module(norm(nn.Conv2d(3, 8, 3, padding=1)), input_shape=(3, 8, 8))) == (
-        232, 13_824, 27_648,
-    )  # fmt: skip
+        232,
+        13_824,
+        27_648,
+    )
 
 
 @pytest.mark.parametrize(("kind", "gates"), [(nn.LSTM, 4), (nn.GRU, 3), (nn.RNN, 1)])

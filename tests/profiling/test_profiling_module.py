@@ -250,9 +250,12 @@ class Broken(nn.Module):
 
 @pytest.mark.parametrize(
     ("error", "expected"),
-    [(KeyError("x"), UsageError), (RuntimeError("bad\nshape"), UsageError),
-     (KeyboardInterrupt(), KeyboardInterrupt)],
-)  # fmt: skip
+    [
+        (KeyError("x"), UsageError),
+        (RuntimeError("bad\nshape"), UsageError),
+        (KeyboardInterrupt(), KeyboardInterrupt),
+    ],
+)
 def test_everything_is_restored_after_an_exception(
     error: BaseException, expected: type[BaseException]
 ) -> None:

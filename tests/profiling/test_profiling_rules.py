@@ -52,9 +52,13 @@ def test_a_transposed_convolution_place_by_place(
     size = 5
     outputs = (size - 1) * stride + (kernel_size - 1) * dilation + 1
     counted = transposed_convolution(
-        inputs=(1, 2, size), weight=(2, 1, kernel_size), output=(1, 1, outputs),
-        stride=[stride], dilation=[dilation], bias=bias,
-    )  # fmt: skip
+        inputs=(1, 2, size),
+        weight=(2, 1, kernel_size),
+        output=(1, 1, outputs),
+        stride=[stride],
+        dilation=[dilation],
+        bias=bias,
+    )
     assert counted.macs == 2 * size * kernel_size
     assert counted.additions == transposed(size, kernel_size, stride, bias=bias, dilation=dilation)
 
@@ -62,9 +66,13 @@ def test_a_transposed_convolution_place_by_place(
 def test_the_transposed_convolution_others_count_four_times() -> None:
     """ConvTranspose2d(8, 4, 2, stride 2) on 4 x 4: 2,048 multiply-adds, not 8,192."""
     counted = transposed_convolution(
-        inputs=(1, 8, 4, 4), weight=(8, 4, 2, 2), output=(1, 4, 8, 8),
-        stride=[2, 2], dilation=[1, 1], bias=False,
-    )  # fmt: skip
+        inputs=(1, 8, 4, 4),
+        weight=(8, 4, 2, 2),
+        output=(1, 4, 8, 8),
+        stride=[2, 2],
+        dilation=[1, 1],
+        bias=False,
+    )
     assert counted == Arithmetic(2048, 7 * 4 * 8 * 8)
 
 

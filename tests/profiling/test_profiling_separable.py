@@ -43,9 +43,10 @@ def test_every_pair_saves_what_the_equation_says(name: str) -> None:
     for pair in pairs:
         layer = plan[pair.depthwise]
         saving = separable_saving(
-            kernel_size=layer.kernel_size, in_channels=layer.input_shape[0],
+            kernel_size=layer.kernel_size,
+            in_channels=layer.input_shape[0],
             out_channels=plan[pair.pointwise].output_shape[0],
-        )  # fmt: skip
+        )
         assert pair.macs / pair.plain_macs == pytest.approx(saving, rel=1e-12)
 
 

@@ -11,15 +11,10 @@ import numpy as np
 import yaml
 
 from featherweight.architecture import Architecture, BlockSpec, write_architecture
-from featherweight.budget import Budget
+from featherweight.budget import Budget, Latency
+from featherweight.candidates import CandidateRow, CurvePoint, FileAccuracy
 from featherweight.records import to_plain, write_json
-from featherweight.reporting.run import (
-    Candidate,
-    CurvePoint,
-    FileAccuracy,
-    FitSummary,
-    MeasuredLatency,
-)
+from featherweight.reporting.run import FitSummary
 
 __all__ = ["HOSTILE", "example_architecture", "example_summary", "write_fit_run", "write_lines"]
 
@@ -68,7 +63,7 @@ def example_architecture() -> Architecture:
     )
 
 
-def example_candidates() -> list[Candidate]:
+def example_candidates() -> list[CandidateRow]:
     """Forty timed networks, of which a few were trained and one won."""
     generator = np.random.default_rng(7)
     candidates = []
@@ -79,7 +74,7 @@ def example_candidates() -> list[Candidate]:
                 latency = full_ms * (0.1 + 0.9 * scale) * (0.55 if precision == "int8" else 1.0)
                 fits = latency * 1.01 <= BUDGET_MS
                 candidates.append(
-                    Candidate(
+                    CandidateRow(
                         name=f"{family}:resolution={resolution}",
                         architecture_digest=f"{family}{resolution}".ljust(64, "0"),
                         family=family,
@@ -124,7 +119,7 @@ def example_candidates() -> list[Candidate]:
             "stage": "race",
             "reason": "won by validation loss" if status == "winner" else "higher validation loss",
         }
-        candidates.append(Candidate.model_validate(fields))
+        candidates.append(CandidateRow.model_validate(fields))
     return candidates
 
 
@@ -145,7 +140,7 @@ def example_summary(**changes: Any) -> FitSummary:
             verdict="met",
             budget=Budget(latency_ms=BUDGET_MS),
             platform=PLATFORM,
-            measured=MeasuredLatency(median_ms=median, interval_ms=(median - 0.01, median + 0.01)),
+            measured=Latency(median_ms=median, interval_ms=(median - 0.01, median + 0.01)),
             utilisation=median / BUDGET_MS,
             accuracy=FileAccuracy(
                 network=0.892, artifact=0.886, split="test", n=734, interval=(0.861, 0.907)
@@ -258,9 +253,15 @@ def write_fit_run(
     """Write every file of a fit run into `directory`; without summary.json when not finished."""
     directory.mkdir(parents=True, exist_ok=True)
     identity = {
-        "name": "fit", "data": data, "latency_ms": BUDGET_MS, "platform": PLATFORM, "seed": 0,
-        "time_s": 1800.0, "precisions": ["fp32", "int8"], "device": "auto",
-    }  # fmt: skip
+        "name": "fit",
+        "data": data,
+        "latency_ms": BUDGET_MS,
+        "platform": PLATFORM,
+        "seed": 0,
+        "time_s": 1800.0,
+        "precisions": ["fp32", "int8"],
+        "device": "auto",
+    }
     attempt = {
         "command": f"featherweight fit {data} --latency 3ms --time 30m",
         "started": "2026-11-24T10:15:00+00:00",
@@ -292,17 +293,29 @@ def write_fit_run(
         return directory
     write_lines(directory / "measurements.jsonl", _measurements(foreign_cpu_share))
     verification = {
-        "platform": PLATFORM, "artifact_sha256": "ab" * 32, "max_abs_error": 0.41,
-        "relative_error": 0.031, "top1_agreement": 0.981, "accuracy": 0.886,
-        "interval": [0.861, 0.907], "split": "test", "n": 734, "passed": True,
-    }  # fmt: skip
+        "platform": PLATFORM,
+        "artifact_sha256": "ab" * 32,
+        "max_abs_error": 0.41,
+        "relative_error": 0.031,
+        "top1_agreement": 0.981,
+        "accuracy": 0.886,
+        "interval": [0.861, 0.907],
+        "split": "test",
+        "n": 734,
+        "passed": True,
+    }
     write_lines(directory / "verifications.jsonl", [verification])
     artifact = {
-        "runtime": "onnxruntime", "precision": "int8", "files": ["model.onnx"],
-        "input_shape": [160, 160, 3], "labels": list(train), "size_bytes": 4_900_000,
+        "runtime": "onnxruntime",
+        "precision": "int8",
+        "files": ["model.onnx"],
+        "input_shape": [160, 160, 3],
+        "labels": list(train),
+        "size_bytes": 4_900_000,
         "preprocessing": {"interpolation": "bicubic", "crop_fraction": 0.875},
-        "sha256": "ab" * 32, "architecture_digest": "0" * 64,
-    }  # fmt: skip
+        "sha256": "ab" * 32,
+        "architecture_digest": "0" * 64,
+    }
     write_json(directory / "artifacts/onnxruntime-int8/artifact.json", artifact)
     write_json(directory / "summary.json", example_summary())
     return directory
@@ -325,8 +338,13 @@ def write_training(directory: Path) -> Path:
     write_lines(directory / "train.jsonl", epochs)
     write_architecture(example_architecture(), directory / "architecture.json")
     answer = {
-        "split": "val", "accuracy": 0.912, "interval": [0.88, 0.936], "n": 400, "top5": 0.99,
-        "epochs": 3, "images_per_s": 120.0,
-    }  # fmt: skip
+        "split": "val",
+        "accuracy": 0.912,
+        "interval": [0.88, 0.936],
+        "n": 400,
+        "top5": 0.99,
+        "epochs": 3,
+        "images_per_s": 120.0,
+    }
     write_json(directory / "summary.json", answer)
     return directory

@@ -8,9 +8,9 @@ import plotly.graph_objects as go
 import pytest
 from reporting_fixture import HOSTILE, example_candidates, example_samples_ms, example_summary
 
+from featherweight.candidates import latest_candidates
 from featherweight.reporting.charts import accuracy_latency_chart, latency_chart, training_chart
 from featherweight.reporting.reading import EpochLine
-from featherweight.reporting.run import latest_candidates
 
 
 def latency(samples: list[float]) -> dict[str, Any]:
@@ -31,12 +31,17 @@ def measured(**changes: Any) -> dict[str, Any]:
 def loss_lines() -> list[EpochLine]:
     return [
         EpochLine(
-            network="a", phase=phase, epoch=k, images_seen=100 * k, train_loss=1.0, val_loss=1.1,
+            network="a",
+            phase=phase,
+            epoch=k,
+            images_seen=100 * k,
+            train_loss=1.0,
+            val_loss=1.1,
             val_accuracy=0.5,
         )
         for phase in ("race-1", "train")
         for k in (1, 2)
-    ]  # fmt: skip
+    ]
 
 
 def test_plotly_accepts_every_figure() -> None:
@@ -88,9 +93,11 @@ def test_winner_is_drawn_last_of_the_trained() -> None:
 
 def test_names_are_escaped_for_plotly() -> None:
     texts = [
-        text for trace in measured(name=HOSTILE, reason=HOSTILE)["data"] if "hovertext" in trace
+        text
+        for trace in measured(name=HOSTILE, reason=HOSTILE)["data"]
+        if "hovertext" in trace
         for text in trace["hovertext"]
-    ]  # fmt: skip
+    ]
     assert texts
     assert all("<script" not in text and "&lt;script" in text for text in texts)
 
@@ -107,8 +114,11 @@ def test_training_chart_is_per_network_and_phase() -> None:
     chart = training_chart(loss_lines(), quantity="loss")
     assert chart is not None
     assert [trace["name"] for trace in chart["data"]] == [
-        "a (race-1)", "a (race-1), training", "a (train)", "a (train), training",
-    ]  # fmt: skip
+        "a (race-1)",
+        "a (race-1), training",
+        "a (train)",
+        "a (train), training",
+    ]
     assert chart["data"][2]["x"] == [100, 200]
     assert chart["data"][0]["line"]["width"] < chart["data"][2]["line"]["width"]
 

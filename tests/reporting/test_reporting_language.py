@@ -18,9 +18,13 @@ from featherweight.reporting.reading import read_run
 from featherweight.reporting.render import render_html
 
 HOME = Path(featherweight.reporting.__file__).parent
-TEMPLATE = HOME / "templates" / "report.html.j2"
+TEMPLATES = [
+    HOME / "templates" / "report.html.j2",
+    HOME / "templates" / "macros.html.j2",
+    *sorted((HOME / "templates" / "sections").iterdir()),
+]
 CALLED_BY_VALUE = {
-    "render.py": (
+    "sections/verdict.py": (
         "Budget met",
         "Budget not met",
         "Too inaccurate",
@@ -30,14 +34,15 @@ CALLED_BY_VALUE = {
         "Finished",
     ),
     "charts.py": ("winner", "finalist", "kept", "raced", "rejected"),
-    "sections.py": ("architecture.json is not there",),
+    "sections/layers.py": ("architecture.json is not there",),
 }
 
 
 def texts_in_code() -> set[str]:
     """Every literal that is given to t(...) in the package, and those it gets by value."""
-    found = set(re.findall(r'\bt\("((?:[^"\\]|\\.)*)"', TEMPLATE.read_text(encoding="utf-8")))
-    for file in HOME.glob("*.py"):
+    shown = "".join(template.read_text(encoding="utf-8") for template in TEMPLATES)
+    found = set(re.findall(r'\bt\("((?:[^"\\]|\\.)*)"', shown))
+    for file in HOME.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "t":
                 first = node.args[0]

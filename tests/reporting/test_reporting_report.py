@@ -26,14 +26,20 @@ from featherweight.records import write_json
 from featherweight.reporting.reading import read_run
 from featherweight.reporting.render import render_html
 from featherweight.reporting.report import follow_report, write_report
-from featherweight.reporting.sections import usage_commands
+from featherweight.reporting.sections.use import usage_commands
 from featherweight.run_lock import take_lock
 
 FILES = (
-    "environment.json", "splits.json", "stages.jsonl", "candidates.jsonl", "measurements.jsonl",
-    "train.jsonl", "verifications.jsonl", "architecture.json",
+    "environment.json",
+    "splits.json",
+    "stages.jsonl",
+    "candidates.jsonl",
+    "measurements.jsonl",
+    "train.jsonl",
+    "verifications.jsonl",
+    "architecture.json",
     "artifacts/onnxruntime-int8/artifact.json",
-)  # fmt: skip
+)
 
 
 class Page(HTMLParser):
@@ -80,17 +86,35 @@ def run(tmp_path: Path) -> Path:
 def test_met_run_tells_its_evidence(run: Path) -> None:
     page = Page(write_report(run))
     for told in (
-        "Budget met", "3 ms", "2.71 ms", "2.70 to 2.72 ms", "90.2 %", "88.6 %", "n = 734",
-        "86.1 % to 90.7 %", "87.1 %", "balanced accuracy", "test", "won by validation loss",
-        "is over the budget", "blocks.1.depthwise", "dandelion", "race",
-        "featherweight fit flowers --latency 3ms --time 30m", "1.32.0", "Example CPU",
+        "Budget met",
+        "3 ms",
+        "2.71 ms",
+        "2.70 to 2.72 ms",
+        "90.2 %",
+        "88.6 %",
+        "n = 734",
+        "86.1 % to 90.7 %",
+        "87.1 %",
+        "balanced accuracy",
+        "test",
+        "won by validation loss",
+        "is over the budget",
+        "blocks.1.depthwise",
+        "dandelion",
+        "race",
+        "featherweight fit flowers --latency 3ms --time 30m",
+        "1.32.0",
+        "Example CPU",
         "runs/flowers-20261124-101500/bundle/run.py picture.jpg",
         "shorter side to 183 pixels (bicubic), then the centre 160 x 160",
-    ):  # fmt: skip
+    ):
         assert told in page.text, told
     assert page.figures.keys() == {
-        "figure-latency", "figure-measured", "figure-loss", "figure-accuracy",
-    }  # fmt: skip
+        "figure-latency",
+        "figure-measured",
+        "figure-loss",
+        "figure-accuracy",
+    }
     assert "Not available" not in page.text
 
 
@@ -234,10 +258,18 @@ def test_not_met_and_infeasible_say_so(run: Path) -> None:
     assert "above the budget" in text
     assert "Trained from random weights" in text
     summary = example_summary(
-        verdict="infeasible", measured=None, utilisation=None, accuracy=None, artifact=None,
-        bundle=None, curve=(), network=None, precision=None, nearest_feasible_ms=3.4,
+        verdict="infeasible",
+        measured=None,
+        utilisation=None,
+        accuracy=None,
+        artifact=None,
+        bundle=None,
+        curve=(),
+        network=None,
+        precision=None,
+        nearest_feasible_ms=3.4,
         balanced_accuracy=None,
-    )  # fmt: skip
+    )
     write_json(run / "summary.json", summary)
     text = Page(write_report(run)).text
     assert "Budget infeasible" in text
@@ -327,9 +359,12 @@ def test_diverged_loss_is_a_gap(run: Path) -> None:
 def test_epoch_trained_again_counts_once(run: Path) -> None:
     before = len(read_run(run).epochs)
     again = {
-        "event": "epoch", "network": "efficientnet_lite0:resolution=160", "phase": "train",
-        "epoch": 20, "val_accuracy": 0.123,
-    }  # fmt: skip
+        "event": "epoch",
+        "network": "efficientnet_lite0:resolution=160",
+        "phase": "train",
+        "epoch": 20,
+        "val_accuracy": 0.123,
+    }
     write_lines(run / "train.jsonl", [again])
     epochs = read_run(run).epochs
     assert len(epochs) == before
@@ -360,15 +395,29 @@ def test_browser_draws_it(run: Path, tmp_path: Path, width: int, scheme: int) ->
     picture = tmp_path / "report.png"
     talk = subprocess.run(
         [
-            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-            "--no-first-run", "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", "--hide-scrollbars", "--enable-logging=stderr",
-            "--virtual-time-budget=4000", f"--user-data-dir={tmp_path / 'profile'}",
-            f"--window-size={width},2400", f"--blink-settings=preferredColorScheme={scheme}",
-            f"--screenshot={picture}", path.as_uri(),
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--hide-scrollbars",
+            "--enable-logging=stderr",
+            "--virtual-time-budget=4000",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            f"--window-size={width},2400",
+            f"--blink-settings=preferredColorScheme={scheme}",
+            f"--screenshot={picture}",
+            path.as_uri(),
         ],
-        capture_output=True, text=True, check=True, timeout=60,
-    ).stderr  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stderr
     assert "CONSOLE" not in talk, talk
     pixels = np.asarray(Image.open(picture).convert("RGB"))
     corner = pixels[0, 0].mean()

@@ -7,14 +7,23 @@ from pathlib import Path
 import pytest
 from reporting_fixture import example_candidates, example_summary
 
+from featherweight.candidates import CandidateRow, latest_candidates
 from featherweight.errors import RecordError
 from featherweight.records import parse_record, read_json, to_plain, write_json
-from featherweight.reporting.run import Candidate, FitSummary, latest_candidates
+from featherweight.reporting.run import FitSummary
 
 PROMISED = {
-    "verdict", "budget", "platform", "measured", "utilisation", "accuracy", "curve", "artifact",
-    "run_directory", "nearest_feasible_ms",
-}  # fmt: skip
+    "verdict",
+    "budget",
+    "platform",
+    "measured",
+    "utilisation",
+    "accuracy",
+    "curve",
+    "artifact",
+    "run_directory",
+    "nearest_feasible_ms",
+}
 
 
 def test_summary_has_the_promised_keys() -> None:
@@ -24,10 +33,15 @@ def test_summary_has_the_promised_keys() -> None:
     assert plain["measured"].keys() == {"median_ms", "interval_ms"}
     assert plain["accuracy"].keys() == {"network", "artifact", "split", "n", "interval"}
     assert plain["curve"][0].keys() == {
-        "name", "precision", "resolution", "latency_ms", "interval_ms", "val_accuracy",
+        "name",
+        "precision",
+        "resolution",
+        "latency_ms",
+        "interval_ms",
+        "val_accuracy",
         "architecture_digest",
-    }  # fmt: skip
-    assert example_summary().budget_ms == 3.0
+    }
+    assert example_summary().budget.latency_ms == 3.0
 
 
 def test_summary_survives_its_file(tmp_path: Path) -> None:
@@ -55,4 +69,4 @@ def test_later_candidate_lines_supersede_per_name_and_precision() -> None:
 
 def test_candidate_survives_its_line() -> None:
     for candidate in example_candidates():
-        assert parse_record(Candidate, to_plain(candidate), source="line") == candidate
+        assert parse_record(CandidateRow, to_plain(candidate), source="line") == candidate

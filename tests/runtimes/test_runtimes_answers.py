@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featherweight.measuring.measure import export_drawn
-from featherweight.measuring.platform import parse_platform
+from featherweight.exporting.platforms import parse_platform
+from featherweight.measuring.bench import export_untrained
 from featherweight.networks.resolve import create_architecture
 from featherweight.runtimes import answers
 from featherweight.runtimes.answers import load_answers
@@ -22,7 +22,7 @@ ARCHITECTURE = create_architecture("mobilenet_v2", width=0.25, resolution=32, cl
 
 
 def export(runtime: str, out: Path) -> Artifact:
-    return export_drawn(ARCHITECTURE, platform=parse_platform(f"local/{runtime}"), out=out)
+    return export_untrained(ARCHITECTURE, platform=parse_platform(f"local/{runtime}"), out=out)
 
 
 @pytest.mark.parametrize("runtime", [name for name in RUNTIMES if RUNTIMES[name].runs_in_threads])

@@ -6,7 +6,7 @@ from artifact_networks import ARCHITECTURES, IMAGENET, labels_of
 
 from featherweight.errors import RecordError, UsageError
 from featherweight.runtimes.artifact import check_files, read_artifact
-from featherweight.runtimes.runtime import RUNTIMES
+from featherweight.runtimes.runtime import RUNTIMES, ExportOptions
 
 SMALL = ARCHITECTURES[4]
 
@@ -14,9 +14,15 @@ SMALL = ARCHITECTURES[4]
 @pytest.fixture
 def artifact(tmp_path):
     return RUNTIMES["onnxruntime"].export(
-        SMALL, None, out=tmp_path / "first", precision="fp32", calibration=None,
-        preprocessing=IMAGENET, labels=labels_of(SMALL),
-    )  # fmt: skip
+        SMALL,
+        None,
+        tmp_path / "first",
+        ExportOptions(
+            precision="fp32",
+            preprocessing=IMAGENET,
+            labels=labels_of(SMALL),
+        ),
+    )
 
 
 def test_a_moved_artifact_is_found_where_it_is_read(artifact, tmp_path) -> None:

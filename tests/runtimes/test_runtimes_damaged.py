@@ -13,7 +13,7 @@ from featherweight.errors import FailedError, RecordError, UsageError
 from featherweight.exporting.verify import verify_artifact
 from featherweight.records import read_json, write_json
 from featherweight.runtimes.artifact import Artifact, digest_files, read_artifact, write_artifact
-from featherweight.runtimes.runtime import RUNTIMES
+from featherweight.runtimes.runtime import RUNTIMES, ExportOptions
 
 ARCHITECTURE = ARCHITECTURES[1]
 
@@ -21,9 +21,15 @@ ARCHITECTURE = ARCHITECTURES[1]
 def export(name: str, out: Path, *, classes: int | None = None) -> Artifact:
     drawn = ARCHITECTURE if classes is None else ARCHITECTURE.changed(num_classes=classes)
     return RUNTIMES[name].export(
-        drawn, None, out=out, precision="fp32", calibration=None, preprocessing=IMAGENET,
-        labels=labels_of(drawn),
-    )  # fmt: skip
+        drawn,
+        None,
+        out,
+        ExportOptions(
+            precision="fp32",
+            preprocessing=IMAGENET,
+            labels=labels_of(drawn),
+        ),
+    )
 
 
 def vouched(artifact: Artifact) -> Artifact:
@@ -69,9 +75,12 @@ def test_a_foreign_description_names_no_other_place(tmp_path: Path) -> None:
     write_artifact(export("onnxruntime", tmp_path))
     plain = read_json(tmp_path / "artifact.json")
     for key, value in (
-        ("files", ["../model.onnx"]), ("files", ["/etc/passwd"]), ("files", []),
-        ("input_shape", [10**9, 10**9, 3]), ("input_shape", [0, 0, 3]),
-    ):  # fmt: skip
+        ("files", ["../model.onnx"]),
+        ("files", ["/etc/passwd"]),
+        ("files", []),
+        ("input_shape", [10**9, 10**9, 3]),
+        ("input_shape", [0, 0, 3]),
+    ):
         write_json(tmp_path / "artifact.json", {**plain, key: value})
         with pytest.raises(RecordError, match=f"key '{key}"):
             read_artifact(tmp_path)
@@ -89,9 +98,15 @@ def test_answers_that_are_not_finite_are_said(tmp_path: Path) -> None:
     network = trained_like(ARCHITECTURE)
     weights = weights_of(network)
     artifact = RUNTIMES["torch"].export(
-        ARCHITECTURE, weights, out=tmp_path, precision="fp32", calibration=None,
-        preprocessing=IMAGENET, labels=labels_of(ARCHITECTURE),
-    )  # fmt: skip
+        ARCHITECTURE,
+        weights,
+        tmp_path,
+        ExportOptions(
+            precision="fp32",
+            preprocessing=IMAGENET,
+            labels=labels_of(ARCHITECTURE),
+        ),
+    )
     from safetensors.numpy import save
 
     broken = {

@@ -11,6 +11,7 @@ from artifact_networks import IMAGENET, labels_of, pictures, trained_like, weigh
 from featherweight.exporting.verify import network_logits
 from featherweight.networks.resolve import create_architecture
 from featherweight.runtimes.executorch import ExecuTorch
+from featherweight.runtimes.runtime import ExportOptions
 
 RUNTIME = ExecuTorch()
 
@@ -29,9 +30,15 @@ def test_programs_answer_as_torch(
     if channels == 1:
         preprocessing = IMAGENET.model_copy(update={"mean": (0.5,), "std": (0.25,)})
     artifact = RUNTIME.export(
-        architecture, weights_of(network), out=tmp_path, precision="fp32", calibration=None,
-        preprocessing=preprocessing, labels=labels_of(architecture),
-    )  # fmt: skip
+        architecture,
+        weights_of(network),
+        tmp_path,
+        ExportOptions(
+            precision="fp32",
+            preprocessing=preprocessing,
+            labels=labels_of(architecture),
+        ),
+    )
     predict = RUNTIME.load(artifact, num_threads=1)
     found = np.concatenate([predict(image[None]) for image in images])
     more = RUNTIME.load(artifact, num_threads=2)
@@ -46,9 +53,16 @@ def test_int8_answers_nearly_so_and_says_what_stays_float(tmp_path: Path) -> Non
     network = trained_like(architecture)
     images = pictures(architecture, 16, seed=3)
     artifact = RUNTIME.export(
-        architecture, weights_of(network), out=tmp_path, precision="int8", calibration=images,
-        preprocessing=IMAGENET, labels=labels_of(architecture),
-    )  # fmt: skip
+        architecture,
+        weights_of(network),
+        tmp_path,
+        ExportOptions(
+            precision="int8",
+            calibration=images,
+            preprocessing=IMAGENET,
+            labels=labels_of(architecture),
+        ),
+    )
     assert artifact.int8_operators is not None
     convolutions = artifact.int8_operators["Conv"].removeprefix("int8 ").split("/")
     assert convolutions[0] == convolutions[1] != "0"

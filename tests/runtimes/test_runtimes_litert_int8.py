@@ -14,13 +14,18 @@ from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import create_architecture
 from featherweight.nn.network import Network
 from featherweight.runtimes.artifact import Artifact
-from featherweight.runtimes.runtime import RUNTIMES
+from featherweight.runtimes.runtime import RUNTIMES, ExportOptions
 
 GREY = Preprocessing(mean=(0.5,), std=(0.25,))
 SAME = {
-    "mixed_symmetric", "depthwise_first", "residual_first", "pool_first", "grey", "grey_residual",
+    "mixed_symmetric",
+    "depthwise_first",
+    "residual_first",
+    "pool_first",
+    "grey",
+    "grey_residual",
     "head_norm",
-}  # fmt: skip
+}
 """Without requantised sums and gates nothing is rounded twice: the logits are equal."""
 
 
@@ -28,10 +33,17 @@ def export(
     runtime: str, network: Network, seen: np.ndarray, preprocessing: Preprocessing, out: Path
 ) -> tuple[Artifact, np.ndarray]:
     artifact = RUNTIMES[runtime].export(
-        network.architecture, weights_of(network), out=out / runtime, precision="int8",
-        calibration=seen, preprocessing=preprocessing, labels=labels_of(network.architecture),
-        limit_pairs=False,
-    )  # fmt: skip
+        network.architecture,
+        weights_of(network),
+        out / runtime,
+        ExportOptions(
+            precision="int8",
+            calibration=seen,
+            preprocessing=preprocessing,
+            labels=labels_of(network.architecture),
+            saturation_safe=False,
+        ),
+    )
     run = RUNTIMES[runtime].load(artifact, num_threads=1)
     return artifact, np.concatenate([run(one[None]) for one in seen])
 
@@ -60,15 +72,31 @@ def test_it_answers_as_onnxruntime(architecture: Architecture, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     "name",
-    ["mobilenet_v1", "mobilenet_v3_large", "efficientnet_lite0", "shufflenet_v1_g3", "vgg16",
-     "mobilenet_v4_conv_small", "shufflenet_v2_164_se", "mnasnet_a1", "snet49", "ghost_resnet56"],
-)  # fmt: skip
+    [
+        "mobilenet_v1",
+        "mobilenet_v3_large",
+        "efficientnet_lite0",
+        "shufflenet_v1_g3",
+        "vgg16",
+        "mobilenet_v4_conv_small",
+        "shufflenet_v2_164_se",
+        "mnasnet_a1",
+        "snet49",
+        "ghost_resnet56",
+    ],
+)
 def test_networks_of_the_zoo_have_int8_files(name: str, tmp_path: Path) -> None:
     architecture = create_architecture(name, width=0.5, resolution=64, classes=5)
     artifact = RUNTIMES["litert"].export(
-        architecture, None, out=tmp_path, precision="int8", calibration=None,
-        preprocessing=IMAGENET, labels=labels_of(architecture),
-    )  # fmt: skip
+        architecture,
+        None,
+        tmp_path,
+        ExportOptions(
+            precision="int8",
+            preprocessing=IMAGENET,
+            labels=labels_of(architecture),
+        ),
+    )
     logits = RUNTIMES["litert"].load(artifact, num_threads=1)(pictures(architecture, 1))
     assert logits.shape == (1, 5)
     assert np.isfinite(logits).all()

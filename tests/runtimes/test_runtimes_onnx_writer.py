@@ -37,9 +37,14 @@ def test_mobilenet_v2_size_is_written_in_milliseconds() -> None:
     blocks = [block("conv", 32, stride=2, activation="relu6")]
     for width, stride in ((24, 2), (32, 2), (64, 2), (96, 1), (160, 2), (384, 1)) * 2:
         blocks.append(
-            block("inverted_residual", width, hidden_channels=6 * width, stride=stride,
-                  activation="relu6")
-        )  # fmt: skip
+            block(
+                "inverted_residual",
+                width,
+                hidden_channels=6 * width,
+                stride=stride,
+                activation="relu6",
+            )
+        )
     blocks.append(block("conv", 1280, kernel_size=1, activation="relu6"))
     architecture = network_of("size", *blocks, input_shape=(3, 224, 224))
     weights = random_weights(architecture, seed=0)

@@ -4,7 +4,8 @@ from artifact_networks import ARCHITECTURES, IMAGENET, labels_of
 
 from featherweight.errors import UsageError
 from featherweight.runtimes import onnxruntime as module
-from featherweight.runtimes.onnxruntime import OnnxRuntime, limits_pairs, open_session
+from featherweight.runtimes.onnxruntime import OnnxRuntime, is_saturation_safe, open_session
+from featherweight.runtimes.runtime import ExportOptions
 
 SMALL = ARCHITECTURES[4]
 
@@ -25,28 +26,40 @@ def test_saturating_cpus_are_recognised(monkeypatch, tmp_path, machine, flags, s
         facts.write_text(flags)
     monkeypatch.setattr(module.platform, "machine", lambda: machine)
     monkeypatch.setattr(module, "_CPU_FACTS", facts)
-    assert limits_pairs(None) is saturates
-    assert limits_pairs(True) is True, "what is known of the device counts"
-    assert limits_pairs(False) is False
+    assert is_saturation_safe(None) is saturates
+    assert is_saturation_safe(True) is True, "what is known of the device counts"
+    assert is_saturation_safe(False) is False
 
 
 def test_int8_artifact_records_what_runs(tmp_path) -> None:
     artifact = OnnxRuntime().export(
-        SMALL, None, out=tmp_path, precision="int8", calibration=None, preprocessing=IMAGENET,
-        labels=labels_of(SMALL),
-    )  # fmt: skip
+        SMALL,
+        None,
+        tmp_path,
+        ExportOptions(
+            precision="int8",
+            preprocessing=IMAGENET,
+            labels=labels_of(SMALL),
+        ),
+    )
     assert artifact.int8_operators is not None
     assert artifact.int8_operators["Conv"] == "int8 2/2"
-    assert artifact.pairs_limited is limits_pairs(None)
+    assert artifact.saturation_safe is is_saturation_safe(None)
 
 
 def test_calibration_of_another_size_is_refused(tmp_path) -> None:
     with pytest.raises(UsageError, match="calibration pictures are uint8"):
         OnnxRuntime().export(
-            SMALL, None, out=tmp_path, precision="int8",
-            calibration=np.zeros((2, 8, 8, 3), np.uint8), preprocessing=IMAGENET,
-            labels=labels_of(SMALL),
-        )  # fmt: skip
+            SMALL,
+            None,
+            tmp_path,
+            ExportOptions(
+                precision="int8",
+                calibration=np.zeros((2, 8, 8, 3), np.uint8),
+                preprocessing=IMAGENET,
+                labels=labels_of(SMALL),
+            ),
+        )
 
 
 def test_threads_are_set_explicitly() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from featherweight.errors import UnsupportedError
-from featherweight.measuring.measure import export_drawn
-from featherweight.measuring.platform import parse_platform
+from featherweight.exporting.platforms import parse_platform
+from featherweight.measuring.bench import export_untrained
 from featherweight.networks.resolve import create_architecture
 from featherweight.runtimes import openvino
 
@@ -22,7 +22,7 @@ def computes_in_bf16() -> bool:
 def test_convolutions_are_really_int8(tmp_path) -> None:
     architecture = create_architecture("mobilenet_v2", width=0.5, resolution=64, classes=10)
     platform = parse_platform("local/openvino:threads=1,precision=int8")
-    artifact = export_drawn(architecture, platform=platform, out=tmp_path)
+    artifact = export_untrained(architecture, platform=platform, out=tmp_path)
     assert artifact.int8_operators is not None
     done, total = map(int, artifact.int8_operators["Conv"].removeprefix("int8 ").split("/"))
     assert total >= 50
@@ -35,10 +35,10 @@ def test_precision_and_threads_are_what_was_asked_for(threads, precision, tmp_pa
     platform = parse_platform(f"local/openvino:precision={precision}")
     if precision == "bf16" and not computes_in_bf16():
         with pytest.raises(UnsupportedError, match="does not compute in bf16 on this processor"):
-            export_drawn(architecture, platform=platform, out=tmp_path)
+            export_untrained(architecture, platform=platform, out=tmp_path)
         assert not list(tmp_path.iterdir())
         return
-    artifact = export_drawn(architecture, platform=platform, out=tmp_path)
+    artifact = export_untrained(architecture, platform=platform, out=tmp_path)
     compiled = openvino._compile(artifact.paths[0], num_threads=threads, precision=precision)
     used = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
     assert used == {"fp32": "f32", "bf16": "bf16"}[precision]
@@ -50,5 +50,5 @@ def test_int8_average_pools_are_refused_for_they_end_the_process(tmp_path) -> No
     architecture = create_architecture("shufflenet_v1_g3", width=0.5, classes=5)
     int8 = parse_platform("local/openvino:precision=int8")
     with pytest.raises(UnsupportedError, match="OpenVINO crashes on int8 average pools"):
-        export_drawn(architecture, platform=int8, out=tmp_path)
+        export_untrained(architecture, platform=int8, out=tmp_path)
     assert not list(tmp_path.iterdir())

@@ -22,14 +22,16 @@ from featherweight.runtimes.quantisation import observe, quantise_model, with_ob
 HALF = Preprocessing()
 
 
-def quantised(architecture, network, images, *, preprocessing=HALF, limit_pairs=True):
+def quantised(architecture, network, images, *, preprocessing=HALF, saturation_safe=True):
     model = write_onnx(
-        architecture, weights_of(network), preprocessing=preprocessing,
+        architecture,
+        weights_of(network),
+        preprocessing=preprocessing,
         labels=labels_of(architecture),
-    )  # fmt: skip
+    )
     session = open_session(with_observers(model).SerializeToString(), num_threads=1)
     seen = observe(model, images, run=lambda image: session.run(None, {"image": image}))
-    return quantise_model(model, seen, limit_pairs=limit_pairs)
+    return quantise_model(model, seen, saturation_safe=saturation_safe)
 
 
 def run(model, images, *, exact=False):

@@ -24,6 +24,7 @@ from featherweight.runtimes.litert_writer import write_litert
 from featherweight.runtimes.ncnn import Ncnn
 from featherweight.runtimes.ncnn_writer import write_ncnn
 from featherweight.runtimes.openvino import OpenVino
+from featherweight.runtimes.runtime import ExportOptions
 from featherweight.zoo.model import MODELS
 
 SAME = create_architecture(
@@ -62,9 +63,15 @@ def test_every_network_answers_as_torch(architecture, runtime, tmp_path: Path) -
     network = damped(architecture) if is_deep else trained_like(architecture)
     images = pictures(architecture, 2, seed=3)
     artifact = runtime.export(
-        architecture, weights_of(network), out=tmp_path, precision="fp32", calibration=None,
-        preprocessing=preprocessing, labels=labels_of(architecture),
-    )  # fmt: skip
+        architecture,
+        weights_of(network),
+        tmp_path,
+        ExportOptions(
+            precision="fp32",
+            preprocessing=preprocessing,
+            labels=labels_of(architecture),
+        ),
+    )
     predict = runtime.load(artifact, num_threads=1)
     found = np.concatenate([predict(image[None]) for image in images])
     expected = network_logits(network, images, preprocessing=preprocessing)

@@ -74,9 +74,12 @@ def test_the_loss_is_that_of_blended_labels(tiny_architecture, gray, digits, mon
     )
     recipe = Recipe(epochs=1, label_smoothing=0.1, mixup=1.0)
     learner = create_learner(
-        build_network(tiny_architecture.changed(dropout=0.0), seed=0), recipe=recipe,
-        preprocessing=gray, compute=Compute(torch.device("cpu")), teacher=None,
-    )  # fmt: skip
+        build_network(tiny_architecture.changed(dropout=0.0), seed=0),
+        recipe=recipe,
+        preprocessing=gray,
+        compute=Compute(torch.device("cpu")),
+        teacher=None,
+    )
     inputs = (pixels.float() / 255 - gray.mean[0]) / gray.std[0]
     inputs = inputs.permute(0, 3, 1, 2)
     inputs = ratio * inputs + (1 - ratio) * inputs[partners]
@@ -86,7 +89,11 @@ def test_the_loss_is_that_of_blended_labels(tiny_architecture, gray, digits, mon
     target = ratio * one_hot + (1 - ratio) * one_hot[partners]
     expected = functional.cross_entropy(logits, target, label_smoothing=0.1)
     loss = learner.step(
-        pixels, labels, size=16, frozen=False, learning_rate=1e-6,
+        pixels,
+        labels,
+        size=16,
+        frozen=False,
+        learning_rate=1e-6,
         generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
+    )
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)

@@ -22,6 +22,7 @@ from featherweight.journal import Journal
 from featherweight.nn.network import build_network
 from featherweight.training import averaging as averaging_module
 from featherweight.training import classify as classify_module
+from featherweight.training import length as length_module
 from featherweight.training import session as session_module
 from featherweight.training import step as step_module
 from featherweight.training.checkpoint import CHECKPOINT
@@ -197,12 +198,21 @@ def test_a_finished_training_is_not_repeated(run, tmp_path):
 def test_the_last_epoch_is_kept_unless_an_earlier_is_surely_better(accuracies, pictures, kept):
     history = [
         EpochRecord(
-            epoch=epoch, images_seen=1, seconds=1.0, images_per_s=1.0, train_loss=1.0,
-            val_loss=1.0, val_accuracy=accuracy, learning_rate=0.1, resolution=8,
-            memory_format="contiguous", dtype="fp32", foreign_cpu_share=None,
+            epoch=epoch,
+            images_seen=1,
+            seconds=1.0,
+            images_per_s=1.0,
+            train_loss=1.0,
+            val_loss=1.0,
+            val_accuracy=accuracy,
+            learning_rate=0.1,
+            resolution=8,
+            memory_format="contiguous",
+            dtype="fp32",
+            foreign_cpu_share=None,
         )
         for epoch, accuracy in enumerate(accuracies, 1)
-    ]  # fmt: skip
+    ]
     assert best_epoch(history, pictures=pictures).epoch == kept
 
 
@@ -298,14 +308,14 @@ def test_time_is_kept_and_used(run, tmp_path, monkeypatch):
 @pytest.mark.parametrize("steps", [3, 1_000_000])
 def test_time_is_used_whatever_speed_was_expected(run, monkeypatch, steps):
     """A plan of a slow moment does not end the training early, nor one of a fast moment late."""
-    real = session_module.plan_time
+    real = length_module.plan_time
 
     def wrong(*values, **more):
         plan = real(*values, **more)
         clock = ((0.0, 0), (1.0, steps))
         return plan.model_copy(update={"total_steps": steps, "low_steps": 0, "clock": clock})
 
-    monkeypatch.setattr(session_module, "plan_time", wrong)
+    monkeypatch.setattr(length_module, "plan_time", wrong)
     start = time.perf_counter()
     result = run(Recipe(time_s=2.0, batch_size=64, learning_rate=0.05))
     assert 1.5 < time.perf_counter() - start < 3.0
@@ -322,7 +332,7 @@ def test_time_that_is_gone_is_not_used_again(run):
 
 
 def test_a_known_speed_is_not_timed_again(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(session_module, "_time_steps", None)
+    monkeypatch.setattr(length_module, "_time_steps", None)
     run(Recipe(time_s=1.0, batch_size=64, learning_rate=0.05), images_per_s=640.0)
     plan = next(
         line for line in Journal(tmp_path / "run" / JOURNAL).read() if line["event"] == "plan"
@@ -435,8 +445,10 @@ def test_wrong_input_is_named(run, part, tiny_architecture):
     with pytest.raises(UsageError, match="device 'tpu'"):
         evaluate_network(
             build_network(tiny_architecture, seed=0),
-            images=val, preprocessing=None, device="tpu",
-        )  # fmt: skip
+            images=val,
+            preprocessing=None,
+            device="tpu",
+        )
 
 
 def test_another_recipe_does_not_continue_a_training(run):
@@ -497,9 +509,11 @@ def test_weights_make_loss_and_accuracy_balanced(tiny_architecture, gray, part):
         network, images=TrainingImages(pixels, labels), preprocessing=gray, device="cpu"
     )
     weighed = evaluate_network(
-        network, images=TrainingImages(pixels, labels, balanced_weights(labels)),
-        preprocessing=gray, device="cpu",
-    )  # fmt: skip
+        network,
+        images=TrainingImages(pixels, labels, balanced_weights(labels)),
+        preprocessing=gray,
+        device="cpu",
+    )
     per_class = [plain.losses[labels == k].mean(dtype=np.float64) for k in np.unique(labels)]
     assert weighed.loss == pytest.approx(np.mean(per_class), rel=1e-5)
     assert weighed.losses.mean() == pytest.approx(weighed.loss, rel=1e-5)
@@ -516,19 +530,26 @@ def test_the_training_loss_weighs_the_classes(tiny_architecture, gray, part):
     pixels, labels = train.batch(slice(0, 32))
     recipe = Recipe(epochs=1, label_smoothing=0.1)
     learner = create_learner(
-        build_network(tiny_architecture.changed(dropout=0.0), seed=1), recipe=recipe,
-        preprocessing=gray, compute=Compute(torch.device("cpu")), teacher=None,
+        build_network(tiny_architecture.changed(dropout=0.0), seed=1),
+        recipe=recipe,
+        preprocessing=gray,
+        compute=Compute(torch.device("cpu")),
+        teacher=None,
         class_weights=table,
-    )  # fmt: skip
+    )
     inputs = normalise_batch(pixels, mean=gray.mean, std=gray.std)
     with torch.no_grad():
         log_share = learner.network.train()(inputs).log_softmax(1)
     smooth = 0.9 * torch.nn.functional.one_hot(labels, 10) + 0.01
     expected = (-(smooth * log_share).sum(1) * torch.from_numpy(weights[:32]).float()).mean()
     loss = learner.step(
-        pixels, labels, size=16, frozen=False, learning_rate=1e-6,
+        pixels,
+        labels,
+        size=16,
+        frozen=False,
+        learning_rate=1e-6,
         generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
+    )
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 

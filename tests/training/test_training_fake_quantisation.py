@@ -32,10 +32,14 @@ def export_int8(
     network: Network, seen: np.ndarray, preprocessing: Preprocessing, out: Path
 ) -> Artifact:
     return export_network(
-        network, runtime="onnxruntime", precision="int8", out=out, calibration=seen,
+        network,
+        runtime="onnxruntime",
+        precision="int8",
+        out=out,
+        calibration=seen,
         preprocessing=preprocessing,
         labels=labels_of(network.architecture),
-    )  # fmt: skip
+    )
 
 
 def answers(artifact: Artifact, seen: np.ndarray) -> np.ndarray:
@@ -90,10 +94,15 @@ def trained(
     train, val = digits
     recipe = default_recipe(pretrained=False, resolution=16, images=len(train), epochs=4)
     return train_classifier(
-        build_network(tiny_architecture, seed=0), train=train, val=val, recipe=recipe,
-        preprocessing=gray, directory=tmp_path_factory.mktemp("float"), device="cpu",
+        build_network(tiny_architecture, seed=0),
+        train=train,
+        val=val,
+        recipe=recipe,
+        preprocessing=gray,
+        directory=tmp_path_factory.mktemp("float"),
+        device="cpu",
         compute=COMPUTE,
-    ).network  # fmt: skip
+    ).network
 
 
 def hurt(network: Network) -> Network:
@@ -143,9 +152,17 @@ def test_a_training_with_levels_is_judged_as_the_file(
     recipe = default_recipe(pretrained=False, resolution=16, images=len(train), epochs=1)
     recipe = int8_recipe(recipe, epochs=2).model_copy(update={"learning_rate": 1e-4})
     result = train_classifier(
-        before, train=train, val=val, recipe=recipe, preprocessing=gray,
-        directory=tmp_path / "int8", teacher=before, levels=levels, device="cpu", compute=COMPUTE,
-    )  # fmt: skip
+        before,
+        train=train,
+        val=val,
+        recipe=recipe,
+        preprocessing=gray,
+        directory=tmp_path / "int8",
+        teacher=before,
+        levels=levels,
+        device="cpu",
+        compute=COMPUTE,
+    )
     file = export_int8(result.network, calibration, gray, tmp_path / "file")
     logits = torch.from_numpy(answers(file, np.repeat(val.pixels, 3, axis=3)))
     loss = float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(val.labels)))

@@ -104,10 +104,17 @@ def test_same_padding_of_stride_one_is_that_of_the_convolution(size: int) -> Non
         total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
         before, after = total // 2, total - total // 2
         expected = functional.conv2d(
-            functional.pad(x, (before, after, before, after)), one.conv.weight, None, stride, 0, 1,
+            functional.pad(x, (before, after, before, after)),
+            one.conv.weight,
+            None,
+            stride,
+            0,
+            1,
             one.conv.groups,
-        )  # fmt: skip
+        )
         torch.testing.assert_close(
-            one.forward_with(x, one.conv.weight, torch.zeros(len(one.conv.weight))), expected,
-            rtol=1e-5, atol=1e-5,
-        )  # fmt: skip
+            one.forward_with(x, one.conv.weight, torch.zeros(len(one.conv.weight))),
+            expected,
+            rtol=1e-5,
+            atol=1e-5,
+        )

@@ -42,9 +42,12 @@ def shares(**environment: str) -> dict[str, float]:
     """Measure in a fresh process: what other tests have freed would serve the blocks here."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MALLOC_")}
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True,
+        [sys.executable, "-c", SCRIPT],
+        capture_output=True,
+        text=True,
+        check=True,
         env={**clean, **environment},
-    )  # fmt: skip
+    )
     return dict(json.loads(done.stdout))
 
 

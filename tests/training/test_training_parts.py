@@ -23,7 +23,7 @@ from featherweight.training.optimizer import (
     set_learning_rate,
 )
 from featherweight.training.recipe import Recipe
-from featherweight.training.speed import Probe, choose_compute
+from featherweight.training.speed import StepTimer, choose_compute
 from featherweight.training.step import Teacher, create_learner
 
 
@@ -50,9 +50,11 @@ def test_the_average_is_the_recursion_and_holds_norm_statistics(tiny_architectur
 def test_norms_and_biases_do_not_decay_and_the_backbone_is_slower(tiny_architecture):
     network = build_network(tiny_architecture, seed=0)
     recipe = Recipe(
-        epochs=1, weight_decay=0.1, backbone_learning_rate_scale=0.25,
+        epochs=1,
+        weight_decay=0.1,
+        backbone_learning_rate_scale=0.25,
         norm_bias_learning_rate_scale=3.0,
-    )  # fmt: skip
+    )
     optimizer = create_optimizer(network, recipe)
     set_learning_rate(optimizer, 0.8)
     names = {parameter: name for name, parameter in network.named_parameters()}
@@ -111,7 +113,7 @@ def test_a_broken_checkpoint_is_named(tmp_path):
 def test_probing_speed_leaves_the_network_alone(tiny_architecture, gray, digits):
     network = build_network(tiny_architecture, seed=0)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    probe = Probe(network, digits[0], Recipe(epochs=1, batch_size=32), gray, None)
+    probe = StepTimer(network, digits[0], Recipe(epochs=1, batch_size=32), gray, None)
     choice = choose_compute(probe, device=torch.device("cpu"))
     assert choice.images_per_s["channels_last/fp32"] > 0
     for name, tensor in network.state_dict().items():
@@ -138,10 +140,13 @@ def test_a_teacher_gets_its_own_normalisation_and_size(tiny_architecture):
 
 
 def test_bfloat16_is_not_timed_where_it_is_emulated(tiny_architecture, digits, gray, monkeypatch):
-    probe = Probe(
-        build_network(tiny_architecture, seed=0), digits[0], Recipe(epochs=1, batch_size=32),
-        gray, None,
-    )  # fmt: skip
+    probe = StepTimer(
+        build_network(tiny_architecture, seed=0),
+        digits[0],
+        Recipe(epochs=1, batch_size=32),
+        gray,
+        None,
+    )
     for emulated in (True, False):
         monkeypatch.setattr(speed_module, "_emulates_bf16", lambda emulated=emulated: emulated)
         monkeypatch.setattr(speed_module, "_is_promising", lambda *_: True)
@@ -152,9 +157,12 @@ def test_bfloat16_is_not_timed_where_it_is_emulated(tiny_architecture, digits, g
 def test_a_shift_grows_with_the_view(tiny_architecture, gray):
     recipe = Recipe(epochs=1, augmentation=Augmentation(translate_px=2, erase=0.4))
     learner = create_learner(
-        build_network(tiny_architecture, seed=0), recipe=recipe, preprocessing=gray,
-        compute=Compute(torch.device("cpu")), teacher=None,
-    )  # fmt: skip
+        build_network(tiny_architecture, seed=0),
+        recipe=recipe,
+        preprocessing=gray,
+        compute=Compute(torch.device("cpu")),
+        teacher=None,
+    )
     assert learner._augmentation(1.0, 1.0) == recipe.augmentation
     assert learner._augmentation(1.5, 1.0).translate_px == 3
     weaker = learner._augmentation(1.0, 0.5)

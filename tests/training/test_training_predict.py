@@ -17,9 +17,11 @@ from featherweight.training.predict import predict
 def trained(tmp_path):
     architecture = network_of("small", block("conv", 4, stride=2), input_shape=(3, 16, 16))
     save_network(
-        trained_like(architecture), tmp_path / "network", preprocessing=IMAGENET,
+        trained_like(architecture),
+        tmp_path / "network",
+        preprocessing=IMAGENET,
         classes=tuple(labels_of(architecture)),
-    )  # fmt: skip
+    )
     return tmp_path / "network"
 
 

@@ -48,9 +48,13 @@ def test_norms_keep_their_statistics_with_pretrained_weights_of_the_whole_networ
 
 def test_sizes_are_drawn_anew_for_every_step_and_the_same_in_every_attempt():
     recipe = Recipe(
-        epochs=30, batch_size=10, low_resolution=64, low_resolution_share=0.1,
-        resolution_scales=(0.86, 1.0, 1.14), seed=3,
-    )  # fmt: skip
+        epochs=30,
+        batch_size=10,
+        low_resolution=64,
+        low_resolution_share=0.1,
+        resolution_scales=(0.86, 1.0, 1.14),
+        seed=3,
+    )
     plan = plan_epochs(recipe, images=100, resolution=112)
     sides = [plan.side_at(step) for step in range(plan.total_steps)]
     assert sides[:30] == [64] * 30, "the low steps stay as they are"
@@ -68,9 +72,13 @@ def test_the_time_of_larger_and_smaller_pictures_is_reckoned_with():
     def steps(*scales: float) -> int:
         recipe = Recipe(time_s=100.0, batch_size=10, resolution_scales=scales)
         found = plan_time(
-            recipe, images=1000, resolution=64, available_s=100.0, step_s=lambda *_: 0.1,
+            recipe,
+            images=1000,
+            resolution=64,
+            available_s=100.0,
+            step_s=lambda *_: 0.1,
             epoch_end_s=0.0,
-        )  # fmt: skip
+        )
         return found.total_steps
 
     assert steps() == steps(1.0) == pytest.approx(1000, abs=2)
@@ -157,17 +165,38 @@ def test_fewer_images_than_a_batch_are_one_batch():
 def session(*, gone_s: float, history: tuple[EpochRecord, ...] = ()) -> Session:
     """A training of 100 expected steps in 112 s, of which ten were gone before the first."""
     plan = Plan(
-        total_steps=100, steps_per_epoch=10, batch_size=8, resolution=32, low_resolution=16,
-        low_steps=40, begun_s=10.0, epoch_end_s=2.0, clock=((0.0, 0), (0.2, 40), (1.0, 100)),
-    )  # fmt: skip
+        total_steps=100,
+        steps_per_epoch=10,
+        batch_size=8,
+        resolution=32,
+        low_resolution=16,
+        low_steps=40,
+        begun_s=10.0,
+        epoch_end_s=2.0,
+        clock=((0.0, 0), (0.2, 40), (1.0, 100)),
+    )
     state = CheckpointState(
-        identity="", plan=plan, memory_format="contiguous", dtype="fp32", step=0, num_updates=0,
-        elapsed_s=0.0, history=history, best_epoch=0, stopped=None,
-    )  # fmt: skip
+        identity="",
+        plan=plan,
+        memory_format="contiguous",
+        dtype="fp32",
+        step=0,
+        num_updates=0,
+        elapsed_s=0.0,
+        history=history,
+        best_epoch=0,
+        stopped=None,
+    )
     return Session(
-        learner=cast(Learner, None), generator=torch.Generator(), state=state, directory=Path(),
-        val_pictures=100, time_s=112.0, started_s=time.perf_counter(), before_s=gone_s + 0.01,
-    )  # fmt: skip
+        learner=cast(Learner, None),
+        generator=torch.Generator(),
+        state=state,
+        directory=Path(),
+        val_pictures=100,
+        time_s=112.0,
+        started_s=time.perf_counter(),
+        before_s=gone_s + 0.01,
+    )
 
 
 @pytest.mark.parametrize("step", [0, 30, 5_000])
@@ -185,10 +214,19 @@ def test_the_clock_says_where_a_training_is_however_fast_the_machine(gone_s, exp
 @pytest.mark.parametrize(("validation_s", "over"), [(1.0, False), (30.0, True)])
 def test_the_last_validation_is_expected_to_take_what_the_one_before_took(validation_s, over):
     epoch = EpochRecord(
-        epoch=1, images_seen=100, seconds=10.0 + validation_s, images_per_s=10.0, train_loss=1.0,
-        val_loss=1.0, val_accuracy=0.5, learning_rate=0.1, resolution=32,
-        memory_format="contiguous", dtype="fp32", foreign_cpu_share=None,
-    )  # fmt: skip
+        epoch=1,
+        images_seen=100,
+        seconds=10.0 + validation_s,
+        images_per_s=10.0,
+        train_loss=1.0,
+        val_loss=1.0,
+        val_accuracy=0.5,
+        learning_rate=0.1,
+        resolution=32,
+        memory_format="contiguous",
+        dtype="fp32",
+        foreign_cpu_share=None,
+    )
     training = session(gone_s=90.0, history=(epoch,))
     assert training.epoch_end_s == pytest.approx(validation_s)
     assert training.out_of_time == over
@@ -197,9 +235,13 @@ def test_the_last_validation_is_expected_to_take_what_the_one_before_took(valida
 def test_a_timed_plan_knows_the_share_of_the_time_of_its_low_steps():
     recipe = Recipe(time_s=1.0, batch_size=10, low_resolution=8, low_resolution_share=0.4)
     plan = plan_time(
-        recipe, images=205, resolution=16, available_s=100.0, epoch_end_s=0.0,
+        recipe,
+        images=205,
+        resolution=16,
+        available_s=100.0,
+        epoch_end_s=0.0,
         step_s=lambda frozen, resolution: 0.01 * (resolution / 16) ** 2,
-    )  # fmt: skip
+    )
     assert plan.clock[0] == (0.0, 0)
     assert plan.clock[-1] == (1.0, plan.total_steps)
     share, step = plan.clock[1]

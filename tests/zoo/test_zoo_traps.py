@@ -81,8 +81,10 @@ def test_shares_of_mobilenet_v1() -> None:
     }
     shares = {k: 100 * sum(x.macs or 0 for x in v) / counted.macs for k, v in kinds.items()}
     assert {k: round(share, 2) for k, share in shares.items()} == {
-        "first": 1.91, "depthwise": 3.06, "pointwise": 94.86,
-    }  # fmt: skip
+        "first": 1.91,
+        "depthwise": 3.06,
+        "pointwise": 94.86,
+    }
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -19,9 +19,10 @@ from torch import Tensor
 from featherweight.adapting.savings import Savings
 from featherweight.adapting.shrink import DROPPED, hidden_widths, shrink_network
 from featherweight.architecture import Architecture
+from featherweight.budget import Latency
 from featherweight.nn.network import Network
 
-__all__ = ["Adapted", "Step", "Timed", "netadapt"]
+__all__ = ["Adapted", "Step", "netadapt"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,15 +33,6 @@ _PROPOSALS = 6
 
 
 @dataclass(frozen=True)
-class Timed:
-    """A measured latency with its 95 % interval, in ms."""
-
-    median_ms: float
-    low_ms: float
-    high_ms: float
-
-
-@dataclass(frozen=True)
 class Step:
     """One accepted step.
 
@@ -48,7 +40,7 @@ class Step:
         position: of the block that became thinner.
         width: its hidden channels now.
         loss: mean on the hold-out, after the short fine-tuning.
-        timed: the whole network.
+        latency: of the whole network.
         tried: proposals that were fine-tuned.
         rejected: of those that answered better, how many were not surely faster.
     """
@@ -56,7 +48,7 @@ class Step:
     position: int
     width: int
     loss: float
-    timed: Timed
+    latency: Latency
     tried: int
     rejected: int
 
@@ -66,7 +58,7 @@ class Adapted:
     """The network at the end, and how it got there."""
 
     network: Network
-    timed: Timed
+    latency: Latency
     steps: tuple[Step, ...]
 
 
@@ -75,7 +67,7 @@ def netadapt(
     savings: Savings,
     *,
     target_ms: float,
-    clock: Callable[[Architecture], Timed],
+    clock: Callable[[Architecture], Latency],
     tune: Callable[[Network], None],
     loss: Callable[[Network], float],
     is_over: Callable[[], bool] = lambda: False,
@@ -95,27 +87,31 @@ def netadapt(
         what was reached; above `target_ms` where no step was surely faster any more, or the time
         was over.
     """
-    present, timed = network, clock(network.architecture)
-    stride_ms = (timed.median_ms - target_ms) / _STEPS
+    present, latency = network, clock(network.architecture)
+    stride_ms = (latency.median_ms - target_ms) / _STEPS
     steps: list[Step] = []
     refused: set[tuple[int, int]] = set()
-    while timed.median_ms > target_ms and not is_over():
-        need_ms = min(stride_ms, timed.median_ms - target_ms)
+    while latency.median_ms > target_ms and not is_over():
+        need_ms = min(stride_ms, latency.median_ms - target_ms)
         proposals = []
         for position, width in _options(present, savings, need_ms=need_ms, refused=refused):
             proposal = shrink_network(present, {position: width})
             tune(proposal)
             proposals.append((loss(proposal), position, width, proposal))
-        found = _surely_faster(proposals, timed, clock=clock, refused=refused)
+        found = _surely_faster(proposals, latency, clock=clock, refused=refused)
         if found is None:
             break
-        (worth, position, width, present), timed, rejected = found
-        steps.append(Step(position, width, worth, timed, len(proposals), rejected))
+        (worth, position, width, present), latency, rejected = found
+        steps.append(Step(position, width, worth, latency, len(proposals), rejected))
         logger.info(
             "netadapt: block %d to %d channels: %.3f ms, hold-out loss %.3f (%d tried)",
-            position, width, timed.median_ms, worth, len(proposals),
-        )  # fmt: skip
-    return Adapted(present, timed, tuple(steps))
+            position,
+            width,
+            latency.median_ms,
+            worth,
+            len(proposals),
+        )
+    return Adapted(present, latency, tuple(steps))
 
 
 _Proposal = tuple[float, int, int, Network]
@@ -123,21 +119,23 @@ _Proposal = tuple[float, int, int, Network]
 
 def _surely_faster(
     proposals: list[_Proposal],
-    before: Timed,
+    before: Latency,
     *,
-    clock: Callable[[Architecture], Timed],
+    clock: Callable[[Architecture], Latency],
     refused: set[tuple[int, int]],
-) -> tuple[_Proposal, Timed, int] | None:
+) -> tuple[_Proposal, Latency, int] | None:
     """Return the best proposal that is surely faster; those that are not are never tried again."""
     for rejected, proposal in enumerate(sorted(proposals, key=lambda one: one[0])):
-        timed = clock(proposal[3].architecture)
-        if timed.high_ms < before.low_ms:
-            return proposal, timed, rejected
+        latency = clock(proposal[3].architecture)
+        if latency.interval_ms[1] < before.interval_ms[0]:
+            return proposal, latency, rejected
         refused.add(proposal[1:3])
         logger.info(
             "netadapt: block %d to %d channels is not surely faster: %.3f ms",
-            proposal[1], proposal[2], timed.median_ms,
-        )  # fmt: skip
+            proposal[1],
+            proposal[2],
+            latency.median_ms,
+        )
     return None
 
 

@@ -13,7 +13,14 @@ from featherweight.errors import UsageError
 from featherweight.networks.slicing import slice_network
 from featherweight.nn.network import Network
 
-__all__ = ["DROPPED", "hidden_widths", "is_droppable", "shrink_network", "shrunk"]
+__all__ = [
+    "DROPPED",
+    "hidden_widths",
+    "is_droppable",
+    "shrink_network",
+    "shrunk",
+    "shrunk_name",
+]
 
 DROPPED = 0
 """Hidden width that stands for leaving the block out."""
@@ -88,6 +95,11 @@ def shrink_network(
             moved[f"blocks.{places[int(match[1])]}.{match[2]}"] = tensor
     result.load_state_dict(moved)
     return result.eval()
+
+
+def shrunk_name(base: str, architecture: Architecture) -> str:
+    """Return what a network is called that was made from the one called `base`."""
+    return f"{base}-shrunk-{architecture.digest[:6]}"
 
 
 def _thinner(architecture: Architecture, hidden: Mapping[int, int]) -> Architecture:

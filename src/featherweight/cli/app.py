@@ -45,8 +45,18 @@ app = typer.Typer(
     help="Fit a light-weight CNN to pictures, a device and a latency budget, and prove it.",
 )
 for command in (
-    fit, train, evaluate, predict, profile, measure, export, verify, report, models, doctor,
-):  # fmt: skip
+    fit,
+    train,
+    evaluate,
+    predict,
+    profile,
+    measure,
+    export,
+    verify,
+    report,
+    models,
+    doctor,
+):
     app.command()(command)
 app.add_typer(data_app, name="data")
 app.add_typer(device_app, name="device")

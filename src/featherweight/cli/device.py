@@ -133,18 +133,30 @@ def calibrate(
         return
     rows = [
         [
-            table.platform, str(len(table.entries)), f"{table.seconds:.0f}",
-            str(table.held_out.networks), f"{table.held_out.within_10_percent:.0%}",
-            f"{table.held_out.mape:.1%}", f"{table.held_out.spearman:.3f}",
+            table.platform,
+            str(len(table.entries)),
+            f"{table.seconds:.0f}",
+            str(table.held_out.networks),
+            f"{table.held_out.within_10_percent:.0%}",
+            f"{table.held_out.mape:.1%}",
+            f"{table.held_out.spearman:.3f}",
             f"{table.held_out.coverage:.0%}",
         ]
         for table in tables
-    ]  # fmt: skip
+    ]
     output.print_table(
-        ["platform", "timed", "s", "held out", "within 10 %", "mean error", "rank correlation",
-         "in the 90 % interval"],
+        [
+            "platform",
+            "timed",
+            "s",
+            "held out",
+            "within 10 %",
+            "mean error",
+            "rank correlation",
+            "in the 90 % interval",
+        ],
         rows,
-    )  # fmt: skip
+    )
 
 
 @device_app.command("roofline")
@@ -180,11 +192,16 @@ def roofline(
     slowest = sorted(found.layers, key=lambda one: -one.ms)[:_ROOFLINE_LAYERS]
     rows = [
         [
-            one.network, one.layer or "(whole)", f"{one.ms:.4f}", f"{one.flops / 1e6:.1f}",
-            f"{one.intensity:.1f}", f"{one.gflop_per_s:.1f}", f"{one.share:.0%}",
+            one.network,
+            one.layer or "(whole)",
+            f"{one.ms:.4f}",
+            f"{one.flops / 1e6:.1f}",
+            f"{one.intensity:.1f}",
+            f"{one.gflop_per_s:.1f}",
+            f"{one.share:.0%}",
         ]
         for one in [*found.networks, *slowest]
-    ]  # fmt: skip
+    ]
     output.print_table(
         ["network", "layer", "ms", "MFLOPs", "FLOPs per byte", "GFLOP/s", "of the roof"], rows
     )

@@ -30,8 +30,8 @@ def export(
 ) -> int:
     """Write files for platforms; with DATA also verify each on the test split."""
     output.show_log(quiet=False)
-    from featherweight.exporting.ship import export as export_network
-    from featherweight.measuring.platform import parse_platform
+    from featherweight.exporting.export_run import export as export_network
+    from featherweight.exporting.platforms import parse_platform
 
     shipped = export_network(
         network,
@@ -62,7 +62,7 @@ def verify(
 ) -> int:
     """Compare a file with its network on real pictures, and state the file's accuracy."""
     output.show_log(quiet=False)
-    from featherweight.exporting.ship import verify as verify_file
+    from featherweight.exporting.export_run import verify as verify_file
 
     shipped = verify_file(network, artifact=artifact, data=data, seed=seed)
     if json:

@@ -72,6 +72,14 @@ def fit(  # noqa: PLR0913 - one parameter per flag
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
+    workers: Annotated[
+        str,
+        typer.Option(
+            "--workers",
+            help="Where networks that are compared train: here, processes=N, ray or "
+            "ray://HOST:PORT.",
+        ),
+    ] = "here",
     from_run: Annotated[
         Path | None,
         typer.Option(
@@ -80,6 +88,9 @@ def fit(  # noqa: PLR0913 - one parameter per flag
             "in a minute or two, only classifiers are fitted again; DATA is left out.",
         ),
     ] = None,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say first where the time of --time goes.")
+    ] = False,
     output_directory: Output = None,
     json: As_json = False,
 ) -> int:
@@ -106,8 +117,10 @@ def fit(  # noqa: PLR0913 - one parameter per flag
         min_accuracy=min_accuracy,
         seed=seed,
         device=device,
+        workers=workers,
         from_run=from_run,
         output=output_directory,
+        show_plan=plan,
         command=shlex.join(["featherweight", *sys.argv[1:]]),
         spent_s=clock.monotonic() - context.obj,
     )
@@ -119,7 +132,7 @@ def fit(  # noqa: PLR0913 - one parameter per flag
 
 
 def _verdict(summary: FitSummary) -> list[str]:
-    budget = f"budget {summary.budget_ms:g} ms on {summary.platform}"
+    budget = f"budget {summary.budget.latency_ms:g} ms on {summary.platform}"
     if summary.verdict == "infeasible":
         return [
             f"INFEASIBLE: {budget}",

@@ -75,20 +75,32 @@ def measure(
         return
     rows = [
         [
-            m.network, m.platform, f"{m.median_ms:.3f}",
-            f"{m.interval_ms[0]:.3f}-{m.interval_ms[1]:.3f}", f"{m.p90_ms:.3f}",
-            f"{m.relative_iqr:.1%}", "yes" if m.disturbed else "no",
-            _show(ratio), *([] if sustained is None else [_show(drift)]),
+            m.network,
+            m.platform,
+            f"{m.median_ms:.3f}",
+            f"{m.interval_ms[0]:.3f}-{m.interval_ms[1]:.3f}",
+            f"{m.p90_ms:.3f}",
+            f"{m.relative_iqr:.1%}",
+            "yes" if m.disturbed else "no",
+            _show(ratio),
+            *([] if sustained is None else [_show(drift)]),
         ]
         for m, ratio, drift in zip(measured, ratios, drifts, strict=True)
-    ]  # fmt: skip
+    ]
     output.print_table(
         [
-            "network", "platform", "median ms", "95 % interval", "p90 ms", "IQR", "disturbed",
-            "of the first", *([] if sustained is None else ["last third of first"]),
+            "network",
+            "platform",
+            "median ms",
+            "95 % interval",
+            "p90 ms",
+            "IQR",
+            "disturbed",
+            "of the first",
+            *([] if sustained is None else ["last third of first"]),
         ],
         rows,
-    )  # fmt: skip
+    )
     output.print_lines(
         [
             f"decode and resize {one.picture} to {one.resolution}: {one.median_ms:.3f} ms "
@@ -135,11 +147,15 @@ def _predict(networks: list[str], on: list[str], *, table: Path | None, json: bo
     output.print_table(
         ["network", "platform", "predicted ms", "90 % interval"],
         [
-            [one.network, one.platform, f"{one.median_ms:.3f}",
-             f"{one.interval_ms[0]:.3f}-{one.interval_ms[1]:.3f}"]
+            [
+                one.network,
+                one.platform,
+                f"{one.median_ms:.3f}",
+                f"{one.interval_ms[0]:.3f}-{one.interval_ms[1]:.3f}",
+            ]
             for one in found
         ],
-    )  # fmt: skip
+    )
 
 
 def _ratio(one: Measurement, measured: list[Measurement]) -> tuple[float, float, float] | None:

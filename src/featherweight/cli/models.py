@@ -89,16 +89,25 @@ def _measured_row(one: Fitting) -> list[str]:
         shown = f"{one.median_ms:.3f}"
         interval = f"{one.interval_ms[0]:.3f}-{one.interval_ms[1]:.3f}"
     return [
-        one.network, one.platform, f"{one.top1:.3f}", shown, interval,
-        "yes" if one.fits else "no", "*" if one.best else "",
-    ]  # fmt: skip
+        one.network,
+        one.platform,
+        f"{one.top1:.3f}",
+        shown,
+        interval,
+        "yes" if one.fits else "no",
+        "*" if one.best else "",
+    ]
 
 
 def _row(model: dict[str, Any]) -> list[str]:
     published = model["published"]
     top1 = None if published is None else published["top1"]
     return [
-        model["name"], model["family"], "x".join(str(side) for side in model["input_shape"]),
-        f"{model['params']:,}", f"{model['macs']:,}",
-        "-" if top1 is None else f"{top1:.3f}", model["pretrained"] or "-",
-    ]  # fmt: skip
+        model["name"],
+        model["family"],
+        "x".join(str(side) for side in model["input_shape"]),
+        f"{model['params']:,}",
+        f"{model['macs']:,}",
+        "-" if top1 is None else f"{top1:.3f}",
+        model["pretrained"] or "-",
+    ]

@@ -33,12 +33,18 @@ def profile(
     plain = {pair.pointwise: f"{pair.plain_macs:,}" for pair in counted.separable_pairs}
     rows = [
         [
-            layer.name, layer.op, _shape(layer.output_shape), _number(layer.params),
-            _number(layer.macs), _number(layer.flops), _number(layer.memory_access_bytes),
-            _ratio(layer.arithmetic_intensity), plain.get(layer.name, ""),
+            layer.name,
+            layer.op,
+            _shape(layer.output_shape),
+            _number(layer.params),
+            _number(layer.macs),
+            _number(layer.flops),
+            _number(layer.memory_access_bytes),
+            _ratio(layer.arithmetic_intensity),
+            plain.get(layer.name, ""),
         ]
         for layer in counted.layers
-    ]  # fmt: skip
+    ]
     shown = len(_COLUMNS) if plain else len(_COLUMNS) - 1
     output.print_table(_COLUMNS[:shown], [row[:shown] for row in rows])
     output.print_lines(_summary(counted))

@@ -102,9 +102,13 @@ def cached_pixels(
     part = data.splits[split]
     indices = list(range(len(part))) if rows is None else [int(row) for row in rows]
     digest = _cache_digest(
-        data, split=split, size=size, preprocessing=preprocessing,
-        rows=None if rows is None else indices, whole=whole,
-    )  # fmt: skip
+        data,
+        split=split,
+        size=size,
+        preprocessing=preprocessing,
+        rows=None if rows is None else indices,
+        whole=whole,
+    )
     path = directory / f"{split}-{size}-{digest[:16]}.npy"
     try:
         directory.mkdir(parents=True, exist_ok=True)

@@ -56,13 +56,17 @@ def find_columns(schema: pa.Schema, *, file: Path) -> ParquetColumns:
     images = _candidates(schema, features, kind="Image", known=IMAGE_COLUMNS)
     labels = _candidates(schema, features, kind="ClassLabel", known=LABEL_COLUMNS)
     image = _first(
-        [(name, _holds_bytes(schema.field(name).type)) for name in images], "image",
-        schema=schema, file=file,
-    )  # fmt: skip
+        [(name, _holds_bytes(schema.field(name).type)) for name in images],
+        "image",
+        schema=schema,
+        file=file,
+    )
     label = _first(
-        [(name, _holds_labels(schema.field(name).type)) for name in labels], "label",
-        schema=schema, file=file,
-    )  # fmt: skip
+        [(name, _holds_labels(schema.field(name).type)) for name in labels],
+        "label",
+        schema=schema,
+        file=file,
+    )
     names = _class_names(features.get(label, {}).get("names"), file=file)
     return ParquetColumns(image, label, pa.types.is_struct(schema.field(image).type), names)
 
@@ -158,8 +162,11 @@ def _holds_bytes(kind: pa.DataType) -> bool:
 def _is_binary(kind: pa.DataType) -> bool:
     # By its name: older versions of pyarrow lack a function for views.
     return str(kind).partition("[")[0] in {
-        "binary", "large_binary", "binary_view", "fixed_size_binary",
-    }  # fmt: skip
+        "binary",
+        "large_binary",
+        "binary_view",
+        "fixed_size_binary",
+    }
 
 
 def _holds_labels(kind: pa.DataType) -> bool:

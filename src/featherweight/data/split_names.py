@@ -33,9 +33,22 @@ SPLIT_FOLDERS = {
 _HALF_NAMES = frozenset({"eval", "evaluation"})
 """Test beside a val, as speech and benchmark data have it; val beside a test."""
 
-_FILLERS = frozenset({
-    *("data", "dataset", "image", "images", "img", "imgs", "photos", "pictures", "set", "split"),
-})  # fmt: skip
+_FILLERS = frozenset(
+    {
+        *(
+            "data",
+            "dataset",
+            "image",
+            "images",
+            "img",
+            "imgs",
+            "photos",
+            "pictures",
+            "set",
+            "split",
+        ),
+    }
+)
 
 
 def split_named(name: str) -> str | None:

@@ -150,9 +150,11 @@ class AdbDevice:
     def _adb(self, arguments: Sequence[str], *, timeout_s: float) -> CompletedRun:
         chosen = ["-s", self._serial] if self._serial else []
         done = run_program(
-            ["adb", *chosen, *arguments], url=self.url, timeout_s=timeout_s,
+            ["adb", *chosen, *arguments],
+            url=self.url,
+            timeout_s=timeout_s,
             install="Android's platform-tools",
-        )  # fmt: skip
+        )
         if done.returncode != 0 and _LOST.search(done.stderr):
             raise DeviceUnreachableError(
                 f"no connection to the device {self.url!r}: {last_line(done.stderr)}",

@@ -39,9 +39,13 @@ _URL = re.compile(
 """
 _PORTS = range(1, 65536)
 _OPTIONS = (
-    "BatchMode=yes", "ConnectTimeout=10", "ServerAliveInterval=5", "ServerAliveCountMax=3",
-    "ControlMaster=auto", "ControlPersist=60",
-)  # fmt: skip
+    "BatchMode=yes",
+    "ConnectTimeout=10",
+    "ServerAliveInterval=5",
+    "ServerAliveCountMax=3",
+    "ControlMaster=auto",
+    "ControlPersist=60",
+)
 _CUT = 255
 """What the ssh program itself ends with, when there is no connection or it breaks."""
 _SIGNALLED = 128

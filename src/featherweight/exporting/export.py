@@ -11,7 +11,7 @@ from featherweight.arguments import to_path
 from featherweight.errors import UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.runtimes.artifact import Artifact
-from featherweight.runtimes.runtime import RUNTIMES
+from featherweight.runtimes.runtime import RUNTIMES, ExportOptions
 
 if TYPE_CHECKING:
     from featherweight.nn.network import Network
@@ -28,7 +28,7 @@ def export_network(
     calibration: np.ndarray | None = None,
     preprocessing: Preprocessing,
     labels: tuple[str, ...],
-    limit_pairs: bool | None = None,
+    saturation_safe: bool | None = None,
 ) -> Artifact:
     """Export a network with its weights.
 
@@ -41,7 +41,7 @@ def export_network(
             them, 64 are enough.
         preprocessing: its normalisation becomes part of the file.
         labels: class names in the order of the logits.
-        limit_pairs: of int8, see `Runtime.export`; `None` = as this machine's CPU needs it.
+        saturation_safe: of int8, see `ExportOptions`; `None` = as this machine's CPU needs it.
 
     Raises:
         UsageError: an unknown runtime or precision, int8 without pictures, labels that do not
@@ -51,16 +51,15 @@ def export_network(
         raise UsageError(
             "int8 without calibration pictures", hint="give 64 or more pictures of the train split"
         )
-    return RUNTIMES[runtime].export(
-        network.architecture,
-        network_weights(network),
-        out=to_path(out, name="out"),
+    options = ExportOptions(
         precision=precision,
-        calibration=calibration,
         preprocessing=preprocessing,
         labels=labels,
-        limit_pairs=limit_pairs,
+        calibration=calibration,
+        saturation_safe=saturation_safe,
     )
+    folder = to_path(out, name="out")
+    return RUNTIMES[runtime].export(network.architecture, network_weights(network), folder, options)
 
 
 def network_weights(network: Network) -> dict[str, np.ndarray]:

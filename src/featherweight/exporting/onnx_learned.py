@@ -41,9 +41,15 @@ _DRAWN = frozenset(
 )
 _NAMES = ("weight", "bias", "gamma", "beta", "scale", "offset")
 _WHOLE = frozenset(
-    {TensorProto.BOOL, TensorProto.INT32, TensorProto.INT64, TensorProto.STRING,
-     TensorProto.UINT32, TensorProto.UINT64}
-)  # fmt: skip
+    {
+        TensorProto.BOOL,
+        TensorProto.INT32,
+        TensorProto.INT64,
+        TensorProto.STRING,
+        TensorProto.UINT32,
+        TensorProto.UINT64,
+    }
+)
 """Types that no weight has, quantised or not."""
 _CHANNELS = 4
 """Of a picture, at most."""

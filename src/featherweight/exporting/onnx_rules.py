@@ -87,11 +87,13 @@ def _transposed(node: NodeShapes) -> Arithmetic | None:
     if not fits or image[1] != kernel[0] or not _kernel_agrees(node, kernel):
         return None
     return transposed_convolution(
-        inputs=image, weight=kernel, output=node.output,
+        inputs=image,
+        weight=kernel,
+        output=node.output,
         stride=node.attributes.get("strides", [1]),
         dilation=node.attributes.get("dilations", [1]),
         bias=node.has(2),
-    )  # fmt: skip
+    )
 
 
 def _gemm(node: NodeShapes) -> Arithmetic:
@@ -157,10 +159,22 @@ LEARNED: dict[str, tuple[int, ...]] = {
 
 WEIGHT_CARRIERS = frozenset(
     {
-        "Cast", "CastLike", "Concat", "DequantizeLinear", "Flatten", "Gather", "Identity",
-        "QuantizeLinear", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze",
+        "Cast",
+        "CastLike",
+        "Concat",
+        "DequantizeLinear",
+        "Flatten",
+        "Gather",
+        "Identity",
+        "QuantizeLinear",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "Transpose",
+        "Unsqueeze",
     }
-)  # fmt: skip
+)
 """Operators through which a constant still counts as the weight of what reads it: they convert,
 cut or put together and compute nothing."""
 
@@ -237,8 +251,16 @@ COMPUTED_SHAPES = frozenset(_SHAPE_ARITHMETIC.split())
 """Operators that exporters compute shapes and indices with."""
 
 PICTURE_STEPS = WEIGHT_CARRIERS | {
-    "Add", "CenterCropPad", "Clip", "Div", "Mul", "Pad", "ReduceMean", "Resize", "Sub",
-}  # fmt: skip
+    "Add",
+    "CenterCropPad",
+    "Clip",
+    "Div",
+    "Mul",
+    "Pad",
+    "ReduceMean",
+    "Resize",
+    "Sub",
+}
 """Operators that prepare a picture: a table of its channels among them is no param."""
 
 _NORMS = """
@@ -280,8 +302,15 @@ element-wise arithmetic, reductions, quantisation, copies and look-ups."""
 
 METADATA = frozenset(
     {
-        "Constant", "ConstantOfShape", "Flatten", "Identity", "Reshape", "Shape", "Size", "Squeeze",
+        "Constant",
+        "ConstantOfShape",
+        "Flatten",
+        "Identity",
+        "Reshape",
+        "Shape",
+        "Size",
+        "Squeeze",
         "Unsqueeze",
     }
-)  # fmt: skip
+)
 """Operators that compute nothing and move no data."""

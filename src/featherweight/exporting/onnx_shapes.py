@@ -32,10 +32,17 @@ _LARGEST = 2**48
 
 # What onnx and its reference operators raise for nodes and numbers that do not fit each other.
 _REFUSALS = (
-    checker.ValidationError, shape_inference.InferenceError, defs.SchemaError,
-    ArithmeticError, AttributeError, LookupError, NotImplementedError, RuntimeError, TypeError,
+    checker.ValidationError,
+    shape_inference.InferenceError,
+    defs.SchemaError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
     ValueError,
-)  # fmt: skip
+)
 
 
 class Tensor(NamedTuple):

@@ -1,6 +1,6 @@
-"""Another budget, or another platform, from the networks of an earlier fit, in a minute or two.
+"""Another budget, or another platform, from the networks of a previous fit, in a minute or two.
 
-Every network a fit trained is kept, and weights on photographs run at any resolution: an earlier
+Every network a fit trained is kept, and weights on photographs run at any resolution: a previous
 run is a curve. Only the classifier is fitted again to each new size, which takes seconds. A new
 budget takes the best point that fits now and proves it like any other fit: in a fresh process, on
 the test split.
@@ -11,53 +11,66 @@ from __future__ import annotations
 import logging
 import time as clock
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from featherweight.budget import parse_latency_ms
-from featherweight.data.images import ImageData, load_images
+from featherweight.budget import Latency, parse_latency_ms
+from featherweight.data.images import load_images
 from featherweight.errors import UsageError
-from featherweight.fitting.earlier import Earlier, TrainedNetwork, read_earlier
-from featherweight.fitting.ending import end_again, end_infeasible, prove_stage
-from featherweight.fitting.families import Family, families
-from featherweight.fitting.halving import Ranked, cheapest_of_equals
-from featherweight.fitting.ledger import Ledger
-from featherweight.fitting.look import look
-from featherweight.fitting.prove import MOST_GROWTH
-from featherweight.fitting.race import Entry, Trainer, open_trainer
-from featherweight.fitting.result import FitResult
-from featherweight.fitting.settings import FitSettings, allowed_precisions
-from featherweight.fitting.settle import settle
-from featherweight.fitting.shop import Shopper, shop
-from featherweight.fitting.stages import (
-    create_sizer,
-    kept_entries,
-    open_shopper,
-    ship_size_stage,
+from featherweight.exporting.platforms import allow_recorded, parse_platform
+from featherweight.fitting.candidate import Candidate, Measured, Trained, Training
+from featherweight.fitting.conclude import (
+    FitResult,
+    conclude,
+    conclude_again,
+    conclude_infeasible,
 )
-from featherweight.fitting.time_plan import SamplePlan
-from featherweight.measuring.platform import allow_recorded, parse_platform
+from featherweight.fitting.context import FitContext, open_context
+from featherweight.fitting.families import Family, families
+from featherweight.fitting.policy import ProvePolicy
+from featherweight.fitting.previous_run import PreviousNetwork, PreviousRun, read_previous_run
+from featherweight.fitting.ranking import cheapest_of_equals
+from featherweight.fitting.settings import FitSettings, allowed_precisions
+from featherweight.fitting.stages.look import Look, look
+from featherweight.fitting.stages.prove import prove
+from featherweight.fitting.stages.refit_head import rank_at_size
+from featherweight.fitting.stages.shop import find_fitting, note_shopped
+from featherweight.fitting.stages.size import choose_shipped_size
+from featherweight.fitting.time_plan import TimePlan
+from featherweight.measuring.bench import Bench
 from featherweight.networks.storage import load_network
-from featherweight.records import parse_record
-from featherweight.reporting.run import Candidate, FitSummary
-from featherweight.run_directory import RunDirectory, open_run
+from featherweight.parallel import HereExecutor
+from featherweight.records import Record
+from featherweight.run_directory import open_run
 from featherweight.training.compute import choose_device
 
-__all__ = ["fit_from"]
+__all__ = ["Offer", "fit_from"]
 
 logger = logging.getLogger(__name__)
 
-_FAR = 0.6
-"""Of the resolution of the training: weights of 240 pixels answered 0.95 of the photographs there,
-0.90 at 120, 0.83 at 88 and 0.70 at 64, each with a classifier of its own
-(benchmarks/results/budget_hits.json)."""
 
-Offer = tuple[TrainedNetwork, Entry]
-"""An earlier network, and the size and precision that it would ship in."""
+@dataclass(frozen=True)
+class Offer:
+    """A network of the previous run, at the size and precision that it would ship in."""
+
+    network: PreviousNetwork
+    measured: Measured
+
+
+class _OfferRecord(Record):
+    network: int
+    size: float
+    precision: str
+    latency: Latency
+
+
+class _OffersRecord(Record):
+    offers: tuple[_OfferRecord, ...]
+    nearest_feasible_ms: float
 
 
 def fit_from(  # noqa: PLR0913 - the parameters of the command
-    earlier: Path,
+    previous: Path,
     *,
     latency: str | float,
     on: str | None = None,
@@ -68,18 +81,18 @@ def fit_from(  # noqa: PLR0913 - the parameters of the command
     runs: Path = Path("runs"),
     command: str = "featherweight.fit(...)",
 ) -> FitResult:
-    """Answer another budget, or another platform, from an earlier fit: a minute or two.
+    """Answer another budget, or another platform, from a previous fit: a minute or two.
 
     No network is trained; where its file answers val better with a classifier fitted to its new
-    size, it gets that one. Data, seed and preprocessing are the earlier run's. The test split is
+    size, it gets that one. Data, seed and preprocessing are the previous run's. The test split is
     read again, for the new file.
 
     Args:
-        earlier: run directory of a fit; at least one of its networks must be trained.
+        previous: run directory of a fit; at least one of its networks must be trained.
         latency: budget as text or milliseconds.
-        on: platform; `None` = the earlier run's, if its device is this machine or one that has a
+        on: platform; `None` = the previous run's, if its device is this machine or one that has a
             name here: a file from elsewhere must not make this machine connect anywhere.
-        precisions: what may ship; `None` = the one `on` spells out, else what the earlier run
+        precisions: what may ship; `None` = the one `on` spells out, else what the previous run
             allowed, as far as the runtime has it.
         min_accuracy: least accuracy of the file on test; `None` = better than guessing.
         device: where PyTorch computes: auto, cpu, cuda or mps.
@@ -89,20 +102,20 @@ def fit_from(  # noqa: PLR0913 - the parameters of the command
 
     Raises:
         UsageError: no fit, nothing trained, changed data, bad names or units, or a device that
-            only the earlier run names.
+            only the previous run names.
         DeviceError: the device could not measure.
     """
     choose_device(device)  # a device that is not there is refused before anything is read
-    found = read_earlier(earlier)
+    before = read_previous_run(previous)
     if on is None:
-        allow_recorded(found.settings.platform, source=f"--from {earlier}")
-    settings = _settings(found.settings, latency=latency, on=on, precisions=precisions)
+        allow_recorded(before.settings.platform, source=f"--from {previous}")
+    settings = _settings(before.settings, latency=latency, on=on, precisions=precisions)
     settings = settings.model_copy(update={"device": device, "min_accuracy": min_accuracy})
     started = clock.monotonic()
     images = load_images(settings.data, seed=settings.seed)
-    if images.fingerprint != found.fingerprint:
+    if images.fingerprint != before.fingerprint:
         raise UsageError(
-            f"{settings.data} has changed since {earlier} was trained",
+            f"{settings.data} has changed since {previous} was trained",
             allowed="the same pictures",
             hint="fit again without --from",
         )
@@ -110,14 +123,19 @@ def fit_from(  # noqa: PLR0913 - the parameters of the command
     with open_run(
         output,
         parent=runs,
-        identity={**settings.identity(fingerprint=images.fingerprint), "from": found.identity},
+        identity={**settings.identity(fingerprint=images.fingerprint), "from": before.identity},
         command=command,
         name=f"fit-{images.name}",
         given=settings.given,
     ) as run:
         if run.finished:
-            return FitResult(end_again(run), run.path)
-        return FitResult(_work(run, images, settings, found, loading_s=loading_s), run.path)
+            return conclude_again(run)
+        logger.info("run directory: %s", run.path)
+        seen = look(images, settings)
+        plan = TimePlan.of(settings, spent_s=loading_s, small=seen.small)
+        context = open_context(run, images, settings, plan=plan, workers=HereExecutor())
+        context.ledger.write_splits(images)
+        return _answer(context, before, seen, loading_s=loading_s)
 
 
 def _settings(
@@ -127,7 +145,7 @@ def _settings(
     on: str | None,
     precisions: Sequence[str] | None,
 ) -> FitSettings:
-    """Return the earlier settings with another budget and platform; no time to train in."""
+    """Return the previous settings with another budget and platform; no time to train in."""
     platform = parse_platform(before.platform if on is None else on)
     kept = allowed_precisions(precisions, platform, on or "")
     if precisions is None and "precision=" not in (on or ""):
@@ -150,160 +168,158 @@ def _settings(
     )
 
 
-def _work(
-    run: RunDirectory,
-    images: ImageData,
-    settings: FitSettings,
-    earlier: Earlier,
-    *,
-    loading_s: float,
-) -> FitSummary:
-    logger.info("run directory: %s", run.path)
-    ledger = Ledger(run)
-    ledger.write_splits(images)
-    found = look(images, settings)
-    networks = earlier.networks(families(found, settings))
-    offers, nearest_ms = _offer_stage(run, ledger, networks, settings)
+def _answer(context: FitContext, before: PreviousRun, seen: Look, *, loading_s: float) -> FitResult:
+    """Rank what the previous networks may ship as, and prove the best."""
+    networks = before.networks(families(seen, context.settings))
+    offers, nearest_ms = _find_offers(context, networks)
     if not offers:
-        return end_infeasible(run, settings, nearest_ms)
-    trainer = open_trainer(images, settings, folder=run.path)
-    ranked = [_rank_stage(run, offer, earlier, trainer=trainer) for offer in offers]
-    ranked.sort(key=lambda one: one.val_loss)
-    best = cheapest_of_equals(ranked, seed=settings.seed)
-    others = [one for one in ranked if one is not best]
-    _warn_if_far(next(network for network, entry in offers if entry == best.entry), best.entry)
-    ledger.note_candidates(
-        one.entry.candidate.model_copy(
-            update={
-                "status": "finalist",
-                "reason": f"val loss {one.val_loss:.3f}; the best has {ranked[0].val_loss:.3f}",
-                "val_accuracy": one.val_accuracy,
-                "val_loss": one.val_loss,
-                "stage": "curve",
-            }
+        return conclude_infeasible(context.run, context.settings, nearest_ms)
+    ranked = {id(trained): (trained, offer) for trained, offer in _rank(context, before, offers)}
+    listed = sorted((trained for trained, _ in ranked.values()), key=lambda one: one.val_loss)
+    best = cheapest_of_equals(listed, seed=context.seed)
+    _warn_if_far(ranked[id(best)][1], policy=context.policy.prove)
+    for trained in listed:
+        context.ledger.note_trained(
+            trained,
+            status="finalist",
+            reason=f"val loss {trained.val_loss:.3f}; the best has {listed[0].val_loss:.3f}",
+            stage="curve",
         )
-        for one in ranked
+    summary = prove(
+        context,
+        best,
+        [trained for trained in listed if trained is not best],
+        largest=choose_shipped_size(context, best).candidate.size,
+        uneven=seen.uneven,
+        loading_s=loading_s,
     )
-    sizer = create_sizer(run, ledger, settings)
-    return prove_stage(
-        run, ledger, best, others, trainer=trainer, settings=settings, found=found,
-        value=ship_size_stage(run, best, sizer=sizer), loading_s=loading_s,
-    )  # fmt: skip
+    return conclude(context.run, summary)
 
 
-def _warn_if_far(network: TrainedNetwork, entry: Entry) -> None:
+def _warn_if_far(offer: Offer, *, policy: ProvePolicy) -> None:
     """Say so where a network ships far below the resolution it was trained at."""
-    if entry.family.knob == "resolution" and entry.value < _FAR * network.value:
+    before, after = offer.network.candidate, offer.measured.candidate
+    if after.family.axis == "resolution" and after.size < policy.far * before.size:
         logger.warning(
             "%s was trained at %g pixels and ships at %g: fit anew for a better answer to this "
             "budget",
-            network.name, network.value, entry.value,
-        )  # fmt: skip
+            before.label,
+            before.size,
+            after.size,
+        )
 
 
-def _offer_stage(
-    run: RunDirectory, ledger: Ledger, networks: Sequence[TrainedNetwork], settings: FitSettings
+def _find_offers(
+    context: FitContext, networks: Sequence[PreviousNetwork]
 ) -> tuple[list[Offer], float]:
-    """Measure what the earlier networks may ship as; return that and the nearest feasible ms."""
-    inputs = {
-        "networks": [f"{one.key} {one.phase}" for one in networks],
-        "fit": settings.model_dump(mode="json", exclude={"data", "device"}),
-    }
-    done = run.stage_done("shop", inputs=inputs)
-    if done is None:
-        started = clock.monotonic()
+    """Measure what the previous networks may ship as; return that and the nearest feasible ms."""
+    settings, policy = context.settings, context.policy
+
+    def work() -> _OffersRecord:
         # No margin: nothing is trained for the size chosen here, and the proof tries smaller ones.
-        samples = SamplePlan.of(settings).model_copy(update={"margin": 1.0})
-        shopper = open_shopper(run, ledger, settings, purpose="shop", samples=samples)
-        stalls = _stalls(networks)
-        stock = shop(
-            stalls,
+        samples = context.samples.model_copy(update={"margin": 1.0})
+        bench = context.bench("shop", samples=samples)
+        found = find_fitting(
+            _joined(networks, policy=policy.prove),
             precisions=settings.precisions,
             budget_ms=settings.latency_ms,
-            shopper=shopper,
+            bench=bench,
+            policy=policy.shop,
         )
-        ledger.note_candidates(stock.candidates)
-        entries = kept_entries(stock.candidates, stalls)
-        chosen = _choose(networks, entries, shopper=shopper)
-        done = {
-            "offers": [
-                {
-                    "network": networks.index(one),
-                    "candidate": entry.candidate.model_dump(mode="json"),
-                    "value": entry.value,
-                }
-                for one, entry in chosen
-            ],
-            "nearest_feasible_ms": stock.nearest_feasible_ms,
-        }
-        run.finish_stage("shop", inputs=inputs, outputs=done, seconds=clock.monotonic() - started)
+        note_shopped(context, found)
+        fitting = [measured.candidate for measured, _ in found.kept]
+        return _OffersRecord(
+            offers=tuple(
+                _OfferRecord(
+                    network=networks.index(offer.network),
+                    size=offer.measured.candidate.size,
+                    precision=offer.measured.candidate.precision,
+                    latency=offer.measured.latency,
+                )
+                for offer in _choose(networks, fitting, bench=bench, policy=policy.prove)
+            ),
+            nearest_feasible_ms=found.nearest_feasible_ms,
+        )
+
+    record = context.run.stage(
+        "shop",
+        inputs={
+            "networks": [network.name for network in networks],
+            "fit": settings.model_dump(mode="json", exclude={"data", "device"}),
+        },
+        outputs=_OffersRecord,
+        work=work,
+    )
     offers = []
-    for plain in done["offers"]:
-        network = networks[plain["network"]]
-        candidate = parse_record(Candidate, plain["candidate"], source="stage shop")
-        offers.append((network, Entry(candidate, _limited(network), float(plain["value"]))))
-    return offers, float(done["nearest_feasible_ms"])
+    for one in record.offers:
+        network = networks[one.network]
+        candidate = Candidate(_limited(network, policy=policy.prove), one.size, one.precision)
+        offers.append(Offer(network, Measured(candidate, one.latency)))
+    return offers, record.nearest_feasible_ms
 
 
-def _limited(network: TrainedNetwork) -> Family:
+def _limited(network: PreviousNetwork, *, policy: ProvePolicy) -> Family:
     """Return what a trained network may ship in: its width, or resolutions up to near its own."""
-    family = network.family
-    if family.knob == "width":
-        return replace(family, values=(network.value,))
-    most = MOST_GROWTH * network.value
-    return replace(family, values=tuple(v for v in family.values if v <= most))
+    family, size = network.candidate.family, network.candidate.size
+    if family.axis == "width":
+        return replace(family, sizes=(size,))
+    most = policy.most_growth * size
+    return replace(family, sizes=tuple(one for one in family.sizes if one <= most))
 
 
-def _stalls(networks: Sequence[TrainedNetwork]) -> list[Family]:
+def _joined(networks: Sequence[PreviousNetwork], *, policy: ProvePolicy) -> list[Family]:
     """Return one family per name with all sizes that any of its trained networks may ship in."""
-    values: dict[str, set[float]] = {}
+    sizes: dict[str, set[float]] = {}
+    named: dict[str, Family] = {}
     for network in networks:
-        values.setdefault(network.family.name, set()).update(_limited(network).values)
-    families_of = {network.family.name: network.family for network in networks}
-    return [
-        replace(family, values=tuple(sorted(values[name]))) for name, family in families_of.items()
-    ]
+        limited = _limited(network, policy=policy)
+        sizes.setdefault(limited.name, set()).update(limited.sizes)
+        named[limited.name] = limited
+    return [replace(family, sizes=tuple(sorted(sizes[name]))) for name, family in named.items()]
 
 
 def _choose(
-    networks: Sequence[TrainedNetwork], entries: Sequence[Entry], *, shopper: Shopper
+    networks: Sequence[PreviousNetwork],
+    fitting: Sequence[Candidate],
+    *,
+    bench: Bench[Candidate],
+    policy: ProvePolicy,
 ) -> list[Offer]:
     """Return every trained network at its largest size that fits, in each kept precision."""
     chosen = []
-    for entry in entries:
-        precision = entry.candidate.precision
+    for one in fitting:
         for network in networks:
-            sizes = [v for v in _limited(network).values if v <= entry.value]
-            if network.family.name == entry.family.name and sizes:
-                chosen.append((network, precision, max(sizes)))
-    shopper.visit([(network.family, precision, value) for network, precision, value in chosen])
-    offers = []
-    for network, precision, value in chosen:
-        candidate = shopper.at(network.family, precision, value).model_copy(
-            update={"status": "kept", "reason": "the largest size that fits"}
-        )
-        offers.append((network, Entry(candidate, _limited(network), value)))
-    return offers
+            family = _limited(network, policy=policy)
+            sizes = [size for size in family.sizes if size <= one.size]
+            if family.name == one.family.name and sizes:
+                chosen.append((network, Candidate(family, max(sizes), one.precision)))
+    bench.measure([candidate for _, candidate in chosen])
+    return [
+        Offer(network, Measured(candidate, bench.latency(candidate)))
+        for network, candidate in chosen
+    ]
 
 
-def _rank_stage(run: RunDirectory, offer: Offer, earlier: Earlier, *, trainer: Trainer) -> Ranked:
-    """Rank an earlier network's file at its new size, with a classifier that suits it."""
-    network, entry = offer
-    phase = f"{network.phase}-at-{network.value:g}"
-    earlier.copy_epochs(network, title=entry.title, phase=phase, to=run.path)
-    losses, accuracy = settle(
-        entry,
+def _rank(
+    context: FitContext, before: PreviousRun, offers: Sequence[Offer]
+) -> list[tuple[Trained, Offer]]:
+    """Rank the previous networks' files at their new sizes, with classifiers that suit them."""
+    return [(_rank_one(context, before, offer), offer) for offer in offers]
+
+
+def _rank_one(context: FitContext, before: PreviousRun, offer: Offer) -> Trained:
+    network, candidate = offer.network, offer.measured.candidate
+    record = network.record
+    phase = record.phase.model_copy(update={"trained_at": network.candidate.size})
+    before.copy_epochs(network, title=candidate.title, phase=phase, to=context.run.path)
+    losses, val = rank_at_size(
+        context,
+        candidate,
         phase,
-        run=run,
-        trainer=trainer,
         load=lambda: load_network(network.folder),
-        inputs={"network": network.key, "value": entry.value},
+        inputs={"network": record.key, "size": candidate.size},
     )
-    return Ranked(
-        entry=entry,
-        phase=phase,
-        losses=losses,
-        val_accuracy=accuracy,
-        images_seen=network.images_seen,
-        seconds=network.seconds,
+    training = Training(
+        candidate, phase, losses, val, images_seen=record.images_seen, seconds=record.seconds
     )
+    return Trained.of(offer.measured, training)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from featherweight.data.images import ImageData
-from featherweight.fitting.race import Entry
+from featherweight.fitting.candidate import Candidate
 from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.time_plan import LEAST_RACING_S, SamplePlan
-from featherweight.profiling.profile import profile
 
 __all__ = ["EndingTime"]
 
@@ -90,14 +89,17 @@ class EndingTime:
         slower = 1.0 + _SLOWER_BESIDE * foreign_share
         proof_s = slower * _S_PER_SAMPLE * SamplePlan.of(settings).prove
         return cls(
-            train, val, test, proof_s=proof_s, asked_s=settings.time_s,
+            train,
+            val,
+            test,
+            proof_s=proof_s,
+            asked_s=settings.time_s,
             is_judged=settings.time_s is None or settings.time_s >= LEAST_RACING_S,
-        )  # fmt: skip
+        )
 
-    def grow(self, seen: Entry, chosen: Entry) -> None:
+    def grow(self, seen: Candidate, chosen: Candidate) -> None:
         """Reckon with what was chosen after one was seen: time goes by multiply-adds."""
-        before, now = (profile(one.family.build(one.value)).macs or 1 for one in (seen, chosen))
-        self.forward_s *= now / before
+        self.forward_s *= max(chosen.macs, 1) / max(seen.macs, 1)
         self.sizing = _SIZING_AROUND if chosen.family.seen_scales else _SIZING
 
     @property

@@ -1,17 +1,17 @@
-"""Which networks fit shops for, and the knob that sizes each of them."""
+"""Which networks a fit considers, and what sizes each of them: its resolution or its width."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from featherweight.architecture import Architecture, read_architecture
 from featherweight.errors import UsageError
-from featherweight.fitting.look import Look
 from featherweight.fitting.settings import FitSettings
+from featherweight.fitting.stages.look import Look
 from featherweight.networks.preprocessing import Preprocessing, fine_tuning_preprocessing
 from featherweight.networks.pretrained import read_pretrained
 from featherweight.networks.resolve import (
@@ -24,16 +24,16 @@ from featherweight.networks.storage import read_network_record
 from featherweight.networks.weight_sources import PRETRAINED, weights_hint
 from featherweight.zoo.model import MODELS
 
-__all__ = ["SEEN_SCALES", "SHRUNK", "Family", "families", "stored_family"]
+__all__ = ["SEEN_SCALES", "Family", "families", "stored_family"]
 
 logger = logging.getLogger(__name__)
 
-SHRUNK = "-shrunk"
-"""Stands in the name of a network that was made from a larger one, before its digest."""
-
 _SCRATCH_PHOTOS = (
-    "mobilenet_v4_conv_small", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large",
-)  # fmt: skip
+    "mobilenet_v4_conv_small",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mobilenet_v3_large",
+)
 _SMALL = ("convnet", "resnet", "mobilenet_v2")
 _WIDTHS = tuple(step / 16 for step in range(2, 17)) + tuple(1 + step / 8 for step in range(1, 17))
 _SCRATCH_PREPROCESSING = Preprocessing()
@@ -51,49 +51,57 @@ one that has seen a single size is lost eight pixels away (docs/adr/0015-whole-p
 
 @dataclass(frozen=True)
 class Family:
-    """One network with a knob that trades accuracy for time.
+    """One network in several sizes, which trade accuracy for time.
 
     Attributes:
-        name: zoo name with its fixed settings.
-        knob: what is turned: resolution on photographs, width on small pictures.
-        values: settings of the knob, cheapest first.
-        build: knob value -> Architecture.
+        name: zoo name with its fixed settings, or that of a network made from one.
+        axis: what the sizes are: resolutions on photographs, widths on small pictures.
+        sizes: cheapest first.
+        build: size -> Architecture.
         source: weights to start from; `None` = from scratch.
         preprocessing: normalisation and resize that the start expects.
         start: folder of a saved network to start from, for one that no name draws.
-        whole: whether the norms' statistics fit the weights: not those sliced to a width.
+        weights_unsliced: whether the norms' statistics fit the weights: not those sliced to a
+            width.
+        weights_of: zoo name of the network that the weights were made for.
     """
 
     name: str
-    knob: Literal["resolution", "width"]
-    values: tuple[float, ...]
+    axis: Literal["resolution", "width"]
+    sizes: tuple[float, ...]
     build: Callable[[float], Architecture]
     source: str | None
     preprocessing: Preprocessing
     start: Path | None = None
-    whole: bool = True
+    weights_unsliced: bool = True
+    weights_of: str = ""
+
+    @property
+    def moves(self) -> bool:
+        """Whether a trained network may ship at another size than that of its training."""
+        return self.axis == "resolution" and len(self.sizes) > 1
 
     @property
     def seen_scales(self) -> tuple[float, ...]:
         """Multiples of its resolution that a training shows it: it may ship at any of them."""
-        moves = self.knob == "resolution" and self.source is not None and len(self.values) > 1
-        return SEEN_SCALES if moves else ()
+        return SEEN_SCALES if self.moves and self.source is not None else ()
 
     def knows(self, growth: float) -> bool:
         """Whether a trained network knows such a multiple of its resolution."""
         scales = self.seen_scales or (1.0,)
         return min(scales) <= growth <= max(scales)
 
-    @property
-    def weights_name(self) -> str:
-        """Zoo name of the network whose weights it starts from."""
-        return self.name.partition(SHRUNK)[0]
-
-    def label(self, value: float) -> str:
-        """Return the network's text form at one knob value."""
-        if f"{self.knob}=" in self.name:
+    def label(self, size: float) -> str:
+        """Return the network's text form at one size."""
+        if f"{self.axis}=" in self.name:
             return self.name
-        return f"{self.name}{',' if ':' in self.name else ':'}{self.knob}={value:g}"
+        return f"{self.name}{',' if ':' in self.name else ':'}{self.axis}={size:g}"
+
+    def of_one_size(self, size: float, architecture: Architecture, *, name: str) -> Family:
+        """Return a network made from this one, which has one size, as a family of its own."""
+        return replace(
+            self, name=name, sizes=(size,), build=lambda _: architecture.changed(name=name)
+        )
 
 
 def families(look: Look, settings: FitSettings) -> tuple[Family, ...]:
@@ -121,13 +129,16 @@ def families(look: Look, settings: FitSettings) -> tuple[Family, ...]:
     return tuple(_by_resolution(name, look, source=None) for name in _SCRATCH_PHOTOS)
 
 
-def stored_family(folder: Path, *, source: str | None, whole: bool = True) -> tuple[Family, float]:
+def stored_family(
+    folder: Path, *, source: str | None, weights_of: str, weights_unsliced: bool = True
+) -> tuple[Family, float]:
     """Return a network saved in a run directory as a family of its own, and its resolution.
 
     Args:
         folder: written by `save_network`.
         source: where its weights came from before.
-        whole: whether its norms' statistics fit its weights.
+        weights_of: zoo name of the network that they were made for.
+        weights_unsliced: whether its norms' statistics fit its weights.
 
     Raises:
         RecordError: the folder holds no network.
@@ -137,13 +148,14 @@ def stored_family(folder: Path, *, source: str | None, whole: bool = True) -> tu
     sizes = range(min(64, own), int(_STORED_GROWTH * own) + 1, 8)
     family = Family(
         name=architecture.name,
-        knob="resolution",
-        values=tuple(sorted({float(own), *map(float, sizes)})),
+        axis="resolution",
+        sizes=tuple(sorted({float(own), *map(float, sizes)})),
         build=lambda resolution: architecture.at_resolution(int(resolution)),
         source=source,
         preprocessing=read_network_record(folder).preprocessing,
         start=folder,
-        whole=whole,
+        weights_unsliced=weights_unsliced,
+        weights_of=weights_of,
     )
     return family, float(own)
 
@@ -154,14 +166,16 @@ def _by_width(name: str, look: Look) -> Family:
             name, width=width, resolution=look.resolution, classes=look.classes, form="small"
         )
 
-    values: list[float] = []
+    widths: list[float] = []
     seen: set[str] = set()
     for width in _WIDTHS:  # widths are rounded to multiples of 8: skip repeats
         digest = build(width).digest
         if digest not in seen:
             seen.add(digest)
-            values.append(width)
-    return Family(name, "width", tuple(values), build, None, _SCRATCH_PREPROCESSING)
+            widths.append(width)
+    return Family(
+        name, "width", tuple(widths), build, None, _SCRATCH_PREPROCESSING, weights_of=name
+    )
 
 
 def _by_resolution(name: str, look: Look, *, source: str | None) -> Family:
@@ -171,11 +185,11 @@ def _by_resolution(name: str, look: Look, *, source: str | None) -> Family:
         )
 
     largest = _largest(MODELS[name].default_resolution, look)
-    values = tuple(float(value) for value in range(64, max(largest, 64) + 1, 8))
+    sizes = tuple(float(side) for side in range(64, max(largest, 64) + 1, 8))
     preprocessing = _SCRATCH_PREPROCESSING
     if source is not None and name in PRETRAINED:
         preprocessing = PRETRAINED[name].preprocessing
-    return Family(name, "resolution", values, build, source, preprocessing)
+    return Family(name, "resolution", sizes, build, source, preprocessing, weights_of=name)
 
 
 def _largest(default: int, look: Look) -> int:
@@ -192,7 +206,8 @@ def _asked(model: str, look: Look, settings: FitSettings) -> Family:
         _say_scratch(model, start, look)
     if look.small and not given and source is None:
         return _by_width(start.name, look)
-    preprocessing, whole = _prepare(start, source, small=look.small, seed=settings.seed)
+    weights_of = start.name
+    preprocessing, unsliced = _prepare(start, source, small=look.small, seed=settings.seed)
     if look.small and "resolution" not in given:
         start = resolve_architecture(with_resolution(model, look.resolution))
         start = start.changed(num_classes=look.classes)
@@ -202,11 +217,17 @@ def _asked(model: str, look: Look, settings: FitSettings) -> Family:
         return start if fixed else start.at_resolution(int(resolution))
 
     largest = max(64, _largest(start.resolution, look))
-    values = (start.resolution,) if fixed else tuple(range(64, largest + 1, 8))
+    sizes = (start.resolution,) if fixed else tuple(range(64, largest + 1, 8))
     return Family(
-        model, "resolution", tuple(float(v) for v in values), build, source, preprocessing,
-        whole=whole,
-    )  # fmt: skip
+        model,
+        "resolution",
+        tuple(float(side) for side in sizes),
+        build,
+        source,
+        preprocessing,
+        weights_unsliced=unsliced,
+        weights_of=weights_of,
+    )
 
 
 def _say_scratch(model: str, start: Architecture, look: Look) -> None:

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 from featherweight.architecture import Architecture
-from featherweight.fitting.families import Family
+from featherweight.fitting.candidate import Candidate
+from featherweight.fitting.time_plan import LEAST_UNFROZEN_S
 from featherweight.training.recipe import SMALL_RESOLUTION, Recipe
 
-__all__ = ["LEAST_UNFROZEN_S", "early_blocks", "suited"]
+__all__ = ["early_blocks", "suited"]
 
-LEAST_UNFROZEN_S = 600.0
-"""A shorter training keeps its early blocks as they are (docs/adr/0017-early-blocks-stay.md)."""
 _EARLY_STRIDE = 8
 """Of the input to the maps of an early block."""
 _MOST_SHARE = 1 / 3
 """Of all blocks."""
 
 
-def suited(recipe: Recipe, family: Family, *, value: float) -> Recipe:
+def suited(recipe: Recipe, candidate: Candidate) -> Recipe:
     """Return the recipe with several sizes and, in a short training, with frozen early blocks.
 
     Args:
         recipe: of any training.
-        family: what is trained.
-        value: of its knob.
+        candidate: what is trained.
     """
-    changes: dict[str, object] = {"resolution_scales": family.seen_scales}
-    architecture = family.build(value)
+    changes: dict[str, object] = {"resolution_scales": candidate.family.seen_scales}
+    architecture = candidate.architecture
     is_short = recipe.time_s is not None and recipe.time_s < LEAST_UNFROZEN_S
     if is_short and recipe.keep_norm_statistics and architecture.resolution >= SMALL_RESOLUTION:
         changes["frozen_blocks"] = early_blocks(architecture)

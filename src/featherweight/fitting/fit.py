@@ -5,41 +5,38 @@ from __future__ import annotations
 import logging
 import time as clock
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from pathlib import Path
 
 from featherweight.arguments import check_seed, optional_path, to_data, to_path
-from featherweight.budget import parse_duration_s, parse_latency_ms, parse_share
+from featherweight.budget import Budget, parse_duration_s, parse_share
 from featherweight.data.images import ImageData, load_images
 from featherweight.errors import UsageError
-from featherweight.fitting.curve import fit_from
-from featherweight.fitting.ending import end_again, end_infeasible, prove_stage
-from featherweight.fitting.ending_time import EndingTime
-from featherweight.fitting.families import families
-from featherweight.fitting.fill import fill_stage
-from featherweight.fitting.finish import finish_stage
-from featherweight.fitting.halving import run_race
-from featherweight.fitting.last_training import last_training, training_times
-from featherweight.fitting.ledger import Ledger
-from featherweight.fitting.look import look
-from featherweight.fitting.moments import Moments
-from featherweight.fitting.pace import pace_stage
-from featherweight.fitting.probe import FeatureReaders
-from featherweight.fitting.race import open_trainer
-from featherweight.fitting.result import FitResult
-from featherweight.fitting.settings import FitSettings, allowed_metric, allowed_precisions
-from featherweight.fitting.settle import FARTHEST, is_known_to_grow, settle_stage
-from featherweight.fitting.stages import (
-    create_sizer,
-    kept_entries,
-    probe_stage,
-    ship_size_stage,
-    shop_stage,
-    size_stage,
-    with_first_classifiers,
+from featherweight.exporting.platforms import DEFAULT_PLATFORM, parse_platform
+from featherweight.fitting.candidate import Measured, Trained
+from featherweight.fitting.conclude import (
+    FitResult,
+    conclude,
+    conclude_again,
+    conclude_infeasible,
 )
+from featherweight.fitting.context import FitContext, open_context
+from featherweight.fitting.curve import fit_from
+from featherweight.fitting.families import families
+from featherweight.fitting.settings import FitSettings, allowed_metric, allowed_precisions
+from featherweight.fitting.stages.fill import fill
+from featherweight.fitting.stages.int8_finetune import finetune_int8
+from featherweight.fitting.stages.look import look
+from featherweight.fitting.stages.pace import pace
+from featherweight.fitting.stages.probe import probe, with_first_classifiers
+from featherweight.fitting.stages.prove import prove
+from featherweight.fitting.stages.race import race
+from featherweight.fitting.stages.refit_head import is_known_to_grow, refit_head
+from featherweight.fitting.stages.shop import shop
+from featherweight.fitting.stages.size import choose_shipped_size, choose_trained_size
+from featherweight.fitting.stages.train import plan_training, train
 from featherweight.fitting.time_plan import TimePlan, check_time
-from featherweight.measuring.platform import DEFAULT_PLATFORM, parse_platform
-from featherweight.reporting.run import FitSummary
+from featherweight.parallel import HERE, check_workers, open_executor
 from featherweight.run_directory import RunDirectory, is_begun, open_run
 from featherweight.training.compute import choose_device
 
@@ -62,9 +59,11 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     min_accuracy: str | float | None = None,
     seed: int = 0,
     device: str = "auto",
+    workers: str = HERE,
     from_run: str | Path | None = None,
     output: str | Path | None = None,
     runs: str | Path = "runs",
+    show_plan: bool = False,
     command: str = "featherweight.fit(...)",
     spent_s: float = 0.0,
 ) -> FitResult:
@@ -85,11 +84,14 @@ def fit(  # noqa: PLR0913 - the parameters of the command
             better than always answering with the commonest class.
         seed: of everything that draws.
         device: where training runs: auto, cpu, cuda or mps.
+        workers: where trainings run that do not depend on each other: `here`, `processes=N`, `ray`
+            or `ray://HOST:PORT` (`parallel.open_executor`). Measuring stays one at a time.
         from_run: run directory of an earlier fit: its networks answer the new budget, nothing is
             trained. Data, seed, networks and weights are then that run's.
         output: run directory; by default a new one under `runs`, or the unfinished one of the
             same call.
         runs: where run directories are made.
+        show_plan: whether the log says first where the time goes.
         command: the command line, for the record.
         spent_s: part of `time` that was gone before this call.
 
@@ -101,19 +103,32 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     """
     choose_device(device)  # one that is not there is refused before anything is read
     check_seed(seed)
+    check_workers(workers)
     output, runs = optional_path(output, name="output"), to_path(runs, name="runs")
     if from_run is not None:
         given = {
-            "DATA": data, "--time": time, "--epochs": epochs, "--model": model,
+            "DATA": data,
+            "--time": time,
+            "--epochs": epochs,
+            "--model": model,
             "--metric": None if metric == "accuracy" else metric,
-            "--seed": seed or None, "--pretrained": None if pretrained == "auto" else pretrained,
-        }  # fmt: skip
+            "--seed": seed or None,
+            "--pretrained": None if pretrained == "auto" else pretrained,
+            "--plan": show_plan or None,
+            "--workers": None if workers == HERE else workers,
+        }
         _refuse_beside_from([name for name, value in given.items() if value is not None])
         return fit_from(
-            to_path(from_run, name="from_run"), latency=latency, on=on, precisions=precisions,
-            min_accuracy=parse_share(min_accuracy), device=device, output=output, runs=runs,
+            to_path(from_run, name="from_run"),
+            latency=latency,
+            on=on,
+            precisions=precisions,
+            min_accuracy=parse_share(min_accuracy),
+            device=device,
+            output=output,
+            runs=runs,
             command=command,
-        )  # fmt: skip
+        )
     if data is None:
         raise UsageError(
             "no DATA was named", allowed="a folder of class folders, a Parquet file, or demo"
@@ -124,7 +139,7 @@ def fit(  # noqa: PLR0913 - the parameters of the command
     platform = parse_platform(on)
     settings = FitSettings(
         data=to_data(data),
-        latency_ms=parse_latency_ms(latency),
+        latency_ms=Budget.parse(latency).latency_ms,
         platform=str(platform),
         time_s=None if epochs is not None else parse_duration_s("30m" if time is None else time),
         epochs=epochs,
@@ -150,77 +165,99 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         given=settings.given,
     ) as run:
         if run.finished:
-            return FitResult(end_again(run), run.path)
-        return FitResult(_work(run, images, settings, loading_s=loading_s), run.path)
+            return conclude_again(run)
+        with open_executor(workers) as executor:
+            return _fit(
+                run,
+                images,
+                settings,
+                workers=executor,
+                loading_s=loading_s,
+                show_plan=show_plan,
+            )
 
 
-def _work(
-    run: RunDirectory, images: ImageData, settings: FitSettings, *, loading_s: float
-) -> FitSummary:
+def _fit(
+    run: RunDirectory,
+    images: ImageData,
+    settings: FitSettings,
+    *,
+    workers: Executor,
+    loading_s: float,
+    show_plan: bool = False,
+) -> FitResult:
+    """Go through the stages: each is done once, and read back when an attempt was cut after it."""
     logger.info("run directory: %s", run.path)
-    ledger, moments = Ledger(run), Moments()
-    ledger.write_splits(images)
-    found = look(images, settings)
-    moments.take()
-    plan = TimePlan.of(settings, spent_s=loading_s, small=found.small)
-    ending = EndingTime.of(images, settings, foreign_share=found.foreign_cpu_share or 0.0)
-    stalls = families(found, settings)
-    candidates, nearest = shop_stage(
-        run, ledger, stalls, settings, plan=plan, moments=moments, ending=ending
+    seen = look(images, settings)
+    plan = TimePlan.of(settings, spent_s=loading_s, small=seen.small)
+    if show_plan:
+        for line in plan.told():
+            logger.info("plan: %s", line)
+    context = open_context(
+        run,
+        images,
+        settings,
+        plan=plan,
+        workers=workers,
+        foreign_share=seen.foreign_cpu_share or 0.0,
     )
-    entries = kept_entries(candidates, stalls)
-    if not entries:
-        return end_infeasible(run, settings, nearest)
-    trainer = open_trainer(images, settings, folder=run.path)
-    readers = FeatureReaders(trainer)
-    entries, trainer = probe_stage(
-        entries, trainer=trainer, run=run, ledger=ledger, readers=readers, plan=plan,
-        moments=moments, ending=ending,
-    )  # fmt: skip
-    sizer = create_sizer(run, ledger, settings)
-    # What nothing races with gets its size before its speed is timed: pictures are decoded once.
-    alone = len(entries) == 1 and entries[0].family.knob == "resolution"
-    if alone:
-        entries = [size_stage(run, ledger, entries[0], sizer=sizer, within_s=plan.size_s)]
-    entries, trainer = pace_stage(
-        entries, trainer=trainer, run=run, ledger=ledger, settings=settings, plan=plan,
-        moments=moments, ending=ending,
-    )  # fmt: skip
-    raced = run_race(entries, trainer=trainer, run=run, plan=plan)
-    ledger.note_race(raced)
-    first = raced[0].entry if raced else entries[0]
-    winner = first
-    if not alone:
-        winner = size_stage(run, ledger, first, sizer=sizer, within_s=plan.size_s)
-    ending.grow(first, winner)
-    trainer = with_first_classifiers(
-        [winner], trainer=trainer, run=run, readers=readers, plan=plan, ending=ending
-    )
-    winner, filled = fill_stage(run, ledger, winner, trainer=trainer, settings=settings, plan=plan)
+    context.ledger.write_splits(images)
+    context.moments.take()
+    entrants, nearest_ms = shop(context, families(seen, settings))
+    if not entrants:
+        return conclude_infeasible(run, settings, nearest_ms)
+    entrants, context = probe(context, entrants)
+    winner, raced, context = _choose(context, entrants)
+    winner, filled = fill(context, winner)
     raced = [*raced, *filled]
-    times = training_times(run, winner, raced, trainer=trainer, plan=plan, ending=ending)
-    trained = last_training(
-        run, winner, raced, trainer=trainer, plan=plan, times=times, settings=settings
+    times = plan_training(context, winner.candidate, raced)
+    trained = train(context, winner, raced, times=times)
+    trained = finetune_int8(context, trained, time_s=times.int8_s)
+    trained, largest = _settle(context, trained)
+    summary = prove(
+        context,
+        trained,
+        raced,
+        largest=largest,
+        uneven=seen.uneven,
+        loading_s=loading_s,
+        compared=context.ending.compared,
     )
-    trained = finish_stage(
-        run, trained, trainer=trainer, time_s=times.finish_s, epochs=settings.epochs
-    )
+    return conclude(run, summary)
+
+
+def _choose(
+    context: FitContext, entrants: list[Measured]
+) -> tuple[Measured, list[Trained], FitContext]:
+    """Return what the last training should train, everything that was raced, and the context."""
+    # What nothing races with gets its size before its speed is timed: pictures are decoded once.
+    alone = len(entrants) == 1 and entrants[0].candidate.family.axis == "resolution"
+    if alone:
+        entrants = [choose_trained_size(context, entrants[0])]
+    entrants, context = pace(context, entrants)
+    raced = race(context, entrants)
+    first = raced[0].measured if raced else entrants[0]
+    winner = first if alone else choose_trained_size(context, first)
+    context.ending.grow(first.candidate, winner.candidate)
+    return winner, raced, with_first_classifiers(context, [winner.candidate])
+
+
+def _settle(context: FitContext, trained: Trained) -> tuple[Trained, float]:
+    """Return what ships, and the size at which it should just fit."""
+    plan, candidate = context.plan, trained.candidate
     # One that was not held back by its pace was trained at the largest size that fitted then.
-    paced = trained.entry.ceiling is not None and trained.entry.family.source is not None
-    value = ship_size_stage(
-        run, trained, sizer=sizer, within_s=plan.size_s,
-        has_time=plan.total_s is None or ending.leaves_time(plan.total_s - run.elapsed_s),
-        growth=FARTHEST if paced else max(trained.entry.family.seen_scales, default=1.0),
-    )  # fmt: skip
-    if plan.races or not is_known_to_grow(trained, value, trainer=trainer):
-        trained = settle_stage(
-            run, ledger, trained, value, trainer=trainer, is_short=not plan.races
-        )
-        value = min(value, trained.entry.value)
-    return prove_stage(
-        run, ledger, trained, raced, trainer=trainer, settings=settings, value=value, found=found,
-        loading_s=loading_s, compared=ending.compared,
-    )  # fmt: skip
+    growth = max(candidate.family.seen_scales, default=1.0)
+    if candidate.is_held_back and candidate.family.source is not None:
+        growth = context.policy.size.farthest
+    has_time = plan.total_s is None or context.ending.leaves_time(
+        plan.total_s - context.run.elapsed_s
+    )
+    fitting = choose_shipped_size(context, trained, growth=growth, has_time=has_time)
+    size = fitting.candidate.size
+    if not plan.races and is_known_to_grow(context, trained, size):
+        return trained, size
+    trained = refit_head(context, trained, fitting, is_short=not plan.races)
+    return trained, min(size, trained.candidate.size)
 
 
 def _refuse_beside_from(given: list[str]) -> None:

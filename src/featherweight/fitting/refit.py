@@ -18,8 +18,11 @@ import torch
 from numpy.typing import NDArray
 
 from featherweight.data.rows import spaced_rows
-from featherweight.fitting.features import load_features
-from featherweight.fitting.race import Entry, Trainer, file_losses
+from featherweight.exporting.file_features import load_features
+from featherweight.fitting.candidate import Candidate
+from featherweight.fitting.policy import DEFAULT_POLICY, RefitPolicy
+from featherweight.fitting.ranking import file_losses
+from featherweight.fitting.trainer import Trainer
 from featherweight.nn.network import Network
 from featherweight.profiling.profile import profile
 from featherweight.training.refit import refit_classifier
@@ -28,41 +31,47 @@ __all__ = ["pictures_to_see", "with_fitted_classifier"]
 
 logger = logging.getLogger(__name__)
 
-_MOST_PICTURES = 1500
-_FEWEST_PICTURES = 300
-_MOST_MACS = 1.5e12
-"""Of all pictures together, about half a minute: a network of 5G sees the fewest pictures."""
-
 
 def with_fitted_classifier(
-    entry: Entry, network: Network, *, trainer: Trainer, name: str
+    candidate: Candidate,
+    network: Network,
+    *,
+    trainer: Trainer,
+    name: str,
+    policy: RefitPolicy = DEFAULT_POLICY.refit,
 ) -> Network | None:
     """Return a copy with a new classifier; `None` = the file answers val no better with it.
 
     Args:
-        entry: says precision and preprocessing.
+        candidate: says precision and preparation of pictures.
         network: at the resolution that would ship.
         trainer: has pictures and platform.
         name: of a folder among the run's artifacts.
+        policy: how many pictures it is fitted to.
     """
-    preprocessing, resolution = entry.family.preprocessing, network.architecture.resolution
-    count = len(trainer.store.data.splits["train"])
-    most = pictures_to_see(profile(network.architecture).macs or 0)
-    rows = spaced_rows(count, most=most)
+    preprocessing, resolution = candidate.family.preprocessing, network.architecture.resolution
+    most = pictures_to_see(profile(network.architecture).macs or 0, policy=policy)
+    rows = spaced_rows(trainer.count("train"), most=most)
     train = trainer.store.held_out("train", resolution, preprocessing, rows=rows)
     val = trainer.store.held_out("val", resolution, preprocessing)
     ranked = spaced_rows(len(val), most=most)
-    features = load_features(entry, network, trainer=trainer, name=name)
+    out = trainer.folder / "artifacts" / name / candidate.key
+    features = load_features(
+        network,
+        export=lambda emitter, labels: trainer.export(emitter, candidate, out=out, labels=labels),
+    )
     weight, bias = (
         network.get_parameter(part).detach().float().cpu()
         for part in ("classifier.weight", "classifier.bias")
     )
     fitted = refit_classifier(
-        weight, bias, torch.from_numpy(features(train.pixels)),
+        weight,
+        bias,
+        torch.from_numpy(features(train.pixels)),
         torch.from_numpy(train.labels.astype(np.int64)),
         importance=None if train.weights is None else torch.from_numpy(train.weights).float(),
         seed=trainer.seed,
-    )  # fmt: skip
+    )
     answers = features(val.pixels[ranked])
     importance = 1.0 if val.weights is None else val.weights[ranked]
     before, after = (
@@ -71,23 +80,25 @@ def with_fitted_classifier(
     )
     logger.info(
         "refit: %s: loss of the file on val %.3f with its classifier fitted again, before %.3f",
-        entry.title, after, before,
-    )  # fmt: skip
+        candidate.title,
+        after,
+        before,
+    )
     if after >= before:
         return None
     better = Network(network.architecture)
-    better.load_state_dict({
-        **network.state_dict(), "classifier.weight": fitted[0], "classifier.bias": fitted[1],
-    })  # fmt: skip
+    weights = {"classifier.weight": fitted[0], "classifier.bias": fitted[1]}
+    better.load_state_dict({**network.state_dict(), **weights})
     return better.eval()
 
 
-def pictures_to_see(macs: int) -> int:
+def pictures_to_see(macs: int, *, policy: RefitPolicy = DEFAULT_POLICY.refit) -> int:
     """Return how many pictures a classifier is fitted to, for a network of so many multiply-adds.
 
     Not by the clock: the same call gives the same classifier on a slower machine.
     """
-    return int(min(_MOST_PICTURES, max(_FEWEST_PICTURES, _MOST_MACS / max(macs, 1))))
+    wanted = policy.most_macs / max(macs, 1)
+    return int(min(policy.most_pictures, max(policy.fewest_pictures, wanted)))
 
 
 def _losses(

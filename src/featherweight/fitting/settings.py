@@ -8,8 +8,9 @@ from typing import Any, Literal, cast, get_args
 from pydantic import Field
 
 from featherweight.arguments import LARGEST_SEED
+from featherweight.budget import Budget
 from featherweight.errors import UsageError
-from featherweight.measuring.platform import Platform, offered_precisions
+from featherweight.exporting.platforms import Platform, offered_precisions
 from featherweight.records import Record, to_plain
 from featherweight.run_record import named_content
 from featherweight.runtimes.runtime import RUNTIMES
@@ -59,6 +60,11 @@ class FitSettings(Record):
     min_accuracy: float | None = Field(default=None, ge=0.0, le=1.0)
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     device: str = "auto"
+
+    @property
+    def budget(self) -> Budget:
+        """The latency that the file may have."""
+        return Budget(latency_ms=self.latency_ms)
 
     @property
     def given(self) -> dict[str, str]:

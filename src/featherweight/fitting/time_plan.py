@@ -7,12 +7,29 @@ from collections.abc import Callable
 
 from featherweight.data.images import ImageData
 from featherweight.errors import UsageError
-from featherweight.fitting.look import quietest_share
 from featherweight.fitting.settings import FitSettings
+from featherweight.fitting.stages.look import quietest_share
 from featherweight.records import Record
 from featherweight.training.pixels import SMALL_PICTURE
 
-__all__ = ["LEAST_RACING_S", "SamplePlan", "TimePlan", "check_time", "least_time_s"]
+__all__ = [
+    "ENOUGH_TRAINING_SHARE",
+    "FILL_STEPS_LEAST_S",
+    "FILL_STEPS_SHARE",
+    "FILL_TRAINING_SHARE",
+    "FILL_TRAINING_SHARE_OF_3",
+    "INT8_SHARE",
+    "LEAST_INT8_S",
+    "LEAST_RACING_S",
+    "LEAST_SHARE",
+    "LEAST_TRAINING_SHARE",
+    "LEAST_UNFROZEN_S",
+    "TEACHER_SHARE",
+    "SamplePlan",
+    "TimePlan",
+    "check_time",
+    "least_time_s",
+]
 
 _SHOP_SHARE, _SHORT_SHOP_SHARE = 0.1, 0.05
 """Most of the whole time for shopping; the first two looks at every network are always taken. Where
@@ -31,11 +48,34 @@ _RACE_SHARE, _SMALL_RACE_SHARE = 0.22, 0.15
 LEAST_RACING_S = 600.0
 """In a shorter fit the probe decides: trainings of a few seconds each would tell less than it
 does, and take the time of the last one."""
+LEAST_SHARE = 0.1
+"""Of the whole time, that a stage reckons to be left for training, however late the fit is."""
 _FILL_SHARE = 0.15
 _LEAST_FILLED_S = 900.0
 """A shorter fit has no time to make a network smaller: half a minute of timing, two trainings."""
 _LEAST_PROBED_S = 180.0
 """A shorter fit does not probe: a few hundred pictures could not tell its candidates apart."""
+FILL_TRAINING_SHARE = 0.4
+"""Of the time for filling, for the winner; the same again for the shrunk network."""
+FILL_STEPS_LEAST_S = 1000.0
+"""Time for filling from which NetAdapt's steps are tried too: some twenty short trainings."""
+FILL_TRAINING_SHARE_OF_3 = 0.22
+"""Of the time for filling where they are, for each of three trainings."""
+FILL_STEPS_SHARE = 0.28
+"""Of the time for filling, for the steps."""
+TEACHER_SHARE = 0.5
+"""Of the time that is left for the last training."""
+INT8_SHARE = 0.12
+"""Of the time of the last training, where the file is int8."""
+LEAST_INT8_S = 90.0
+"""A shorter one is not reserved: in a fit of 20 minutes int8 cost 0.6 points, and 66 s took the
+file's val loss from 0.412 to 0.404; in a short fit the last training gains more in that time."""
+LEAST_TRAINING_SHARE = 0.05
+"""Of the whole time, for the last training of a fit that is late."""
+ENOUGH_TRAINING_SHARE = 0.5
+"""Of the whole time, below which a fit says that the time is short."""
+LEAST_UNFROZEN_S = 600.0
+"""A shorter training keeps its early blocks as they are (docs/adr/0017-early-blocks-stay.md)."""
 _LEAST_S, _LEAST_SMALL_S = 70.0, 30.0
 """Of a fit on photographs, and on small pictures: starting, some ten processes that time files,
 a short training, and the proof. Seen on two shared cores (docs/adr/0014-training-by-the-clock.md):
@@ -71,6 +111,29 @@ class TimePlan(Record):
     fill_s: float = 0.0
     epochs: int | None = None
     asked_s: float | None = None
+
+    def told(self) -> list[str]:
+        """Return where the time goes, one line each, for people."""
+        if self.total_s is None or self.asked_s is None:
+            return [f"training goes by epochs: {self.epochs}; every other stage takes its time"]
+        shares = {
+            "shop": self.shop_s,
+            "probe": self.probe_s if self.probes else 0.0,
+            "pace": self.pace_s,
+            "race, where several go on": self.race_s,
+            "first classifiers": self.start_s,
+            "size": self.size_s,
+            "fill": self.fill_s,
+        }
+        lines = [
+            f"{name}: at most {seconds:.0f} s" if seconds else f"{name}: left out"
+            for name, seconds in shares.items()
+        ]
+        return [
+            *lines,
+            "train: what is left of them, and of the end",
+            f"in all: {self.asked_s:.0f} s, of which {self.asked_s - self.total_s:.0f} s are gone",
+        ]
 
     @property
     def races(self) -> bool:

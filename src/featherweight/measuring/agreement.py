@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from featherweight.devices.known import find_device
+from featherweight.exporting.platforms import Platform
 from featherweight.measuring.latency import answer_of_device
-from featherweight.measuring.platform import Platform
 from featherweight.measuring.worker import seeded_picture
 from featherweight.runtimes.artifact import Artifact
 from featherweight.runtimes.runtime import RUNTIMES

@@ -1,9 +1,8 @@
-"""Learn a platform: the verb `device calibrate`. Drawn networks are timed, a predictor checked."""
+"""Learn a platform, the verb `device calibrate`: networks are timed, a predictor is checked."""
 
 from __future__ import annotations
 
 import logging
-import tempfile
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -13,13 +12,12 @@ import numpy as np
 
 from featherweight.architecture import Architecture
 from featherweight.arguments import optional_path
-from featherweight.errors import DeviceError, UnsupportedError, UsageError
-from featherweight.measuring.drawing import draw_networks
-from featherweight.measuring.latency import measure_artifacts
-from featherweight.measuring.measure import export_drawn
+from featherweight.errors import DeviceError, UsageError
+from featherweight.exporting.platforms import Platform, offered_precisions, parse_platform
+from featherweight.measuring.bench import Untrained, time_untrained
 from featherweight.measuring.measurement import Measurement
-from featherweight.measuring.platform import Platform, offered_precisions, parse_platform
 from featherweight.measuring.prediction import Predicted, fit_predictor
+from featherweight.measuring.sampling import sample_networks
 from featherweight.measuring.table import (
     Entry,
     HeldOut,
@@ -29,11 +27,9 @@ from featherweight.measuring.table import (
 )
 from featherweight.records import write_json
 
-__all__ = ["calibrate", "judge", "time_drawn"]
+__all__ = ["calibrate", "judge", "time_sampled"]
 
 logger = logging.getLogger(__name__)
-
-Drawn = Sequence[tuple[str, Architecture]]
 
 _NETWORKS = 640
 _ROUND = 16
@@ -58,7 +54,7 @@ def calibrate(
     seed: int = 0,
     share: str | Path | None = None,
 ) -> list[LatencyTable]:
-    """Time drawn networks on a platform and keep what predicts others; one table per precision.
+    """Time sampled networks on a platform and keep what predicts others; one table per precision.
 
     Args:
         on: platform in text form; without a precision fp32 and int8 are both learnt.
@@ -91,17 +87,17 @@ def calibrate(
 
 def _calibrate(platform: Platform, *, time_s: float, seed: int) -> LatencyTable:
     started, begun = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
-    drawn = draw_networks(_NETWORKS, seed=seed)
+    sampled = sample_networks(_NETWORKS, seed=seed)
     # The order of the draw goes through the families: a cut end leaves all of them.
     measured: list[Measurement] = []
-    for first in range(0, len(drawn), _ROUND):
+    for first in range(0, len(sampled), _ROUND):
         spent_s = time.monotonic() - started
         another_s = spent_s * _ROUND / first if first else 0.0
         if spent_s + another_s > time_s:
             break
-        measured += time_drawn(drawn[first : first + _ROUND], platform=platform, seed=seed)
+        measured += time_sampled(sampled[first : first + _ROUND], platform=platform, seed=seed)
         if first % _TOLD == 0:
-            logger.info("%s: %d of %d networks timed", platform, len(measured), len(drawn))
+            logger.info("%s: %d of %d networks timed", platform, len(measured), len(sampled))
     if len(measured) < _FEWEST:
         raise DeviceError(
             f"{platform} timed {len(measured)} networks in {time_s:.0f} s",
@@ -114,7 +110,7 @@ def _calibrate(platform: Platform, *, time_s: float, seed: int) -> LatencyTable:
             "heat or a changing clock: nothing is kept",
             hint="close other programs, or wait until it is quiet, and calibrate again",
         )
-    architectures = dict(drawn)
+    architectures = dict(sampled)
     networks = [architectures[one.network] for one in measured]
     medians = [one.median_ms for one in measured]
     return LatencyTable(
@@ -125,31 +121,30 @@ def _calibrate(platform: Platform, *, time_s: float, seed: int) -> LatencyTable:
         seed=seed,
         entries=tuple(
             Entry(
-                network=one.network, median_ms=one.median_ms, interval_ms=one.interval_ms,
+                network=one.network,
+                median_ms=one.median_ms,
+                interval_ms=one.interval_ms,
                 disturbed=one.disturbed,
             )
             for one in measured
         ),
         held_out=_hold_out(networks, medians),
-    )  # fmt: skip
+    )
 
 
-def time_drawn(drawn: Drawn, *, platform: Platform, seed: int = 0) -> list[Measurement]:
-    """Time networks with drawn weights in one process; what the runtime cannot hold is left out."""
-    with tempfile.TemporaryDirectory(prefix="featherweight-") as folder:
-        artifacts, names = [], []
-        for index, (name, architecture) in enumerate(drawn):
-            try:
-                out = Path(folder) / str(index)
-                artifacts.append(export_drawn(architecture, platform=platform, out=out))
-            except UnsupportedError as refusal:
-                logger.info("%s on %s: %s", name, platform, refusal)
-                continue
-            names.append(name)
-        return measure_artifacts(
-            artifacts, platform=platform, names=names, samples=_SAMPLES,
-            max_s_each=_MOST_S_EACH, seed=seed,
-        )  # fmt: skip
+def time_sampled(
+    sampled: Sequence[tuple[str, Architecture]], *, platform: Platform, seed: int = 0
+) -> list[Measurement]:
+    """Time networks in one process; what the runtime cannot hold is left out."""
+    found = time_untrained(
+        [Untrained(name, architecture, platform.precision) for name, architecture in sampled],
+        platform=platform,
+        samples=_SAMPLES,
+        max_s_each=_MOST_S_EACH,
+        seed=seed,
+        refused=lambda one, refusal: logger.info("%s on %s: %s", one.label, platform, refusal),
+    )
+    return list(found.values())
 
 
 def _hold_out(networks: Sequence[Architecture], medians_ms: Sequence[float]) -> HeldOut:

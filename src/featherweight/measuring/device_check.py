@@ -9,10 +9,10 @@ from typing import Any
 
 from featherweight.devices.device import Device
 from featherweight.devices.known import find_device
+from featherweight.exporting.platforms import offered_precisions, parse_platform
 from featherweight.measuring.agreement import MOST_DIFFERENCE, device_difference
+from featherweight.measuring.bench import export_untrained
 from featherweight.measuring.latency import measure_artifacts, no_python
-from featherweight.measuring.measure import export_drawn
-from featherweight.measuring.platform import offered_precisions, parse_platform
 from featherweight.networks.resolve import resolve_architecture
 
 __all__ = ["check_device"]
@@ -57,7 +57,7 @@ def check_device(text: str, *, runtime: str = "onnxruntime") -> dict[str, Any]:
     for precision in offered_precisions(plain, str(plain.runtime)):
         platform = plain.with_precision(precision)
         with tempfile.TemporaryDirectory(prefix="featherweight-") as folder:
-            artifact = export_drawn(
+            artifact = export_untrained(
                 resolve_architecture(_NETWORK), platform=platform, out=Path(folder)
             )
             (found,) = measure_artifacts([artifact], platform=platform, names=[_NETWORK])

@@ -27,12 +27,25 @@ _ALIGNMENTS = (16, 4, 1)
 misses 11 % on average, one for each of these 7 % (240 networks, onnxruntime on AVX-512)."""
 _ALIGNED = ("dense", "pointwise", "depthwise", "grouped")
 _CONVOLUTIONS = (
-    *(f"{kind}{multiple}" for kind in _ALIGNED for multiple in _ALIGNMENTS), "squeeze", "linear"
-)  # fmt: skip
+    *(f"{kind}{multiple}" for kind in _ALIGNED for multiple in _ALIGNMENTS),
+    "squeeze",
+    "linear",
+)
 _OTHERS = (
-    "pool", "global_pool", "add", "multiply", "concat", "select", "shuffle", "pad", "sigmoid",
-    "hard_sigmoid", "hard_swish", "silu", "relu",
-)  # fmt: skip
+    "pool",
+    "global_pool",
+    "add",
+    "multiply",
+    "concat",
+    "select",
+    "shuffle",
+    "pad",
+    "sigmoid",
+    "hard_sigmoid",
+    "hard_swish",
+    "silu",
+    "relu",
+)
 _WORK = ("calls", "macs", "padded_macs", "inputs", "outputs", "weights")
 _FUSED = ("relu", "relu6")
 _AFTER = ("conv", "linear", "add")
@@ -54,10 +67,26 @@ _PLACE = {name: place for place, name in enumerate(TERMS)}
 
 
 DESCRIPTORS: tuple[str, ...] = (
-    "channels", "out_channels", "places", "input_places", "kernel_size", "stride", "groups",
-    "weights", "maps", "of_16", "of_8", "of_4", "out_of_16", "out_of_8", "out_of_4",
-    "padding", "out_padding", "width_padding", "network_weights",
-)  # fmt: skip
+    "channels",
+    "out_channels",
+    "places",
+    "input_places",
+    "kernel_size",
+    "stride",
+    "groups",
+    "weights",
+    "maps",
+    "of_16",
+    "of_8",
+    "of_4",
+    "out_of_16",
+    "out_of_8",
+    "out_of_4",
+    "padding",
+    "out_padding",
+    "width_padding",
+    "network_weights",
+)
 """Names of what describes a layer; counts as log2, multiples as 0 or 1."""
 
 

@@ -15,9 +15,9 @@ from typing import Any
 from featherweight.devices.device import CompletedRun, Device
 from featherweight.devices.known import find_device
 from featherweight.errors import DeviceError, DeviceUnreachableError, UsageError
+from featherweight.exporting.platforms import Platform
 from featherweight.measuring.measurement import Measurement
 from featherweight.measuring.native import answer_of_programs
-from featherweight.measuring.platform import Platform
 from featherweight.registry import unknown_name
 from featherweight.runtimes.artifact import ARTIFACT_FILE, Artifact, check_files
 from featherweight.runtimes.runtime import RUNTIMES

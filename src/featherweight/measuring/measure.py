@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
-from featherweight.architecture import Architecture
-from featherweight.measuring.latency import measure_artifacts
+from featherweight.exporting.platforms import DEFAULT_PLATFORM, parse_platform
+from featherweight.measuring.bench import Untrained, time_untrained
 from featherweight.measuring.measurement import Measurement
-from featherweight.measuring.platform import DEFAULT_PLATFORM, Platform, parse_platform
-from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import resolve_architecture
-from featherweight.runtimes.artifact import Artifact
-from featherweight.runtimes.runtime import RUNTIMES
 
-__all__ = ["export_drawn", "measure"]
-
-
-def export_drawn(architecture: Architecture, *, platform: Platform, out: Path) -> Artifact:
-    """Export a network with drawn weights: for timing, where their values do not matter."""
-    return RUNTIMES[platform.runtime].export(
-        architecture,
-        None,
-        out=out,
-        precision=platform.precision,
-        calibration=None,
-        preprocessing=Preprocessing(),
-        labels=tuple(str(k) for k in range(architecture.num_classes)),
-        limit_pairs=platform.limits_pairs,
-    )
+__all__ = ["measure"]
 
 
 _SAMPLES, _MOST_S_EACH = 100, 5.0
@@ -58,25 +38,18 @@ def measure(
         DeviceError: the device could not measure.
     """
     architectures = [resolve_architecture(network) for network in networks]
-    platforms = [parse_platform(text) for text in on]
     measured = []
-    with tempfile.TemporaryDirectory(prefix="featherweight-") as folder:
-        for platform in platforms:
-            artifacts = [
-                export_drawn(
-                    architecture,
-                    platform=platform,
-                    out=Path(folder) / f"{k}-{platform.runtime}-{platform.precision}",
-                )
-                for k, architecture in enumerate(architectures)
-            ]
-            measured += measure_artifacts(
-                artifacts,
-                platform=platform,
-                names=networks,
-                samples=_SAMPLES if sustained_s is None else _MOST_SAMPLES,
-                max_s_each=sustained_s or _MOST_S_EACH,
-                seed=seed,
-                repeat_disturbed=sustained_s is None,
-            )
+    for platform in [parse_platform(text) for text in on]:
+        found = time_untrained(
+            [
+                Untrained(network, architecture, platform.precision)
+                for network, architecture in zip(networks, architectures, strict=True)
+            ],
+            platform=platform,
+            samples=_SAMPLES if sustained_s is None else _MOST_SAMPLES,
+            max_s_each=sustained_s or _MOST_S_EACH,
+            seed=seed,
+            repeat_disturbed=sustained_s is None,
+        )
+        measured += [found[index] for index in range(len(networks))]
     return measured

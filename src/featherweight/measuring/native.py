@@ -67,10 +67,15 @@ def answer_of_programs(
 
     def run_ms(index: int, runs: int) -> float:
         argv = [
-            program, f"--graph={graphs[index]}", f"--num_threads={job['num_threads']}",
-            f"--num_runs={runs}", "--min_secs=0", "--warmup_runs=1", "--warmup_min_secs=0.1",
+            program,
+            f"--graph={graphs[index]}",
+            f"--num_threads={job['num_threads']}",
+            f"--num_runs={runs}",
+            "--min_secs=0",
+            "--warmup_runs=1",
+            "--warmup_min_secs=0.1",
             "--use_xnnpack=true",
-        ]  # fmt: skip
+        ]
         done = device.run(argv, timeout_s=timeout_s)
         return _checked(done, device=device, program=program)
 

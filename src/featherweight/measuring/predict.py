@@ -7,7 +7,7 @@ from pathlib import Path
 
 from featherweight.arguments import to_path
 from featherweight.errors import UsageError
-from featherweight.measuring.platform import DEFAULT_PLATFORM, offered_precisions, parse_platform
+from featherweight.exporting.platforms import DEFAULT_PLATFORM, offered_precisions, parse_platform
 from featherweight.measuring.table import LatencyTable, find_table, predict_latency, read_table
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.records import Record

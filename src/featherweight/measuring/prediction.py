@@ -116,9 +116,11 @@ def _fit(works: Sequence[Work], measured: Values, *, kernel: Any = None) -> Pred
         1e-3, (1e-6, 0.1)
     )
     process = GaussianProcessRegressor(
-        kernel or start, normalize_y=False, random_state=0,
+        kernel or start,
+        normalize_y=False,
+        random_state=0,
         optimizer=None if kernel else "fmin_l_bfgs_b",
-    )  # fmt: skip
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         process.fit((composed - scale[0]) / scale[1], left)

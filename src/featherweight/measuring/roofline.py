@@ -16,10 +16,10 @@ from pathlib import Path
 from featherweight.architecture import Architecture, Primitive
 from featherweight.devices.known import find_device
 from featherweight.errors import DeviceError
+from featherweight.exporting.platforms import Platform, parse_platform
 from featherweight.layers import INPUT, layers
+from featherweight.measuring.bench import export_untrained
 from featherweight.measuring.latency import answer_of_device, measure_artifacts
-from featherweight.measuring.measure import export_drawn
-from featherweight.measuring.platform import Platform, parse_platform
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.profiling.profile import LayerProfile, Profile, profile
 from featherweight.records import Record
@@ -126,7 +126,7 @@ def measure_roofline(networks: Sequence[str], *, on: str, seed: int = 0) -> Roof
 
         def files(drawn: Sequence[Architecture], on: Platform, name: str) -> list[Artifact]:
             return [
-                export_drawn(architecture, platform=on, out=Path(folder) / f"{name}{k}")
+                export_untrained(architecture, platform=on, out=Path(folder) / f"{name}{k}")
                 for k, architecture in enumerate(drawn)
             ]
 
@@ -164,11 +164,14 @@ def _convolutions(count: int) -> Architecture:
     )
     rest = [
         Primitive(
-            name=f"equal{k}", op="conv", inputs=(f"equal{k - 1}" if k else "first",),
-            out_channels=_CHANNELS, kernel_size=1,
+            name=f"equal{k}",
+            op="conv",
+            inputs=(f"equal{k - 1}" if k else "first",),
+            out_channels=_CHANNELS,
+            kernel_size=1,
         )
         for k in range(count)
-    ]  # fmt: skip
+    ]
     return _probe("convolutions", _SIDE, [first, *rest])
 
 
@@ -197,9 +200,13 @@ def _probe(name: str, side: int, primitives: Sequence[Primitive]) -> Architectur
 def _medians_ms(artifacts: Sequence[Artifact], platform: Platform, *, seed: int) -> list[float]:
     names = [str(k) for k in range(len(artifacts))]
     measured = measure_artifacts(
-        artifacts, platform=platform, names=names, samples=_SAMPLES, max_s_each=_MOST_S_EACH,
+        artifacts,
+        platform=platform,
+        names=names,
+        samples=_SAMPLES,
+        max_s_each=_MOST_S_EACH,
         seed=seed,
-    )  # fmt: skip
+    )
     return [one.median_ms for one in measured]
 
 
@@ -239,10 +246,17 @@ def _spot(
     achieved, intensity = flops / ms * 1e-6, flops / moved
     attainable = min(roof.gflop_per_s, intensity * roof.cache_gb_per_s)
     return Spot(
-        network=network, layer=layer, op=op, flops=flops, memory_bytes=moved, ms=ms,
-        gflop_per_s=achieved, intensity=intensity, attainable_gflop_per_s=attainable,
+        network=network,
+        layer=layer,
+        op=op,
+        flops=flops,
+        memory_bytes=moved,
+        ms=ms,
+        gflop_per_s=achieved,
+        intensity=intensity,
+        attainable_gflop_per_s=attainable,
         share=achieved / attainable if attainable else 0.0,
-    )  # fmt: skip
+    )
 
 
 def _node_times(artifacts: Sequence[Artifact], platform: Platform) -> list[dict[str, float]]:

@@ -12,7 +12,7 @@ from pydantic import Field
 from featherweight.architecture import Architecture
 from featherweight.devices.known import find_device, settings_folder
 from featherweight.errors import UsageError
-from featherweight.measuring.platform import Platform
+from featherweight.exporting.platforms import Platform
 from featherweight.measuring.prediction import Predicted, Predictor, fit_predictor
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.records import Record, parse_record, read_json, write_json
@@ -110,9 +110,13 @@ def fingerprint_of(platform: Platform, *, runtime_version: str | None = None) ->
     info = find_device(platform.device).info()
     version = runtime_version or RUNTIMES[platform.runtime].version()
     return Fingerprint(
-        cpu=info.cpu, arch=info.arch, cores=info.cores, os=info.os, governor=info.governor,
+        cpu=info.cpu,
+        arch=info.arch,
+        cores=info.cores,
+        os=info.os,
+        governor=info.governor,
         runtime_version=version,
-    )  # fmt: skip
+    )
 
 
 def keep_table(table: LatencyTable) -> Path:

@@ -10,18 +10,15 @@ from __future__ import annotations
 
 import logging
 import math
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from featherweight.architecture import Architecture
-from featherweight.errors import UnsupportedError, UsageError
-from featherweight.measuring.latency import measure_artifacts
-from featherweight.measuring.measure import export_drawn
+from featherweight.errors import UsageError
+from featherweight.exporting.platforms import Platform, offered_precisions, parse_platform
+from featherweight.measuring.bench import Untrained, time_untrained
 from featherweight.measuring.measurement import Measurement
-from featherweight.measuring.platform import Platform, offered_precisions, parse_platform
 from featherweight.measuring.table import find_table, predict_latency
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.profiling.profile import profile
@@ -123,9 +120,13 @@ def which_networks(
     for position, platform in enumerate(platforms):
         share_s = (deadline - time.monotonic()) / (len(platforms) - position)
         found += _Hunt(
-            points, platform, latency_ms, measure=_measure, time_s=share_s,
+            points,
+            platform,
+            latency_ms,
+            measure=_measure,
+            time_s=share_s,
             predicted=_from_table(points, platform),
-        ).run()  # fmt: skip
+        ).run()
     return sorted(found, key=lambda one: (not one.fits, -one.top1, one.median_ms or math.inf))
 
 
@@ -285,27 +286,13 @@ class _Hunt:
 def _measure(
     wanted: Sequence[tuple[str, Architecture]], platform: Platform, samples: int
 ) -> list[Measurement | None]:
-    """Write files with drawn weights and time them, interleaved in one fresh process."""
-    with tempfile.TemporaryDirectory(prefix="featherweight-") as folder:
-        artifacts, possible = [], []
-        for index, (name, architecture) in enumerate(wanted):
-            try:
-                artifacts.append(
-                    export_drawn(architecture, platform=platform, out=Path(folder) / str(index))
-                )
-            except UnsupportedError as refusal:
-                logger.warning("%s on %s: %s", name, platform, refusal)
-                continue
-            possible.append(index)
-        timed = measure_artifacts(
-            artifacts,
-            platform=platform,
-            names=[wanted[index][0] for index in possible],
-            samples=samples,
-            max_s_each=0.04 * samples,
-            repeat_disturbed=False,
-        )
-    found: list[Measurement | None] = [None] * len(wanted)
-    for index, measurement in zip(possible, timed, strict=True):
-        found[index] = measurement
-    return found
+    """Time networks in one process; `None` = the runtime cannot hold that one."""
+    found = time_untrained(
+        [Untrained(name, architecture, platform.precision) for name, architecture in wanted],
+        platform=platform,
+        samples=samples,
+        max_s_each=0.04 * samples,
+        repeat_disturbed=False,
+        refused=lambda one, refusal: logger.warning("%s on %s: %s", one.label, platform, refusal),
+    )
+    return [found.get(index) for index in range(len(wanted))]

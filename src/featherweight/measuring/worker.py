@@ -28,15 +28,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 __all__ = [
-    "CpuTicks", "choose_cpus", "foreign_share", "main", "measure", "read_cpu_ticks",
-    "seeded_picture", "turn_order",
-]  # fmt: skip
+    "CpuTicks",
+    "choose_cpus",
+    "foreign_share",
+    "main",
+    "measure",
+    "read_cpu_ticks",
+    "seeded_picture",
+    "turn_order",
+]
 
 MIN_SAMPLE_S = 0.2e-3
 """A shorter network is run several times per sample: one interrupt (1-10 us) stays below 5 %."""
 MIN_SAMPLE_OVERHEADS = 20
 """... and one sample is at least this many times what reading the clock costs."""
-SETTLE_S = 10e-3
+CACHE_WARM_S = 10e-3
 """Of untimed runs before a sample (at least one): the caches hold the network again after another
 one's turn, and 100 samples of a fast one span a second: speed drifts."""
 RETAKES, RETAKE_PAUSE_S = 4, 1e-3
@@ -44,13 +50,11 @@ RETAKES, RETAKE_PAUSE_S = 4, 1e-3
 sleep: who slept gets a whole turn from the scheduler, some milliseconds."""
 STEADY_CHANGE = 0.02
 """Warm-up ends when the median of a window differs from the one before by less than this."""
-WINDOW_S = 0.03
-MIN_WINDOW_RUNS = 3
+WINDOW_S, MIN_WINDOW_RUNS = 0.03, 3
 WARM_UP_SHARE = 0.3
 """Warm-up takes at most this share of the time of a network."""
 MIN_SAMPLES = 5  # taken even where they take longer than allowed: fewer have no quartiles
-MIN_TICKS = 20  # below 0.2 s of /proc/stat's clock (100 Hz) a share of foreign load would be noise
-PROBE_S = 0.05
+MIN_TICKS, PROBE_S = 20, 0.05  # below 0.2 s of /proc/stat's clock (100 Hz) a share is noise
 CLOCK_LOOPS, CLOCK_TURNS = 20_000, 15  # of the fixed arithmetic that tells the clock: about 5 ms
 
 Run = Callable[[], object]
@@ -279,10 +283,10 @@ def _arithmetic_s() -> float:
 
 
 def _settle(run: Run, *, alone: bool, run_s: float) -> None:
-    """Run untimed before a sample, see `SETTLE_S`; a slow network alone needs none."""
-    if alone and run_s > SETTLE_S:
+    """Run untimed before a sample, see `CACHE_WARM_S`; a slow network alone needs none."""
+    if alone and run_s > CACHE_WARM_S:
         return
-    end = time.perf_counter() + SETTLE_S
+    end = time.perf_counter() + CACHE_WARM_S
     run()
     while time.perf_counter() < end:
         run()
@@ -309,7 +313,7 @@ def _take_samples(
     blocks, counts = [], []
     for run_s in steady_s:
         blocks.append(max(1, -int(-shortest_s // run_s)))
-        untimed_s = 0.0 if alone and run_s > SETTLE_S else max(SETTLE_S, run_s)
+        untimed_s = 0.0 if alone and run_s > CACHE_WARM_S else max(CACHE_WARM_S, run_s)
         fitting = int(job["max_s_each"] * (1 - WARM_UP_SHARE) / (blocks[-1] * run_s + untimed_s))
         counts.append(max(min(job["samples"], fitting), min(job["samples"], MIN_SAMPLES)))
     samples: list[list[float]] = [[] for _ in runs]

@@ -70,9 +70,7 @@ def _mnasnet(architecture: Architecture) -> Names:
         for within in range(count):
             theirs = f"layers.{stack}.{within}.layers"
             for number, mine in zip((0, 3, 6), ("expand", "depthwise", "project"), strict=True):
-                names[f"blocks.{index}.{mine}"] = (
-                    f"{theirs}.{number}", f"{theirs}.{number + 1}"
-                )  # fmt: skip
+                names[f"blocks.{index}.{mine}"] = (f"{theirs}.{number}", f"{theirs}.{number + 1}")
             index += 1
     return names
 
@@ -97,8 +95,9 @@ def _shufflenet_v2(architecture: Architecture) -> Names:
             ("project", 2, 5),
         ):
             names[f"{ours}.{mine}"] = (
-                f"{theirs}.branch{branch}.{number}", f"{theirs}.branch{branch}.{number + 1}"
-            )  # fmt: skip
+                f"{theirs}.branch{branch}.{number}",
+                f"{theirs}.branch{branch}.{number + 1}",
+            )
     return names
 
 

@@ -55,9 +55,10 @@ class TracedGraph:
         self.weights: dict[str, Tensor] = {}
         signature = program.graph_signature
         state = {
-            **dict(program.named_parameters()), **dict(program.named_buffers()),
+            **dict(program.named_parameters()),
+            **dict(program.named_buffers()),
             **program.constants,
-        }  # fmt: skip
+        }
         places = {
             **signature.inputs_to_parameters,
             **signature.inputs_to_buffers,

@@ -57,9 +57,16 @@ def _conv2d(graph: TracedGraph, node: fx.Node, given: dict[str, Any]) -> TracedM
         padding = tuple(a + b for a, b in zip(x.padding, own, strict=True))
         x = x._replace(padding=(0, 0, 0, 0))
     made = graph.add(
-        node, "conv", [x], out_channels=len(weight), kernel_size=weight.shape[2], stride=stride,
-        groups=given["groups"], padding=padding, bias=bias is not None,
-    )  # fmt: skip
+        node,
+        "conv",
+        [x],
+        out_channels=len(weight),
+        kernel_size=weight.shape[2],
+        stride=stride,
+        groups=given["groups"],
+        padding=padding,
+        bias=bias is not None,
+    )
     graph.weights[f"{made.name}.conv.weight"] = weight
     if bias is not None:
         graph.weights[f"{made.name}.conv.bias"] = bias
@@ -171,9 +178,14 @@ def _pool(graph: TracedGraph, node: fx.Node, given: dict[str, Any], *, function:
     if size is None or stride is None or rows != columns or given["ceil_mode"] or dilated:
         raise graph.unsupported(node, "a dilated, uneven or ceiling pooling")
     return graph.add(
-        node, "pool", [given["self"]], kernel_size=size, stride=stride,
-        padding=(rows, columns, rows, columns), function=function,
-    )  # fmt: skip
+        node,
+        "pool",
+        [given["self"]],
+        kernel_size=size,
+        stride=stride,
+        padding=(rows, columns, rows, columns),
+        function=function,
+    )
 
 
 def _pad(graph: TracedGraph, node: fx.Node, given: dict[str, Any]) -> TracedMap:

@@ -84,18 +84,24 @@ def _lite(number: int, *, top1: float, crop_fraction: float, sha256: str) -> Pre
 
 PRETRAINED: dict[str, PretrainedSource] = {
     "efficientnet_lite0": _lite(
-        0, top1=0.751, crop_fraction=224 / 256,
+        0,
+        top1=0.751,
+        crop_fraction=224 / 256,
         sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
     ),
     "efficientnet_lite1": _lite(
-        1, top1=0.767, crop_fraction=240 / 272,
+        1,
+        top1=0.767,
+        crop_fraction=240 / 272,
         sha256="77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850",
     ),
     "efficientnet_lite2": _lite(
-        2, top1=0.776, crop_fraction=260 / 292,
+        2,
+        top1=0.776,
+        crop_fraction=260 / 292,
         sha256="9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
     ),
-}  # fmt: skip
+}
 """Zoo name -> the weights a package carries for it.
 
 The crop is the authors' (side + 32 pixels resized, side cut out). The ImageNet top-1 of lite1 is

@@ -140,9 +140,14 @@ class Conv(nn.Module):
         padding: Any = (top, left) if even and not self.same else 0
         self.uneven = None if even or self.same else (left, right, top, bottom)
         self.conv = nn.Conv2d(
-            layer.input_shape[0], layer.output_shape[0], layer.kernel_size,
-            stride=layer.stride, padding=padding, groups=layer.groups, bias=layer.bias,
-        )  # fmt: skip
+            layer.input_shape[0],
+            layer.output_shape[0],
+            layer.kernel_size,
+            stride=layer.stride,
+            padding=padding,
+            groups=layer.groups,
+            bias=layer.bias,
+        )
         self.norm = (
             nn.Identity()
             if layer.norm_eps is None
@@ -184,8 +189,10 @@ class _Pool(nn.Module):
         super().__init__()
         self.same = same and layer.kernel_size > 1
         self.function, self.kernel_size, self.stride = (
-            layer.function, layer.kernel_size, layer.stride,
-        )  # fmt: skip
+            layer.function,
+            layer.kernel_size,
+            layer.stride,
+        )
         self.padding = 0 if self.same else layer.padding[0]
 
     def forward(self, x: Tensor) -> Tensor:

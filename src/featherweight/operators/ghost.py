@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from featherweight.architecture import BlockSpec
-from featherweight.layers import OPERATORS, Builder, Operator, Tensor
+from featherweight.layers import OPERATORS, Builder, Operator, Value
 from featherweight.operators.squeeze_excitation import squeeze_excitation
 
 __all__ = ["GHOST_FIELDS", "ghost", "ghost_conv"]
@@ -16,7 +16,7 @@ GHOST_FIELDS = frozenset({"ghost_ratio", "cheap_kernel_size"})
 
 def ghost_conv(
     builder: Builder,
-    x: Tensor,
+    x: Value,
     block: BlockSpec,
     name: str,
     *,
@@ -24,7 +24,7 @@ def ghost_conv(
     kernel_size: int = 1,
     stride: int = 1,
     activation: str,
-) -> Tensor:
+) -> Value:
     """Convolution in the block's groups, norm, activation; of ghost ratio s > 1 a ghost module.
 
     The dense convolution then has ceil(n / s) outputs; each of them gives s - 1 more through
@@ -41,15 +41,18 @@ def ghost_conv(
     if ratio == 1:
         return y
     cheap = builder.conv(
-        y, f"{name}_cheap", intrinsic * (ratio - 1),
-        kernel_size=block.cheap_kernel_size, groups=intrinsic,
-    )  # fmt: skip
+        y,
+        f"{name}_cheap",
+        intrinsic * (ratio - 1),
+        kernel_size=block.cheap_kernel_size,
+        groups=intrinsic,
+    )
     cheap = builder.activation(cheap, f"{name}_cheap_act", activation)
     z = builder.concat([y, cheap], f"{name}_concat")
     return builder.select_channels(z, f"{name}_kept", first=0, count=out_channels)
 
 
-def ghost(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tensor:
+def ghost(builder: Builder, x: Value, block: BlockSpec, name: str) -> Value:
     """Ghost bottleneck: ghost module, [depthwise k x k], [SE], linear ghost module, shortcut.
 
     The depthwise convolution is there at stride > 1 only, without activation. The shortcut is

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from featherweight.architecture import BlockSpec
-from featherweight.layers import OPERATORS, Builder, Operator, Tensor
+from featherweight.layers import OPERATORS, Builder, Operator, Value
 from featherweight.operators.shortcut import add_shortcut
 from featherweight.operators.squeeze_excitation import squeeze_excitation
 
 __all__ = ["inverted_residual"]
 
 
-def inverted_residual(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tensor:
+def inverted_residual(builder: Builder, x: Value, block: BlockSpec, name: str) -> Value:
     """[1x1 expansion], depthwise k x k, [SE], linear 1x1, [skip].
 
     The expansion is there exactly when `hidden_channels` is given. Squeeze-and-excitation comes

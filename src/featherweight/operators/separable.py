@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from featherweight.architecture import BlockSpec
-from featherweight.layers import OPERATORS, Builder, Operator, Tensor
+from featherweight.layers import OPERATORS, Builder, Operator, Value
 
 __all__ = ["separable"]
 
 
-def separable(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tensor:
+def separable(builder: Builder, x: Value, block: BlockSpec, name: str) -> Value:
     """Depthwise k x k, norm, activation, 1x1, norm, activation.
 
     Source: MobileNetV1, arXiv 1704.04861, section 3.1 and figure 3.

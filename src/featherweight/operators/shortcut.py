@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from featherweight.architecture import BlockSpec
 from featherweight.errors import ArchitectureError
-from featherweight.layers import Builder, Tensor
+from featherweight.layers import Builder, Value
 
 __all__ = ["add_shortcut"]
 
 
-def add_shortcut(builder: Builder, x: Tensor, y: Tensor, block: BlockSpec, name: str) -> Tensor:
+def add_shortcut(builder: Builder, x: Value, y: Value, block: BlockSpec, name: str) -> Value:
     """Add the block's input `x` to its output `y` as `block.skip` says.
 
     `identity` needs equal shapes. `pad` takes every stride-th pixel and appends zero channels
@@ -33,9 +33,12 @@ def add_shortcut(builder: Builder, x: Tensor, y: Tensor, block: BlockSpec, name:
     if block.stride > 1 or block.skip == "pool":
         kernel_size = 1 if block.skip == "pad" else 3
         shortcut = builder.pool(
-            x, f"{name}.shortcut.pool",
-            function="average", kernel_size=kernel_size, stride=block.stride,
-        )  # fmt: skip
+            x,
+            f"{name}.shortcut.pool",
+            function="average",
+            kernel_size=kernel_size,
+            stride=block.stride,
+        )
     if shortcut.shape[0] > y.shape[0]:
         raise ArchitectureError(
             f"{name}: skip {block.skip!r} cannot narrow {shortcut.shape[0]} channels to "

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from featherweight.architecture import BlockSpec
 from featherweight.errors import ArchitectureError
-from featherweight.layers import OPERATORS, Builder, Operator, Tensor
+from featherweight.layers import OPERATORS, Builder, Operator, Value
 
 __all__ = ["shuffle_v1"]
 
 
-def shuffle_v1(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tensor:
+def shuffle_v1(builder: Builder, x: Value, block: BlockSpec, name: str) -> Value:
     """Grouped 1x1, activation, shuffle, depthwise k x k, grouped 1x1, joined with the input.
 
     A unit that keeps the width adds its input; one that widens computes the new channels only

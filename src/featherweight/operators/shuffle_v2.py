@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from featherweight.architecture import BlockSpec
 from featherweight.errors import ArchitectureError
-from featherweight.layers import OPERATORS, Builder, Operator, Tensor
+from featherweight.layers import OPERATORS, Builder, Operator, Value
 from featherweight.operators.shortcut import add_shortcut
 from featherweight.operators.squeeze_excitation import squeeze_excitation
 
@@ -13,7 +13,7 @@ __all__ = ["shuffle_v2"]
 _HALVES = 2
 
 
-def shuffle_v2(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tensor:
+def shuffle_v2(builder: Builder, x: Value, block: BlockSpec, name: str) -> Value:
     """Split or copy, compute one branch, concatenate, shuffle.
 
     At stride 1 and equal widths the first half of the channels passes and the second goes through
@@ -59,7 +59,7 @@ def shuffle_v2(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tens
     return builder.shuffle(y, f"{name}.shuffle", groups=_HALVES)
 
 
-def _branch(builder: Builder, x: Tensor, block: BlockSpec, name: str, *, width: int) -> Tensor:
+def _branch(builder: Builder, x: Value, block: BlockSpec, name: str, *, width: int) -> Value:
     hidden = block.hidden_channels or block.out_channels // _HALVES
     y = builder.conv(x, f"{name}.expand", hidden)
     y = builder.activation(y, f"{name}.expand_act", block.activation)
@@ -77,9 +77,14 @@ OPERATORS.add(
         shuffle_v2,
         frozenset(
             {
-                "kernel_size", "hidden_channels", "shortcut_channels", "activation",
-                "se_channels", "se_gate", "skip",
+                "kernel_size",
+                "hidden_channels",
+                "shortcut_channels",
+                "activation",
+                "se_channels",
+                "se_gate",
+                "skip",
             }
         ),
     ),
-)  # fmt: skip
+)

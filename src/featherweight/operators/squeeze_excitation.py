@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from featherweight.architecture import BlockSpec
-from featherweight.layers import Builder, Tensor
+from featherweight.layers import Builder, Value
 
 __all__ = ["squeeze_excitation"]
 
 
-def squeeze_excitation(builder: Builder, x: Tensor, block: BlockSpec, name: str) -> Tensor:
+def squeeze_excitation(builder: Builder, x: Value, block: BlockSpec, name: str) -> Value:
     """mean -> 1x1 (bias) -> ReLU -> 1x1 (bias) -> gate -> scale; nothing when not asked for.
 
     Source: MobileNetV3, arXiv 1905.02244, section 5.3 (the gate is a hard sigmoid there).

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from featherweight.architecture import BlockSpec
 from featherweight.errors import ArchitectureError
-from featherweight.layers import OPERATORS, Builder, Operator, Tensor
+from featherweight.layers import OPERATORS, Builder, Operator, Value
 from featherweight.operators.shortcut import add_shortcut
 from featherweight.operators.squeeze_excitation import squeeze_excitation
 
 __all__ = ["universal_inverted_bottleneck"]
 
 
-def universal_inverted_bottleneck(
-    builder: Builder, x: Tensor, block: BlockSpec, name: str
-) -> Tensor:
+def universal_inverted_bottleneck(builder: Builder, x: Value, block: BlockSpec, name: str) -> Value:
     """[depthwise], 1x1 expansion, [depthwise], [SE], linear 1x1, [skip].
 
     Both depthwise convolutions are optional, which gives four blocks in one: `start_kernel_size`
@@ -34,9 +32,11 @@ def universal_inverted_bottleneck(
     y = x
     if block.start_kernel_size is not None:
         y = builder.depthwise(
-            y, f"{name}.start", kernel_size=block.start_kernel_size,
+            y,
+            f"{name}.start",
+            kernel_size=block.start_kernel_size,
             stride=1 if has_middle else block.stride,
-        )  # fmt: skip
+        )
     y = builder.conv(y, f"{name}.expand", block.hidden_channels or y.shape[0])
     y = builder.activation(y, f"{name}.expand_act", block.activation)
     if has_middle:
@@ -55,9 +55,14 @@ OPERATORS.add(
         universal_inverted_bottleneck,
         frozenset(
             {
-                "kernel_size", "start_kernel_size", "hidden_channels", "activation",
-                "se_channels", "se_gate", "skip",
+                "kernel_size",
+                "start_kernel_size",
+                "hidden_channels",
+                "activation",
+                "se_channels",
+                "se_gate",
+                "skip",
             }
         ),
     ),
-)  # fmt: skip
+)

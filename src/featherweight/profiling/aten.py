@@ -44,9 +44,13 @@ def _convolution(
     if not transposed:
         return convolution(weight, output, bias=bias is not None)
     return transposed_convolution(
-        inputs=inputs, weight=weight, output=output, stride=stride, dilation=dilation,
+        inputs=inputs,
+        weight=weight,
+        output=output,
+        stride=stride,
+        dilation=dilation,
         bias=bias is not None,
-    )  # fmt: skip
+    )
 
 
 def _linear(arguments: Sequence[Any], _options: Mapping[str, Any], output: Shape) -> Arithmetic:

@@ -84,14 +84,21 @@ def _count_conv(layer: Layer) -> Count:
     return Count(
         params,
         conv_macs(
-            kernel_size=layer.kernel_size, in_channels=in_channels, out_channels=out_channels,
-            output_size=output_size, groups=layer.groups,
+            kernel_size=layer.kernel_size,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            output_size=output_size,
+            groups=layer.groups,
         ),
         conv_flops(
-            kernel_size=layer.kernel_size, in_channels=in_channels, out_channels=out_channels,
-            output_size=output_size, groups=layer.groups, bias=layer.bias,
+            kernel_size=layer.kernel_size,
+            in_channels=in_channels,
+            out_channels=out_channels,
+            output_size=output_size,
+            groups=layer.groups,
+            bias=layer.bias,
         ),
-    )  # fmt: skip
+    )
 
 
 def _count_linear(layer: Layer) -> Count:

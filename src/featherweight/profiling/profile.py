@@ -190,17 +190,27 @@ def network_profile(
 def _profile_layer(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> LayerProfile:
     if layer.op not in COUNTERS:
         return layer_profile(
-            layer.name, layer.op, output_shape=layer.output_shape,
-            params=None, macs=None, flops=None, memory_access_bytes=None,
-        )  # fmt: skip
+            layer.name,
+            layer.op,
+            output_shape=layer.output_shape,
+            params=None,
+            macs=None,
+            flops=None,
+            memory_access_bytes=None,
+        )
     params, macs, flops = COUNTERS[layer.op](layer)
     values = math.prod(layer.output_shape) + params
     for source in layer.inputs:
         values += math.prod(shapes[source])
     return layer_profile(
-        layer.name, layer.op, output_shape=layer.output_shape,
-        params=params, macs=macs, flops=flops, memory_access_bytes=values * BYTES_PER_VALUE,
-    )  # fmt: skip
+        layer.name,
+        layer.op,
+        output_shape=layer.output_shape,
+        params=params,
+        macs=macs,
+        flops=flops,
+        memory_access_bytes=values * BYTES_PER_VALUE,
+    )
 
 
 def _additions(macs: int | None, flops: int | None) -> int | None:

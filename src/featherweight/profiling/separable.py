@@ -69,11 +69,13 @@ def separable_pairs(network_layers: Sequence[Layer]) -> tuple[SeparablePair, ...
                 pointwise=pointwise.name,
                 macs=_macs(source) + _macs(pointwise),
                 plain_macs=conv_macs(
-                    kernel_size=source.kernel_size, in_channels=source.input_shape[0],
-                    out_channels=pointwise.output_shape[0], output_size=size,
+                    kernel_size=source.kernel_size,
+                    in_channels=source.input_shape[0],
+                    out_channels=pointwise.output_shape[0],
+                    output_size=size,
                 ),
             )
-        )  # fmt: skip
+        )
     return tuple(pairs)
 
 
@@ -93,7 +95,9 @@ def _is_depthwise(layer: Layer) -> bool:
 
 def _macs(layer: Layer) -> int:
     return conv_macs(
-        kernel_size=layer.kernel_size, in_channels=layer.input_shape[0],
-        out_channels=layer.output_shape[0], groups=layer.groups,
+        kernel_size=layer.kernel_size,
+        in_channels=layer.input_shape[0],
+        out_channels=layer.output_shape[0],
+        groups=layer.groups,
         output_size=(layer.output_shape[1], layer.output_shape[2]),
-    )  # fmt: skip
+    )

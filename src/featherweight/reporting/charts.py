@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from plotly.offline import get_plotlyjs
 
+from featherweight.candidates import CandidateRow, CurvePoint
 from featherweight.reporting.figure import (
     Figure,
     axis,
@@ -22,7 +23,6 @@ from featherweight.reporting.figure import (
 )
 from featherweight.reporting.language import ENGLISH, Translate
 from featherweight.reporting.reading import EpochLine
-from featherweight.reporting.run import Candidate, CurvePoint
 from featherweight.reporting.units import (
     show_budget_ms,
     show_count,
@@ -117,7 +117,7 @@ def latency_chart(
 
 
 def accuracy_latency_chart(
-    candidates: Sequence[Candidate],
+    candidates: Sequence[CandidateRow],
     *,
     curve: Sequence[CurvePoint],
     budget_ms: float | None,
@@ -193,7 +193,7 @@ def training_chart(
     traces: list[Figure] = []
     for (network, phase), lines in series.items():
         label = f"{network} ({phase})"
-        final = phase.startswith(("train", "finish"))
+        final = phase.startswith(("train", "int8-finetune"))
         style = {"color": colours[network], "width": 3 if final else 1.5}
         if quantity == "accuracy":
             values = [line.val_accuracy for line in lines]
@@ -246,7 +246,7 @@ def _line(
 
 
 def _points(
-    group: Sequence[Candidate], *, status: str, precision: str, colour: str, t: Translate
+    group: Sequence[CandidateRow], *, status: str, precision: str, colour: str, t: Translate
 ) -> Figure:
     symbol, size = _STATUS[status]
     reach = [_reach_ms(one) for one in group]
@@ -270,7 +270,7 @@ def _points(
     }
 
 
-def _strip(group: Sequence[Candidate], *, precision: str, colour: str, t: Translate) -> Figure:
+def _strip(group: Sequence[CandidateRow], *, precision: str, colour: str, t: Translate) -> Figure:
     return {
         "type": "scatter",
         "mode": "markers",
@@ -301,7 +301,7 @@ def _curve_trace(curve: Sequence[CurvePoint], t: Translate) -> Figure:
     }
 
 
-def _hover(candidate: Candidate, t: Translate) -> str:
+def _hover(candidate: CandidateRow, t: Translate) -> str:
     interval = show_interval_ms(candidate.interval_ms, t("to"))
     lines = [
         f"<b>{safe(candidate.name)}</b>",
@@ -328,14 +328,14 @@ def _budget(budget_ms: float, t: Translate) -> str:
     return t("budget {budget}", budget=show_budget_ms(budget_ms))
 
 
-def _groups(candidates: Sequence[Candidate]) -> list[tuple[str, str]]:
+def _groups(candidates: Sequence[CandidateRow]) -> list[tuple[str, str]]:
     """Return (status, precision) pairs, the winner last so that it is drawn on top."""
     order = list(_STATUS)
     found = {(candidate.status, candidate.precision) for candidate in candidates}
     return sorted(found, key=lambda pair: (order.index(pair[0]), pair[1]))
 
 
-def _reach_ms(candidate: Candidate) -> tuple[float, float]:
+def _reach_ms(candidate: CandidateRow) -> tuple[float, float]:
     """Return how far the interval reaches below and above the latency."""
     if candidate.interval_ms is None or candidate.latency_ms is None:
         return 0.0, 0.0

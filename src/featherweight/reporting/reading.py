@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from featherweight.architecture import Architecture, read_architecture
+from featherweight.candidates import CandidateRow, latest_candidates
 from featherweight.errors import FeatherweightError, RecordError, UsageError
 from featherweight.records import parse_json, parse_record, read_json, read_yaml
-from featherweight.reporting.run import Candidate, FitSummary, latest_candidates
+from featherweight.reporting.run import FitSummary
 from featherweight.run_lock import is_locked
 
 __all__ = [
@@ -127,7 +128,7 @@ class FitRun(NamedTuple):
     environment: Mapping[str, Any]
     splits: Mapping[str, Any]
     stages: tuple[StageLine, ...]
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[CandidateRow, ...]
     measurements: tuple[MeasurementLine, ...]
     epochs: tuple[EpochLine, ...]
     events: tuple[Mapping[str, Any], ...]
@@ -218,7 +219,7 @@ def read_run(directory: Path) -> FitRun:
         splits=_without_version(one("splits.json", read_json)),
         stages=_parse(StageLine, lines("stages.jsonl"), problems=problems),
         candidates=latest_candidates(
-            _parse(Candidate, lines("candidates.jsonl"), problems=problems)
+            _parse(CandidateRow, lines("candidates.jsonl"), problems=problems)
         ),
         measurements=_parse(MeasurementLine, lines("measurements.jsonl"), problems=problems),
         epochs=_latest_epochs(

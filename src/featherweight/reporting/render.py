@@ -8,22 +8,13 @@ from functools import partial
 import jinja2
 from markupsafe import Markup
 
-from featherweight.reporting import charts, sections, units
-from featherweight.reporting.figure import Figure
+from featherweight.reporting import charts, units
 from featherweight.reporting.language import Translate, translator
 from featherweight.reporting.reading import FitRun
+from featherweight.reporting.section import SECTIONS
+from featherweight.reporting.sections.verdict import LABELS
 
 __all__ = ["render_html", "template_environment"]
-
-_LABELS = {
-    "met": "Budget met",
-    "too_inaccurate": "Too inaccurate",
-    "not_met": "Budget not met",
-    "infeasible": "Budget infeasible",
-    "running": "Running",
-    "cut": "Cut short",
-    "finished": "Finished",
-}
 
 
 def render_html(run: FitRun, *, language: str = "en", reload_s: float | None = None) -> str:
@@ -45,21 +36,12 @@ def render_html(run: FitRun, *, language: str = "en", reload_s: float | None = N
             language=language,
             summary=summary,
             identity=run.identity,
-            label=t(_LABELS[run.status]),
-            sentences=sections.verdict_sentences(run, t),
-            warnings=sections.warnings(run, t),
-            balanced=summary.balanced_accuracy if summary else None,
-            commands=sections.usage_commands(run, t),
-            inputs=sections.input_facts(run.artifact, t),
-            charts=_charts(run, t),
-            over_budget=_over_budget(run),
-            candidates=sections.ordered_candidates(run.candidates),
-            layers=sections.layer_table(run.architecture),
-            splits=sections.split_table(run.splits),
-            stage_seconds=sum(stage.seconds or 0.0 for stage in run.stages),
-            settings=sections.flat_facts(run.identity),
-            attempts=sections.commands_run(run.settings),
-            environment=sections.flat_facts(run.environment),
+            label=t(LABELS[run.status]),
+            sections=[
+                (name, section.values(run, t))
+                for name, section in ((name, SECTIONS[name]) for name in SECTIONS)
+                if section.has(run)
+            ],
             plotly=Markup(charts.plotly_script()),
         )
     )
@@ -87,31 +69,3 @@ def template_environment(t: Translate) -> jinja2.Environment:
     )
     environment.globals["t"] = t
     return environment
-
-
-def _charts(run: FitRun, t: Translate) -> dict[str, Figure | None]:
-    proof = run.proof
-    return {
-        "latency": charts.latency_chart(
-            proof.samples_ms if proof is not None else (),
-            budget_ms=run.budget_ms,
-            median_ms=proof.median_ms if proof is not None else None,
-            interval_ms=proof.interval_ms if proof is not None else None,
-            t=t,
-        ),
-        "measured": charts.accuracy_latency_chart(
-            run.candidates,
-            curve=run.summary.curve if run.summary is not None else (),
-            budget_ms=run.budget_ms,
-            t=t,
-        ),
-        "loss": charts.training_chart(run.epochs, quantity="loss", t=t),
-        "accuracy": charts.training_chart(run.epochs, quantity="accuracy", t=t),
-    }
-
-
-def _over_budget(run: FitRun) -> int | None:
-    """Return how many single runs took longer than the budget."""
-    if run.proof is None or run.budget_ms is None:
-        return None
-    return sum(sample > run.budget_ms for sample in run.proof.samples_ms)

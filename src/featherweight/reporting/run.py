@@ -1,117 +1,22 @@
-"""What a fit run writes about itself and the report reads: records, no behaviour.
+"""What a fit answers, and its report reads: the record of summary.json.
 
 They stand below `fitting`, which writes them, so that a run can be read without training code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import field_serializer
-
-from featherweight.budget import Budget
+from featherweight.budget import Budget, Latency
+from featherweight.candidates import CurvePoint, FileAccuracy
 from featherweight.records import Record
 
-__all__ = [
-    "Candidate",
-    "CurvePoint",
-    "FileAccuracy",
-    "FitSummary",
-    "MeasuredLatency",
-    "Shortfall",
-    "Verdict",
-    "latest_candidates",
-]
+__all__ = ["FitSummary", "Shortfall", "Verdict"]
 
 Verdict = Literal["met", "too_inaccurate", "not_met", "infeasible"]
 
 Shortfall = Literal["below_asked", "guessing"]
 """Below the accuracy that was asked for, or not surely above that of the commonest class."""
-
-
-class Candidate(Record):
-    """One line of candidates.jsonl: a network at a resolution and precision that was considered.
-
-    A later line for the same (name, precision) supersedes an earlier one whole.
-
-    Attributes:
-        name: network with its settings, such as `efficientnet_lite0:resolution=160`.
-        architecture_digest: `Architecture.digest`.
-        family: the zoo's family, or what produced the network.
-        width: the zoo's width multiplier; `None` = the network has none.
-        params, macs: `None` while an operator is unknown to the counter.
-        interval_ms: 95 % interval of the median latency.
-        predicted_ms: latency foretold by a table or a fit, where it was not measured.
-        status: how far it came; `kept` = on the accuracy-latency curve with its files.
-        reason: why it was rejected or kept, one sentence.
-        stage: the stage that wrote this line.
-    """
-
-    name: str
-    architecture_digest: str
-    family: str
-    width: float | None = None
-    resolution: int
-    precision: str
-    runtime: str
-    params: int | None = None
-    macs: int | None = None
-    latency_ms: float | None = None
-    interval_ms: tuple[float, float] | None = None
-    predicted_ms: float | None = None
-    pretrained: bool = False
-    status: Literal["rejected", "raced", "finalist", "winner", "kept"]
-    reason: str = ""
-    val_accuracy: float | None = None
-    val_loss: float | None = None
-    stage: str
-
-
-def latest_candidates(lines: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """Return the last line of every (name, precision), in the order of first appearance."""
-    latest: dict[tuple[str, str], Candidate] = {}
-    for line in lines:
-        latest[line.name, line.precision] = line
-    return tuple(latest.values())
-
-
-class MeasuredLatency(Record):
-    """Median latency of the exported file and its 95 % interval, from the `prove` stage."""
-
-    median_ms: float
-    interval_ms: tuple[float, float]
-
-
-class FileAccuracy(Record):
-    """Accuracy of the exported file, with the evidence behind it.
-
-    Attributes:
-        network: accuracy of the trained network before export, on the same pictures; `None` = not
-            noted.
-        artifact: accuracy of the exported file.
-        split: where the pictures come from.
-        n: number of pictures.
-        interval: 95 % interval (Wilson) of `artifact`.
-    """
-
-    network: float | None
-    artifact: float
-    split: str
-    n: int
-    interval: tuple[float, float]
-
-
-class CurvePoint(Record):
-    """One network of the accuracy-latency curve; its files are in the run directory."""
-
-    name: str
-    precision: str
-    resolution: int
-    latency_ms: float
-    interval_ms: tuple[float, float] | None = None
-    val_accuracy: float
-    architecture_digest: str
 
 
 class FitSummary(Record):
@@ -143,7 +48,7 @@ class FitSummary(Record):
     commonest_class: float | None = None
     budget: Budget
     platform: str
-    measured: MeasuredLatency | None = None
+    measured: Latency | None = None
     utilisation: float | None = None
     accuracy: FileAccuracy | None = None
     balanced_accuracy: float | None = None
@@ -160,18 +65,3 @@ class FitSummary(Record):
     images_per_s: float | None = None
     foreign_cpu_share: float | None = None
     seconds: float | None = None
-
-    @field_serializer("budget")
-    def _limits_only(self, budget: Budget) -> dict[str, Any]:
-        return budget.model_dump(exclude_none=True)
-
-    @property
-    def budget_ms(self) -> float:
-        """The latency limit.
-
-        Raises:
-            ValueError: the budget has no latency limit.
-        """
-        if self.budget.latency_ms is None:
-            raise ValueError("the summary's budget has no latency_ms")
-        return self.budget.latency_ms

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
@@ -47,7 +47,7 @@ class Artifact(Record):
         architecture_digest: `Architecture.digest` of what was exported.
         int8_operators: operator -> "int8 in/of": what the runtime really executes in int8 on the
             machine that exported it; `None` for other precisions.
-        pairs_limited: whether int8 weights were scaled so that sums of two products fit 16 bits
+        saturation_safe: whether int8 weights were scaled so that sums of two products fit 16 bits
             (x86 without VNNI would saturate); `None` for other precisions.
     """
 
@@ -62,7 +62,16 @@ class Artifact(Record):
     sha256: str
     architecture_digest: str
     int8_operators: dict[str, str] | None = None
-    pairs_limited: bool | None = None
+    saturation_safe: bool | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_older_name(cls, plain: Any) -> Any:
+        """Read what files of before 2026-12 call `pairs_limited`."""
+        if isinstance(plain, dict) and "pairs_limited" in plain:
+            plain = {**plain, "saturation_safe": plain["pairs_limited"]}
+            del plain["pairs_limited"]
+        return plain
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -117,7 +126,7 @@ def record_artifact(
         architecture: what was exported.
         preprocessing: resize and crop the caller does.
         labels: class names in the order of the logits.
-        int8: `int8_operators` and `pairs_limited` of an int8 file.
+        int8: `int8_operators` and `saturation_safe` of an int8 file.
 
     Raises:
         UsageError: a file is absent.

@@ -14,11 +14,11 @@ import numpy as np
 
 from featherweight.architecture import Architecture
 from featherweight.errors import MissingDependencyError
-from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
 from featherweight.runtimes.runtime import (
     RUNTIMES,
+    ExportOptions,
     Predict,
     check_image,
     check_loadable,
@@ -66,37 +66,41 @@ class ExecuTorch:
         self,
         architecture: Architecture,
         weights: Mapping[str, np.ndarray] | None,
-        *,
         out: Path,
-        precision: str,
-        calibration: np.ndarray | None,
-        preprocessing: Preprocessing,
-        labels: tuple[str, ...],
-        limit_pairs: bool | None = None,  # noqa: ARG002 - XNNPACK adds products in 32 bits
+        options: ExportOptions,
     ) -> Artifact:
         """Write `model.pte` and artifact.json; see `Runtime.export`. Takes seconds."""
-        check_precision(self, precision)
+        check_precision(self, options.precision)
         _bindings()  # absent: said before anything is written
         with _without_warnings():
             from featherweight.runtimes.executorch_program import (
                 count_int8_operators,
                 write_program,
             )
-        check_labels(architecture, labels)
+        check_labels(architecture, options.labels)
         weights = random_weights(architecture, seed=0) if weights is None else weights
         check_weights(architecture, weights)
         program = write_program(
-            architecture, weights, preprocessing=preprocessing, calibration=calibration,
-            int8=precision == "int8",
-        )  # fmt: skip
+            architecture,
+            weights,
+            preprocessing=options.preprocessing,
+            calibration=options.calibration,
+            int8=options.precision == "int8",
+        )
         write_bytes(out / _PROGRAM, program.buffer)
         int8: dict[str, Any] = {}
-        if precision == "int8":
-            int8 = {"int8_operators": count_int8_operators(program), "pairs_limited": False}
+        if options.precision == "int8":
+            int8 = {"int8_operators": count_int8_operators(program), "saturation_safe": False}
         return record_artifact(
-            out, (_PROGRAM,), runtime=self.name, precision=precision, architecture=architecture,
-            preprocessing=preprocessing, labels=labels, **int8,
-        )  # fmt: skip
+            out,
+            (_PROGRAM,),
+            runtime=self.name,
+            precision=options.precision,
+            architecture=architecture,
+            preprocessing=options.preprocessing,
+            labels=options.labels,
+            **int8,
+        )
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Load the program; see `Runtime.load`."""
@@ -173,8 +177,9 @@ def _set_threads(count: int) -> None:
     if _threads != [count]:
         logger.warning(
             "ExecuTorch keeps its %d threads in this process; %d were asked for",
-            _threads[0], count,
-        )  # fmt: skip
+            _threads[0],
+            count,
+        )
 
 
 RUNTIMES.add(ExecuTorch.name, ExecuTorch())

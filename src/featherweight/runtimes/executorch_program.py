@@ -27,10 +27,16 @@ from featherweight.runtimes.weights import calibration_pictures, input_levels
 __all__ = ["count_int8_operators", "write_program"]
 
 _AUDITED = {
-    "aten.convolution": "Conv", "aten.linear": "Gemm", "aten.addmm": "Gemm", "aten.add": "Add",
-    "aten.mul": "Mul", "aten.avg_pool2d": "AveragePool", "aten.mean": "GlobalAveragePool",
-    "aten.sigmoid": "Sigmoid", "aten.hardswish": "HardSwish",
-}  # fmt: skip
+    "aten.convolution": "Conv",
+    "aten.linear": "Gemm",
+    "aten.addmm": "Gemm",
+    "aten.add": "Add",
+    "aten.mul": "Mul",
+    "aten.avg_pool2d": "AveragePool",
+    "aten.mean": "GlobalAveragePool",
+    "aten.sigmoid": "Sigmoid",
+    "aten.hardswish": "HardSwish",
+}
 _PADS = ("aten.pad", "aten.constant_pad_nd")
 _ACTIVATIONS = ("aten.relu", "aten.clamp", "aten.hardtanh")
 

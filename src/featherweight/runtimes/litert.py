@@ -11,12 +11,12 @@ import numpy as np
 
 from featherweight.architecture import Architecture
 from featherweight.errors import MissingDependencyError
-from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
 from featherweight.runtimes.litert_writer import write_litert
 from featherweight.runtimes.runtime import (
     RUNTIMES,
+    ExportOptions,
     Predict,
     check_image,
     check_loadable,
@@ -31,10 +31,15 @@ _MODEL = "model.tflite"
 _ERRORS = (ValueError, RuntimeError, IndexError)
 """For files that are damaged or of something else."""
 _AUDITED = {
-    "Conv": ("CONV_2D", "DEPTHWISE_CONV_2D"), "Gemm": ("FULLY_CONNECTED",), "Add": ("ADD",),
-    "Mul": ("MUL",), "AveragePool": ("AVERAGE_POOL_2D",), "GlobalAveragePool": ("MEAN",),
-    "Sigmoid": ("LOGISTIC",), "HardSwish": ("HARD_SWISH",),
-}  # fmt: skip
+    "Conv": ("CONV_2D", "DEPTHWISE_CONV_2D"),
+    "Gemm": ("FULLY_CONNECTED",),
+    "Add": ("ADD",),
+    "Mul": ("MUL",),
+    "AveragePool": ("AVERAGE_POOL_2D",),
+    "GlobalAveragePool": ("MEAN",),
+    "Sigmoid": ("LOGISTIC",),
+    "HardSwish": ("HARD_SWISH",),
+}
 
 
 class LiteRt:
@@ -57,38 +62,39 @@ class LiteRt:
         self,
         architecture: Architecture,
         weights: Mapping[str, np.ndarray] | None,
-        *,
         out: Path,
-        precision: str,
-        calibration: np.ndarray | None,
-        preprocessing: Preprocessing,
-        labels: tuple[str, ...],
-        limit_pairs: bool | None = None,  # noqa: ARG002 - XNNPACK adds products in 32 bits
+        options: ExportOptions,
     ) -> Artifact:
         """Write `model.tflite` and artifact.json; see `Runtime.export`."""
         from featherweight.runtimes.onnx_writer import write_onnx
 
-        check_precision(self, precision)
+        check_precision(self, options.precision)
         _interpreter()  # absent: said before anything is written
-        kinds: dict[str, Any] = {"preprocessing": preprocessing, "labels": labels}
+        kinds: dict[str, Any] = {"preprocessing": options.preprocessing, "labels": options.labels}
         operators: dict[str, str] | None = None
-        if precision == "int8":
+        if options.precision == "int8":
             from featherweight.runtimes.litert_int8 import write_litert_int8
             from featherweight.runtimes.onnxruntime import quantised
 
             model = write_onnx(architecture, weights, **kinds)
             content = write_litert_int8(
-                quantised(model, architecture, calibration, limit_pairs=False)
+                quantised(model, architecture, options.calibration, saturation_safe=False)
             )
             operators = count_int8_operators(content)
         else:
             content = write_litert(architecture, weights, **kinds)
         write_bytes(out / _MODEL, content)
         return record_artifact(
-            out, (_MODEL,), runtime=self.name, precision=precision, architecture=architecture,
-            preprocessing=preprocessing, labels=labels, int8_operators=operators,
-            pairs_limited=False if precision == "int8" else None,
-        )  # fmt: skip
+            out,
+            (_MODEL,),
+            runtime=self.name,
+            precision=options.precision,
+            architecture=architecture,
+            preprocessing=options.preprocessing,
+            labels=options.labels,
+            int8_operators=operators,
+            saturation_safe=False if options.precision == "int8" else None,
+        )
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Open an interpreter; see `Runtime.load`."""

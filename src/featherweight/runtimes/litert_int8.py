@@ -67,10 +67,12 @@ class _Translator:
             output=self._numbers[LOGITS],
             description=self._model.graph.name,
             notes=json.dumps(
-                {"labels": json.loads(notes["labels"]),
-                 "preprocessing": json.loads(notes["preprocessing"])}
+                {
+                    "labels": json.loads(notes["labels"]),
+                    "preprocessing": json.loads(notes["preprocessing"]),
+                }
             ),
-        )  # fmt: skip
+        )
 
     # What several nodes need.
 
@@ -127,8 +129,9 @@ class _Translator:
         top, left, bottom, right = values["pads"]
         size, stride = values["kernel_shape"][0], values["strides"][0]
         return Window(size, stride, (top, left, bottom, right)), {
-            "strideW": stride, "strideH": stride,
-        }  # fmt: skip
+            "strideW": stride,
+            "strideH": stride,
+        }
 
     # The conversions.
 
@@ -140,8 +143,9 @@ class _Translator:
         source = node.input[0]
         if source in self._constants:
             self._weights[node.output[0]] = (
-                self._constants[source], self._constants[node.input[1]]
-            )  # fmt: skip
+                self._constants[source],
+                self._constants[node.input[1]],
+            )
             return None
         number = self._numbers[source]
         if number == self._graph.input:  # uint8
@@ -156,9 +160,13 @@ class _Translator:
     def _cast(self, node: onnx.NodeProto) -> int:
         graph, source = self._graph, self._numbers[node.input[0]]
         return graph.operator(
-            "CAST", [source], graph.tensor(node.output[0], graph.shape(source)), "CastOptions",
-            inDataType=graph.kind("UINT8"), outDataType=graph.kind("FLOAT32"),
-        )  # fmt: skip
+            "CAST",
+            [source],
+            graph.tensor(node.output[0], graph.shape(source)),
+            "CastOptions",
+            inDataType=graph.kind("UINT8"),
+            outDataType=graph.kind("FLOAT32"),
+        )
 
     def _reducemean(self, node: onnx.NodeProto) -> int:
         graph = self._graph
@@ -189,9 +197,10 @@ class _Translator:
         depthwise = groups > 1 and weight.shape[1] == 1
         order = (1, 2, 3, 0) if depthwise else (0, 2, 3, 1)
         kernel = graph.constant(
-            node.input[1], weight.transpose(order),
+            node.input[1],
+            weight.transpose(order),
             quantised=Quantised(tuple(steps.tolist()), 0, 3 if depthwise else 0),
-        )  # fmt: skip
+        )
         added = graph.constant(
             node.input[2], bias, quantised=Quantised(tuple(bias_steps.tolist()), 0)
         )
@@ -220,9 +229,12 @@ class _Translator:
             )
         output = self._output(node, [x])
         return graph.operator(
-            "FULLY_CONNECTED", [x, kernel, added], output, "FullyConnectedOptions",
+            "FULLY_CONNECTED",
+            [x, kernel, added],
+            output,
+            "FullyConnectedOptions",
             keepNumDims=False,
-        )  # fmt: skip
+        )
 
     # Layers without.
 
@@ -251,9 +263,11 @@ class _Translator:
         graph, x = self._graph, self._numbers[node.input[0]]
         quantised = None if graph.levels(x) is None else _LOGISTIC
         output = graph.tensor(
-            f"{node.output[0]}.logistic", graph.shape(x),
-            kind="FLOAT32" if quantised is None else "INT8", quantised=quantised,
-        )  # fmt: skip
+            f"{node.output[0]}.logistic",
+            graph.shape(x),
+            kind="FLOAT32" if quantised is None else "INT8",
+            quantised=quantised,
+        )
         return graph.operator("LOGISTIC", [x], output)
 
     def _hardsigmoid(self, node: onnx.NodeProto) -> int:
@@ -262,9 +276,12 @@ class _Translator:
         three = graph.constant(f"{name}.three", np.array([3.0], dtype=np.float32))
         sixth = graph.constant(f"{name}.sixth", np.array([1.0 / 6.0], dtype=np.float32))
         clipped = graph.operator(
-            "ADD", [x, three], graph.tensor(f"{name}.clipped", shape), "AddOptions",
+            "ADD",
+            [x, three],
+            graph.tensor(f"{name}.clipped", shape),
+            "AddOptions",
             fusedActivationFunction=graph.activation("relu6"),
-        )  # fmt: skip
+        )
         return graph.operator("MUL", [clipped, sixth], graph.tensor(name, shape), "MulOptions")
 
     def _maxpool(self, node: onnx.NodeProto) -> int:
@@ -293,9 +310,15 @@ class _Translator:
         read, padding = graph.padded(x, node.output[0], window, value=value)
         output = graph.like(x, node.output[0], self._shape(node.output[0]))
         return graph.operator(
-            kind, [read], output, "Pool2DOptions", padding=padding,
-            filterWidth=window.size, filterHeight=window.size, **fields,
-        )  # fmt: skip
+            kind,
+            [read],
+            output,
+            "Pool2DOptions",
+            padding=padding,
+            filterWidth=window.size,
+            filterHeight=window.size,
+            **fields,
+        )
 
     def _globalaveragepool(self, node: onnx.NodeProto) -> int:
         inputs = self._inputs(node)

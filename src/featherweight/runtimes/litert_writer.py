@@ -99,9 +99,13 @@ def _write_input(
     channels, height, width = architecture.input_shape
     graph.input = graph.tensor("image", (1, height, width, 3), kind="UINT8")
     x = graph.operator(
-        "CAST", [graph.input], graph.tensor("input.float", (1, height, width, 3)), "CastOptions",
-        inDataType=graph.kind("UINT8"), outDataType=graph.kind("FLOAT32"),
-    )  # fmt: skip
+        "CAST",
+        [graph.input],
+        graph.tensor("input.float", (1, height, width, 3)),
+        "CastOptions",
+        inDataType=graph.kind("UINT8"),
+        outDataType=graph.kind("FLOAT32"),
+    )
     if channels == 1:
         axis = graph.constant("input.axis", np.array([3], dtype=np.int32))
         grey = graph.tensor("input.grey", (1, height, width, 1))
@@ -136,9 +140,11 @@ def _conv(
     bias = graph.constant(f"{layer.name}.bias", folded.bias)
     output = graph.tensor(layer.name, _maps(layer))
     fields = {
-        "padding": padding, "strideW": layer.stride, "strideH": layer.stride,
+        "padding": padding,
+        "strideW": layer.stride,
+        "strideH": layer.stride,
         "fusedActivationFunction": graph.activation(function),
-    }  # fmt: skip
+    }
     if layer.groups > 1 and folded.weight.shape[1] == 1:
         weight = graph.constant(f"{layer.name}.weight", folded.weight.transpose(1, 2, 3, 0))
         fields["depthMultiplier"] = layer.output_shape[0] // layer.groups
@@ -163,9 +169,13 @@ def _linear(
     bias = graph.constant(f"{layer.name}.bias", folded.bias)
     output = graph.tensor(layer.name, _maps(layer))
     return graph.operator(
-        "FULLY_CONNECTED", [x, weight, bias], output, "FullyConnectedOptions",
-        fusedActivationFunction=graph.activation(function), keepNumDims=False,
-    )  # fmt: skip
+        "FULLY_CONNECTED",
+        [x, weight, bias],
+        output,
+        "FullyConnectedOptions",
+        fusedActivationFunction=graph.activation(function),
+        keepNumDims=False,
+    )
 
 
 def _activation(
@@ -183,9 +193,7 @@ def _activation(
     if layer.function == "silu":
         gate = graph.operator("LOGISTIC", [x], graph.tensor(f"{layer.name}.gate", shape))
         return graph.operator("MUL", [x, gate], output, "MulOptions")
-    kinds = {
-        "relu": "RELU", "relu6": "RELU6", "hard_swish": "HARD_SWISH", "sigmoid": "LOGISTIC"
-    }  # fmt: skip
+    kinds = {"relu": "RELU", "relu6": "RELU6", "hard_swish": "HARD_SWISH", "sigmoid": "LOGISTIC"}
     return graph.operator(kinds[layer.function], [x], output)
 
 
@@ -196,9 +204,12 @@ def _pool(
     lowest = _LOWEST if largest else None
     x, padding = graph.padded(inputs[0], layer.name, _window(layer), value=lowest)
     window = {
-        "padding": padding, "strideW": layer.stride, "strideH": layer.stride,
-        "filterWidth": layer.kernel_size, "filterHeight": layer.kernel_size,
-    }  # fmt: skip
+        "padding": padding,
+        "strideW": layer.stride,
+        "strideH": layer.stride,
+        "filterWidth": layer.kernel_size,
+        "filterHeight": layer.kernel_size,
+    }
     output = graph.tensor(layer.name, _maps(layer))
     if largest:
         return graph.operator("MAX_POOL_2D", [x], output, "Pool2DOptions", **window)
@@ -267,9 +278,7 @@ def _shuffle(
     return graph.shuffle(inputs[0], layer.name, groups=layer.groups)
 
 
-_WRITERS: dict[
-    str, Callable[[Graph, Layer, list[int], FoldedLayer | None, str], int]
-] = {
+_WRITERS: dict[str, Callable[[Graph, Layer, list[int], FoldedLayer | None, str], int]] = {
     "conv": _conv,
     "activation": _activation,
     "pool": _pool,
@@ -281,4 +290,4 @@ _WRITERS: dict[
     "concat": _concat,
     "select": _select,
     "shuffle": _shuffle,
-}  # fmt: skip
+}

@@ -10,12 +10,12 @@ import numpy as np
 
 from featherweight.architecture import Architecture
 from featherweight.errors import MissingDependencyError, UsageError
-from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
 from featherweight.runtimes.ncnn_writer import IMAGE, LOGITS, write_ncnn
 from featherweight.runtimes.runtime import (
     RUNTIMES,
+    ExportOptions,
     Predict,
     check_image,
     check_loadable,
@@ -48,26 +48,25 @@ class Ncnn:
         self,
         architecture: Architecture,
         weights: Mapping[str, np.ndarray] | None,
-        *,
         out: Path,
-        precision: str,
-        calibration: np.ndarray | None,
-        preprocessing: Preprocessing,
-        labels: tuple[str, ...],
-        limit_pairs: bool | None = None,  # noqa: ARG002 - nothing is int8 here
+        options: ExportOptions,
     ) -> Artifact:
         """Write `model.ncnn.param`, `model.ncnn.bin` and artifact.json; see `Runtime.export`."""
-        del calibration  # nothing is int8 here
-        check_precision(self, precision)
+        check_precision(self, options.precision)
         text, content = write_ncnn(
-            architecture, weights, preprocessing=preprocessing, labels=labels
+            architecture, weights, preprocessing=options.preprocessing, labels=options.labels
         )
         write_bytes(out / _PARAM, text.encode())
         write_bytes(out / _BIN, content)
         return record_artifact(
-            out, (_PARAM, _BIN), runtime=self.name, precision=precision,
-            architecture=architecture, preprocessing=preprocessing, labels=labels,
-        )  # fmt: skip
+            out,
+            (_PARAM, _BIN),
+            runtime=self.name,
+            precision=options.precision,
+            architecture=architecture,
+            preprocessing=options.preprocessing,
+            labels=options.labels,
+        )
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Read the two files; see `Runtime.load`."""

@@ -33,8 +33,12 @@ LOGITS = "logits"
 _MAGIC = "7767517"
 _FLOAT32 = np.zeros(1, dtype="<u4").tobytes()
 """Flag before the weights of a layer: plain 32 bit floats follow."""
-_FUSED = {"relu": "9=1", "relu6": "9=3 -23310=2,0.0,6.0", "sigmoid": "9=4",
-          "hard_swish": "9=6 -23310=2,0.16666667,0.5"}  # fmt: skip
+_FUSED = {
+    "relu": "9=1",
+    "relu6": "9=3 -23310=2,0.0,6.0",
+    "sigmoid": "9=4",
+    "hard_swish": "9=6 -23310=2,0.16666667,0.5",
+}
 _ACTIVATIONS = {
     "relu": ("ReLU", ""),
     "relu6": ("Clip", "0=0.0 1=6.0"),

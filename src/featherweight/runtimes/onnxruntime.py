@@ -14,11 +14,11 @@ import numpy as np
 from featherweight.architecture import Architecture
 from featherweight.environment import int8_pairs_saturate
 from featherweight.errors import UsageError
-from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
 from featherweight.runtimes.runtime import (
     RUNTIMES,
+    ExportOptions,
     Predict,
     check_image,
     check_loadable,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OnnxRuntime",
     "count_int8_operators",
-    "limits_pairs",
+    "is_saturation_safe",
     "observations",
     "open_session",
     "quantised",
@@ -72,31 +72,36 @@ class OnnxRuntime:
         self,
         architecture: Architecture,
         weights: Mapping[str, np.ndarray] | None,
-        *,
         out: Path,
-        precision: str,
-        calibration: np.ndarray | None,
-        preprocessing: Preprocessing,
-        labels: tuple[str, ...],
-        limit_pairs: bool | None = None,
+        options: ExportOptions,
     ) -> Artifact:
         """Write `model.onnx` and artifact.json; see `Runtime.export`."""
         from featherweight.runtimes.onnx_writer import write_onnx
 
-        check_precision(self, precision)
-        model = write_onnx(architecture, weights, preprocessing=preprocessing, labels=labels)
+        check_precision(self, options.precision)
+        model = write_onnx(
+            architecture, weights, preprocessing=options.preprocessing, labels=options.labels
+        )
         operators: dict[str, str] | None = None
-        pairs_limited: bool | None = None
-        if precision == "int8":
-            pairs_limited = limits_pairs(limit_pairs)
-            model = quantised(model, architecture, calibration, limit_pairs=pairs_limited)
+        saturation_safe: bool | None = None
+        if options.precision == "int8":
+            saturation_safe = is_saturation_safe(options.saturation_safe)
+            model = quantised(
+                model, architecture, options.calibration, saturation_safe=saturation_safe
+            )
             operators = count_int8_operators(model.SerializeToString())
         write_bytes(out / _MODEL, model.SerializeToString())
         return record_artifact(
-            out, (_MODEL,), runtime=self.name, precision=precision, architecture=architecture,
-            preprocessing=preprocessing, labels=labels, int8_operators=operators,
-            pairs_limited=pairs_limited,
-        )  # fmt: skip
+            out,
+            (_MODEL,),
+            runtime=self.name,
+            precision=options.precision,
+            architecture=architecture,
+            preprocessing=options.preprocessing,
+            labels=options.labels,
+            int8_operators=operators,
+            saturation_safe=saturation_safe,
+        )
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Open a session; see `Runtime.load`."""
@@ -119,9 +124,16 @@ def _errors() -> tuple[type[Exception], ...]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     return (
-        state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf,
-        state.NoModel, state.NotImplemented, state.RuntimeException, ValueError, RuntimeError,
-    )  # fmt: skip
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NoModel,
+        state.NotImplemented,
+        state.RuntimeException,
+        ValueError,
+        RuntimeError,
+    )
 
 
 def open_session(model: str | bytes, *, num_threads: int) -> Any:
@@ -153,7 +165,7 @@ def _session_options(num_threads: int) -> Any:
     return options
 
 
-def limits_pairs(asked: bool | None) -> bool:  # noqa: FBT001 - what `Runtime.export` was given
+def is_saturation_safe(asked: bool | None) -> bool:  # noqa: FBT001 - what `Runtime.export` was given
     """Return `asked`, or what this machine's CPU needs where nobody knows the device's."""
     if asked is not None:
         return asked
@@ -185,7 +197,7 @@ def count_int8_operators(model: bytes) -> dict[str, str]:
 
 
 def quantised(
-    model: Any, architecture: Architecture, calibration: np.ndarray | None, *, limit_pairs: bool
+    model: Any, architecture: Architecture, calibration: np.ndarray | None, *, saturation_safe: bool
 ) -> Any:
     """Return the int8 form of what `write_onnx` wrote; onnxruntime looks at the pictures.
 
@@ -193,7 +205,7 @@ def quantised(
         model: the float model.
         architecture: what it was written from.
         calibration: uint8 (N, H, W, 3); `None` draws noise, for timing.
-        limit_pairs: see `quantise_model`.
+        saturation_safe: see `quantise_model`.
 
     Raises:
         UsageError: the pictures do not fit the network.
@@ -201,7 +213,7 @@ def quantised(
     from featherweight.runtimes.quantisation import quantise_model
 
     seen = observations(model, architecture, calibration)
-    return quantise_model(model, seen, limit_pairs=limit_pairs)
+    return quantise_model(model, seen, saturation_safe=saturation_safe)
 
 
 def observations(

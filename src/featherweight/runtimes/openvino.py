@@ -11,12 +11,12 @@ import numpy as np
 from featherweight.architecture import Architecture
 from featherweight.errors import MissingDependencyError, UnsupportedError, UsageError
 from featherweight.layers import layers
-from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
-from featherweight.runtimes.onnxruntime import limits_pairs, quantised
+from featherweight.runtimes.onnxruntime import is_saturation_safe, quantised
 from featherweight.runtimes.runtime import (
     RUNTIMES,
+    ExportOptions,
     Predict,
     check_image,
     check_loadable,
@@ -57,36 +57,41 @@ class OpenVino:
         self,
         architecture: Architecture,
         weights: Mapping[str, np.ndarray] | None,
-        *,
         out: Path,
-        precision: str,
-        calibration: np.ndarray | None,
-        preprocessing: Preprocessing,
-        labels: tuple[str, ...],
-        limit_pairs: bool | None = None,
+        options: ExportOptions,
     ) -> Artifact:
         """Write `model.onnx` and artifact.json; see `Runtime.export`."""
         from featherweight.runtimes.onnx_writer import write_onnx
 
-        check_precision(self, precision)
-        _check_processor(precision)
-        model = write_onnx(architecture, weights, preprocessing=preprocessing, labels=labels)
-        pairs_limited: bool | None = None
-        if precision == "int8":
+        check_precision(self, options.precision)
+        _check_processor(options.precision)
+        model = write_onnx(
+            architecture, weights, preprocessing=options.preprocessing, labels=options.labels
+        )
+        saturation_safe: bool | None = None
+        if options.precision == "int8":
             _refuse_pooled_shortcuts(architecture)
-            pairs_limited = limits_pairs(limit_pairs)
-            model = quantised(model, architecture, calibration, limit_pairs=pairs_limited)
+            saturation_safe = is_saturation_safe(options.saturation_safe)
+            model = quantised(
+                model, architecture, options.calibration, saturation_safe=saturation_safe
+            )
         _shuffle_by_transposing(model, architecture)
         write_bytes(out / _MODEL, model.SerializeToString())
         operators: dict[str, str] | None = None
-        if precision == "int8":
-            compiled = _compile(out / _MODEL, num_threads=1, precision=precision)
+        if options.precision == "int8":
+            compiled = _compile(out / _MODEL, num_threads=1, precision=options.precision)
             operators = count_int8_operators(compiled)
         return record_artifact(
-            out, (_MODEL,), runtime=self.name, precision=precision, architecture=architecture,
-            preprocessing=preprocessing, labels=labels, int8_operators=operators,
-            pairs_limited=pairs_limited,
-        )  # fmt: skip
+            out,
+            (_MODEL,),
+            runtime=self.name,
+            precision=options.precision,
+            architecture=architecture,
+            preprocessing=options.preprocessing,
+            labels=options.labels,
+            int8_operators=operators,
+            saturation_safe=saturation_safe,
+        )
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Compile the network; see `Runtime.load`."""

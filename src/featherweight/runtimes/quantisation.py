@@ -175,19 +175,19 @@ def observe(
 
 
 def quantise_model(
-    model: onnx.ModelProto, observations: Observations, *, limit_pairs: bool
+    model: onnx.ModelProto, observations: Observations, *, saturation_safe: bool
 ) -> onnx.ModelProto:
     """Return the int8 form of a model that `write_onnx` wrote with uint8 input.
 
     Args:
         model: the float model.
         observations: what `observe` gave for it.
-        limit_pairs: scale weights so that the sum of two neighbouring products fits 16 bits, as
+        saturation_safe: scale weights so that the sum of two neighbouring products fits 16 bits, as
             x86 CPUs without VNNI need (their instruction saturates there). It costs less than
             one bit; 7-bit weights, the usual way out, cost a whole one. Depthwise weights are
             not multiplied in pairs and always use 8 bits.
     """
-    quantiser = _Quantiser(model, observations, limit_pairs=limit_pairs)
+    quantiser = _Quantiser(model, observations, saturation_safe=saturation_safe)
     quantiser.write()
     return quantiser.model()
 
@@ -196,12 +196,12 @@ class _Quantiser:
     """Copies a graph node by node with the conversions between them."""
 
     def __init__(
-        self, model: onnx.ModelProto, observations: Observations, *, limit_pairs: bool
+        self, model: onnx.ModelProto, observations: Observations, *, saturation_safe: bool
     ) -> None:
         self._model = model
         self._ranges = observations.ranges
         self._means = dict(observations.means)
-        self._limit_pairs = limit_pairs
+        self._saturation_safe = saturation_safe
         self._constants = {
             constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer
         }
@@ -271,10 +271,12 @@ class _Quantiser:
             return
         self._nodes.append(
             helper.make_node(
-                "QuantizeLinear", [output, *self._level_constants(output)], [f"{output}.q"],
+                "QuantizeLinear",
+                [output, *self._level_constants(output)],
+                [f"{output}.q"],
                 name=f"{output}.q",
             )
-        )  # fmt: skip
+        )
         self._dequantise(f"{output}.q", output)
 
     def _dequantise(self, source: str, tensor: str) -> None:
@@ -299,7 +301,7 @@ class _Quantiser:
             weight, bias = self._first_convolution(node, weight, bias)
         input_scale = self._levels[source].scale
         means = self._means[source]
-        scale = weight_steps(weight, inputs=len(means), limit_pairs=self._limit_pairs)
+        scale = weight_steps(weight, inputs=len(means), saturation_safe=self._saturation_safe)
         scale = np.maximum(scale, np.abs(bias) / (input_scale * _BIAS_LIMIT)).astype(np.float32)
         scale = scale.astype(np.float64)
         rows = scale.reshape(-1, *[1] * (weight.ndim - 1))
@@ -349,17 +351,17 @@ def mean_error(error: np.ndarray, means: np.ndarray) -> np.ndarray:
     return expected
 
 
-def weight_steps(weight: np.ndarray, *, inputs: int, limit_pairs: bool) -> np.ndarray:
+def weight_steps(weight: np.ndarray, *, inputs: int, saturation_safe: bool) -> np.ndarray:
     """Return the value of one int8 level for each output channel, (O,).
 
     Args:
         weight: (O, I / groups, K, K) or (O, I).
         inputs: input channels, I.
-        limit_pairs: see `quantise_model`; depthwise weights are never limited.
+        saturation_safe: see `quantise_model`; depthwise weights are never limited.
     """
     largest = np.abs(weight).reshape(len(weight), -1).max(axis=1)
     depthwise = weight.shape[1] == 1 and 1 < len(weight) == inputs
-    if limit_pairs and not depthwise:
+    if saturation_safe and not depthwise:
         orders = [weight]
         if weight.ndim == 4:  # rows of the matrix product, channels first or channels last
             orders.append(weight.transpose(0, 2, 3, 1))

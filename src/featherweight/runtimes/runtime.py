@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from featherweight.runtimes.artifact import Artifact, digest_files
 
 __all__ = [
     "RUNTIMES",
+    "ExportOptions",
     "Predict",
     "Runtime",
     "check_image",
@@ -28,6 +30,27 @@ __all__ = [
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """uint8 (1, H, W, 3) -> float32 (1, classes) logits."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExportOptions:
+    """How a network is written for a runtime.
+
+    Attributes:
+        precision: one that the runtime has.
+        preprocessing: its normalisation becomes part of the file.
+        labels: class names in the order of the logits.
+        calibration: uint8 (N, H, W, 3) training pictures for int8; `None` draws seeded noise (for
+            timing only).
+        saturation_safe: whether int8 weights must be scaled so that sums of two products fit 16
+            bits, as `DeviceInfo.int8_pairs_saturate` says; `None` = as this machine needs it.
+    """
+
+    precision: str
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    calibration: np.ndarray | None = None
+    saturation_safe: bool | None = None
 
 
 class Runtime(Protocol):
@@ -52,13 +75,8 @@ class Runtime(Protocol):
         self,
         architecture: Architecture,
         weights: Mapping[str, np.ndarray] | None,
-        *,
         out: Path,
-        precision: str,
-        calibration: np.ndarray | None,
-        preprocessing: Preprocessing,
-        labels: tuple[str, ...],
-        limit_pairs: bool | None = None,
+        options: ExportOptions,
     ) -> Artifact:
         """Write the files that this runtime executes, and artifact.json, into `out`.
 
@@ -66,13 +84,7 @@ class Runtime(Protocol):
             architecture: the network.
             weights: by the names of torch's state dict; `None` draws seeded ones (for timing).
             out: directory; created.
-            precision: one of `precisions`.
-            calibration: uint8 (N, H, W, 3) training pictures for int8; `None` draws seeded noise
-                (for timing only).
-            preprocessing: its normalisation becomes part of the file.
-            labels: class names in the order of the logits.
-            limit_pairs: whether int8 weights must be scaled so that sums of two products fit 16
-                bits, as `DeviceInfo.int8_pairs_saturate` says; `None` = as this machine needs it.
+            options: what the files compute in, take and answer.
 
         Raises:
             UnsupportedError: the runtime cannot hold this network or precision.

@@ -10,11 +10,11 @@ import numpy as np
 
 from featherweight.architecture import Architecture, read_architecture, write_architecture
 from featherweight.errors import UsageError
-from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
 from featherweight.runtimes.runtime import (
     RUNTIMES,
+    ExportOptions,
     Predict,
     check_image,
     check_loadable,
@@ -45,32 +45,31 @@ class TorchRuntime:
         self,
         architecture: Architecture,
         weights: Mapping[str, np.ndarray] | None,
-        *,
         out: Path,
-        precision: str,
-        calibration: np.ndarray | None,
-        preprocessing: Preprocessing,
-        labels: tuple[str, ...],
-        limit_pairs: bool | None = None,  # noqa: ARG002 - nothing is int8 here
+        options: ExportOptions,
     ) -> Artifact:
         """Write architecture.json, weights.safetensors and artifact.json; see `Runtime.export`."""
         from safetensors.numpy import save
 
-        check_precision(self, precision)
-        del calibration  # nothing is quantised
+        check_precision(self, options.precision)
         if weights is None:
             weights = random_weights(architecture, seed=0)
         check_weights(architecture, weights)
-        input_levels(architecture, preprocessing)
-        if len(labels) != architecture.num_classes:
-            raise UsageError(f"{len(labels)} labels for {architecture.num_classes} classes")
+        input_levels(architecture, options.preprocessing)
+        if len(options.labels) != architecture.num_classes:
+            raise UsageError(f"{len(options.labels)} labels for {architecture.num_classes} classes")
         contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
         write_bytes(out / _WEIGHTS, save(contiguous))
         write_architecture(architecture, out / _ARCHITECTURE)
         return record_artifact(
-            out, (_WEIGHTS, _ARCHITECTURE), runtime=self.name, precision=precision,
-            architecture=architecture, preprocessing=preprocessing, labels=labels,
-        )  # fmt: skip
+            out,
+            (_WEIGHTS, _ARCHITECTURE),
+            runtime=self.name,
+            precision=options.precision,
+            architecture=architecture,
+            preprocessing=options.preprocessing,
+            labels=options.labels,
+        )
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Build the network; see `Runtime.load`. Sets torch's number of threads at each call."""

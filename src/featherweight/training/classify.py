@@ -36,7 +36,7 @@ from featherweight.training.session import (
     open_session,
     roll_back,
 )
-from featherweight.training.speed import Probe
+from featherweight.training.speed import StepTimer
 from featherweight.training.step import Learner, Teacher
 
 __all__ = [
@@ -109,16 +109,21 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
             rate.
     """
     _check(network, train, val, recipe, teacher)
-    guide = None if teacher is None else Teacher(teacher, teacher_preprocessing or preprocessing)
-    probe = Probe(network, train, recipe, preprocessing, guide, levels)
+    imitated = None if teacher is None else Teacher(teacher, teacher_preprocessing or preprocessing)
+    timer = StepTimer(network, train, recipe, preprocessing, imitated, levels)
     place = choose_device(device)
     if levels is not None:  # bfloat16 rounds as coarsely as the levels
         compute = replace(compute or Compute(place, "channels_last"), dtype="fp32")
     with memory_kept():
         session = open_session(
-            probe, val=val, directory=directory, device=place, compute=compute, spent_s=spent_s,
+            timer,
+            val=val,
+            directory=directory,
+            device=place,
+            compute=compute,
+            spent_s=spent_s,
             images_per_s=images_per_s,
-        )  # fmt: skip
+        )
         report = _Reporter(session, tick)
 
         while session.state.stopped is None:
@@ -132,7 +137,7 @@ def train_classifier(  # noqa: PLR0913 - one call says all of a training
                     failure,
                     session.state.step,
                 )
-                session = roll_back(session, probe, reason=str(failure))
+                session = roll_back(session, timer, reason=str(failure))
                 report = _Reporter(session, tick)
                 continue
             session.end_epoch(record, step=step)
@@ -222,10 +227,15 @@ def _train_epoch(
             rate = _learning_rate(session, place)
             pixels, labels = train.batch(rows)
             loss = learner.step(
-                pixels, labels, size=plan.side_at(place), frozen=plan.frozen_at(place),
-                learning_rate=rate, generator=session.generator, strength=plan.strength,
+                pixels,
+                labels,
+                size=plan.side_at(place),
+                frozen=plan.frozen_at(place),
+                learning_rate=rate,
+                generator=session.generator,
+                strength=plan.strength,
                 aspects=train.aspects_of(rows),
-            )  # fmt: skip
+            )
             step += 1
             losses.append(loss)
             if step % check_every == 0:

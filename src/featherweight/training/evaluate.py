@@ -164,9 +164,12 @@ def evaluate_network(
         network.to(compute.device)
         with memory_kept():
             return evaluate_placed(
-                network, images, preprocessing=preprocessing, compute=compute,
+                network,
+                images,
+                preprocessing=preprocessing,
+                compute=compute,
                 batch_size=batch_size,
-            )  # fmt: skip
+            )
     finally:
         network.to(before)
 

@@ -24,7 +24,7 @@ from featherweight.layers import INPUT, layers
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Conv, Linear, Network
 from featherweight.runtimes.onnx_writer import CENTRED, LOGITS, NORMALISED, write_onnx
-from featherweight.runtimes.onnxruntime import limits_pairs, observations
+from featherweight.runtimes.onnxruntime import is_saturation_safe, observations
 from featherweight.runtimes.quantisation import Levels, levels_of, mean_error, weight_steps
 from featherweight.runtimes.weights import input_levels, spread_channels
 
@@ -52,13 +52,13 @@ class Int8Levels(NamedTuple):
         outputs: of every layer whose output is uint8 (and of the input), by the layer's name.
         means: per channel, of what each convolution and linear layer reads, float64.
         pictures: of a convolution that reads the picture's bytes.
-        limit_pairs: see `quantise_model`.
+        saturation_safe: see `quantise_model`.
     """
 
     outputs: dict[str, Levels]
     means: dict[str, np.ndarray]
     pictures: dict[str, Picture]
-    limit_pairs: bool
+    saturation_safe: bool
 
 
 def observe_levels(
@@ -66,7 +66,7 @@ def observe_levels(
     calibration: np.ndarray,
     *,
     preprocessing: Preprocessing,
-    limit_pairs: bool | None = None,
+    saturation_safe: bool | None = None,
 ) -> Int8Levels:
     """Return the levels that an export of the network would choose.
 
@@ -74,7 +74,7 @@ def observe_levels(
         network: as it is before it learns from being rounded.
         calibration: uint8 (N, R, R, 3) training pictures, as the export gets them.
         preprocessing: mean and standard deviation of the network's input.
-        limit_pairs: see `Runtime.export`; `None` = as this machine's CPU needs it.
+        saturation_safe: see `Runtime.export`; `None` = as this machine's CPU needs it.
 
     Raises:
         UsageError: the pictures do not fit the network, or a weight is not finite.
@@ -82,9 +82,11 @@ def observe_levels(
     """
     architecture = network.architecture
     model = write_onnx(
-        architecture, network_weights(network), preprocessing=preprocessing,
+        architecture,
+        network_weights(network),
+        preprocessing=preprocessing,
         labels=tuple(str(k) for k in range(architecture.num_classes)),
-    )  # fmt: skip
+    )
     seen = observations(model, architecture, calibration)
     read = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in _WEIGHTED}
     outputs, means, pictures = {}, {}, {}
@@ -100,7 +102,7 @@ def observe_levels(
             pictures[layer.name] = Picture(divisor, round(float(mean.mean())) - mean)
     if NORMALISED in seen.ranges:
         outputs[INPUT] = levels_of(seen.ranges[NORMALISED])
-    return Int8Levels(outputs, means, pictures, limits_pairs(limit_pairs))
+    return Int8Levels(outputs, means, pictures, is_saturation_safe(saturation_safe))
 
 
 class FakeQuantised(nn.Module):
@@ -160,7 +162,7 @@ class FakeQuantised(nn.Module):
     def _rounded(self, weight: Tensor, means: np.ndarray) -> tuple[Tensor, Tensor]:
         """Return the weight in int8 levels, and what takes back the shift that rounding causes."""
         plain = weight.detach().cpu().numpy()
-        steps = weight_steps(plain, inputs=len(means), limit_pairs=self._levels.limit_pairs)
+        steps = weight_steps(plain, inputs=len(means), saturation_safe=self._levels.saturation_safe)
         zero = torch.zeros(len(steps), dtype=torch.int32, device=weight.device)
         rounded = torch.fake_quantize_per_channel_affine(
             weight, _like(steps, weight), zero, 0, -127, 127

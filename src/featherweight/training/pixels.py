@@ -14,7 +14,7 @@ from featherweight.data.decode import WHOLE_ASPECT
 from featherweight.data.home import cache_directory
 from featherweight.data.images import ImageData
 from featherweight.data.metrics import balanced_weights
-from featherweight.exporting.ship import calibration_rows
+from featherweight.exporting.export_run import calibration_rows
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
 from featherweight.training.classify import TrainingImages
@@ -66,9 +66,13 @@ class PixelStore:
             return self._split("train", resolution, preprocessing)
         size = -(-int(resolution * _CROP_HEADROOM) // _STORED_STEP) * _STORED_STEP
         pixels = cached_pixels(
-            self.data, "train", size=size, preprocessing=preprocessing, directory=self.directory,
+            self.data,
+            "train",
+            size=size,
+            preprocessing=preprocessing,
+            directory=self.directory,
             whole=True,
-        )  # fmt: skip
+        )
         labels = self.data.splits["train"].labels
         seen = self.data.splits["train"].inspections
         aspects = np.array([picture.aspect for picture in seen], dtype=np.float32)
@@ -128,9 +132,13 @@ class PixelStore:
         rows: NDArray[np.int64] | None = None,
     ) -> TrainingImages:
         pixels = cached_pixels(
-            self.data, split, size=size, preprocessing=preprocessing, directory=self.directory,
+            self.data,
+            split,
+            size=size,
+            preprocessing=preprocessing,
+            directory=self.directory,
             rows=rows,
-        )  # fmt: skip
+        )
         labels = self.data.splits[split].labels
         weights = balanced_weights(labels) if self.balanced and split != "test" else None
         if rows is not None:
@@ -142,6 +150,8 @@ class PixelStore:
 def open_store(data: ImageData, *, balanced: bool = False) -> PixelStore:
     """Return the store of a data set in the user's cache folder."""
     return PixelStore(
-        data, small=data.typical_size <= SMALL_PICTURE, directory=cache_directory(),
+        data,
+        small=data.typical_size <= SMALL_PICTURE,
+        directory=cache_directory(),
         balanced=balanced,
-    )  # fmt: skip
+    )

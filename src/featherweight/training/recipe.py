@@ -142,14 +142,21 @@ def default_recipe(  # noqa: PLR0913 - all that a recipe depends on
         epochs = _usual_epochs(images, pretrained=pretrained)
     if pretrained:  # docs/adr/0019-small-batches.md, 0020-a-longer-mean.md
         recipe = Recipe(
-            epochs=epochs, time_s=time_s,
-            batch_size=_batch_size(images, largest=32 if whole else 64), optimizer="adamw",
-            learning_rate=1e-3, backbone_learning_rate_scale=1.0 if whole else 0.5,
-            ema_decay=0.9999 if whole else 0.999, averaged_share=0.25 if whole else 0.1,
-            weight_decay=0.05, mixup=0.25, cutmix=0.25, full_strength_epochs=40,
+            epochs=epochs,
+            time_s=time_s,
+            batch_size=_batch_size(images, largest=32 if whole else 64),
+            optimizer="adamw",
+            learning_rate=1e-3,
+            backbone_learning_rate_scale=1.0 if whole else 0.5,
+            ema_decay=0.9999 if whole else 0.999,
+            averaged_share=0.25 if whole else 0.1,
+            weight_decay=0.05,
+            mixup=0.25,
+            cutmix=0.25,
+            full_strength_epochs=40,
             keep_norm_statistics=whole,
             least_peak_steps=_LEAST_PEAK_STEPS if fitted_classifier else None,
-        )  # fmt: skip
+        )
     elif small:
         # Muon and its rate, 24 pixels first and little augmentation in short trainings:
         # benchmarks/small_recipe.py (two minutes each, one seed). The peak of a long training:
@@ -158,21 +165,31 @@ def default_recipe(  # noqa: PLR0913 - all that a recipe depends on
         # from 24 epochs on.
         batch_size = _batch_size(images, largest=256)
         recipe = Recipe(
-            epochs=epochs, time_s=time_s, batch_size=batch_size,
-            optimizer="muon", learning_rate=0.2 * (batch_size / 128) ** 0.5,
-            peak_steps=_FULL_PEAK_IMAGES // batch_size, decay="linear", weight_decay=5e-4,
+            epochs=epochs,
+            time_s=time_s,
+            batch_size=batch_size,
+            optimizer="muon",
+            learning_rate=0.2 * (batch_size / 128) ** 0.5,
+            peak_steps=_FULL_PEAK_IMAGES // batch_size,
+            decay="linear",
+            weight_decay=5e-4,
             norm_bias_learning_rate_scale=16.0,
             low_resolution=resolution * 3 // 32 * 8 if resolution >= 32 else None,
-            low_resolution_share=0.4, full_strength_epochs=24,
-        )  # fmt: skip
+            low_resolution_share=0.4,
+            full_strength_epochs=24,
+        )
     else:
         batch_size = _batch_size(images, largest=64)
         recipe = Recipe(
-            epochs=epochs, time_s=time_s, batch_size=batch_size,
-            optimizer="adamw", learning_rate=2e-3 * (batch_size / 64) ** 0.5,
+            epochs=epochs,
+            time_s=time_s,
+            batch_size=batch_size,
+            optimizer="adamw",
+            learning_rate=2e-3 * (batch_size / 64) ** 0.5,
             weight_decay=0.05,
-            low_resolution=_multiple_of_32(0.6 * resolution), low_resolution_share=0.5,
-        )  # fmt: skip
+            low_resolution=_multiple_of_32(0.6 * resolution),
+            low_resolution_share=0.5,
+        )
     changes = {
         "augmentation": _small_augmentation(resolution) if small else _photo_augmentation(),
         "distillation_weight": 0.7 if distillation else 0.0,
@@ -196,17 +213,30 @@ def int8_recipe(
         time_s: the length in seconds; one of both.
     """
     changes = {
-        "epochs": epochs, "time_s": time_s, "batch_size": max(8, recipe.batch_size // 4),
-        "optimizer": "adamw", "learning_rate": 2e-5,
-        "peak_steps": None, "least_peak_steps": None, "decay": "cosine",
+        "epochs": epochs,
+        "time_s": time_s,
+        "batch_size": max(8, recipe.batch_size // 4),
+        "optimizer": "adamw",
+        "learning_rate": 2e-5,
+        "peak_steps": None,
+        "least_peak_steps": None,
+        "decay": "cosine",
         "backbone_learning_rate_scale": 1.0,
-        "norm_bias_learning_rate_scale": 1.0, "weight_decay": 0.0,
-        "ema_decay": 0.99, "averaged_share": 0.1,
-        "freeze_epochs": 0, "frozen_blocks": 0, "low_resolution": None, "low_resolution_share": 0.0,
-        "resolution_scales": (), "mixup": 0.0,
-        "cutmix": 0.0, "full_strength_epochs": 1, "distillation_weight": 1.0,
+        "norm_bias_learning_rate_scale": 1.0,
+        "weight_decay": 0.0,
+        "ema_decay": 0.99,
+        "averaged_share": 0.1,
+        "freeze_epochs": 0,
+        "frozen_blocks": 0,
+        "low_resolution": None,
+        "low_resolution_share": 0.0,
+        "resolution_scales": (),
+        "mixup": 0.0,
+        "cutmix": 0.0,
+        "full_strength_epochs": 1,
+        "distillation_weight": 1.0,
         "distillation_temperature": 1.0,
-    }  # fmt: skip
+    }
     return Recipe.model_validate({**recipe.model_dump(), **changes})
 
 

@@ -23,34 +23,19 @@ from featherweight.training.checkpoint import (
 )
 from featherweight.training.compute import Compute, dropout_seed
 from featherweight.training.evaluate import TrainingImages
+from featherweight.training.length import make_plan
 from featherweight.training.optimizer import optimizer_tensors, restore_optimizer
-from featherweight.training.recipe import Recipe
 from featherweight.training.results import EpochRecord, TrainingResult, best_epoch
-from featherweight.training.schedule import Plan, StepSeconds, plan_epochs, plan_time
-from featherweight.training.speed import Probe, choose_compute
+from featherweight.training.speed import StepTimer, choose_compute
 from featherweight.training.step import Learner
 
-__all__ = ["JOURNAL", "ROLLED_BACK_SCALE", "Session", "forward_speed", "open_session", "roll_back"]
+__all__ = ["JOURNAL", "ROLLED_BACK_SCALE", "Session", "open_session", "roll_back"]
 
 JOURNAL = "train.jsonl"
 """Name of the journal in the directory of a training."""
 
 ROLLED_BACK_SCALE = 1 / 3
 """Factor on the learning rate of a training that diverged once."""
-
-_FORWARD_SPEED, _FORWARD_SPEED_FROZEN = 3.0, 2.0
-"""Times the pictures per second of a training step: a step goes forward once and back twice. With
-frozen early blocks it is 1.5 times as fast (docs/adr/0017-early-blocks-stay.md), forward as before.
-"""
-
-_TIMED_STEPS = 20
-_TIMING_SHARE = 0.04
-_DISK_BYTES_PER_S = 2e8
-
-
-def forward_speed(recipe: Recipe) -> float:
-    """Return how many pictures a network answers in the time in which it learns from one."""
-    return _FORWARD_SPEED_FROZEN if recipe.frozen_blocks else _FORWARD_SPEED
 
 
 @dataclass
@@ -146,9 +131,8 @@ class Session:
         self.journal.append({"event": "epoch", **to_plain(record)})
         if stopped:
             self.journal.append(
-                {"event": "end", "stopped": stopped, "best_epoch": best,
-                 "seconds": self.elapsed_s}
-            )  # fmt: skip
+                {"event": "end", "stopped": stopped, "best_epoch": best, "seconds": self.elapsed_s}
+            )
 
     def save(self) -> None:
         """Write the checkpoint; the best weights only when they are not the newest."""
@@ -192,7 +176,7 @@ class Session:
 
 
 def open_session(
-    probe: Probe,
+    timer: StepTimer,
     *,
     val: TrainingImages,
     directory: Path,
@@ -204,7 +188,7 @@ def open_session(
     """Resume the training in a directory, or time, plan and start a new one there.
 
     Args:
-        probe: the network and what it learns from.
+        timer: the network and what it learns from.
         val: validation pictures.
         directory: of this training alone.
         device: where it runs.
@@ -219,15 +203,21 @@ def open_session(
     """
     started_s = time.perf_counter()
     identity = training_identity(
-        probe.network, probe.recipe, probe.train.labels, probe.train.weights
+        timer.network, timer.recipe, timer.train.labels, timer.train.weights
     )
     found = read_checkpoint(directory / CHECKPOINT)
     if found is None:
         with dropout_seed(device):
             session = _start(
-                probe, val, directory, device, identity,
-                started_s=started_s - spent_s, compute=compute, images_per_s=images_per_s,
-            )  # fmt: skip
+                timer,
+                val,
+                directory,
+                device,
+                identity,
+                started_s=started_s - spent_s,
+                compute=compute,
+                images_per_s=images_per_s,
+            )
         session.save()
         return session
     state, tensors = found
@@ -239,18 +229,18 @@ def open_session(
         )
     resumed = Compute(device=device, memory_format=state.memory_format, dtype=state.dtype)
     state = state.model_copy(update={"elapsed_s": max(state.elapsed_s, spent_s)})
-    session = _session(probe, resumed, state, directory, started_s, val_pictures=len(val))
+    session = _session(timer, resumed, state, directory, started_s, val_pictures=len(val))
     session.restore(tensors)
     _complete_journal(session)
     return session
 
 
-def roll_back(session: Session, probe: Probe, *, reason: str) -> Session:
+def roll_back(session: Session, timer: StepTimer, *, reason: str) -> Session:
     """Return the session as of its last checkpoint, marked; written, so that a cut keeps the mark.
 
     Args:
         session: its weights are no longer numbers.
-        probe: makes a fresh learner.
+        timer: makes a fresh learner.
         reason: for the journal.
     """
     found = read_checkpoint(session.directory / CHECKPOINT)
@@ -258,9 +248,13 @@ def roll_back(session: Session, probe: Probe, *, reason: str) -> Session:
     state, tensors = found
     state = state.model_copy(update={"rolled_back": True, "elapsed_s": session.elapsed_s})
     restored = _session(
-        probe, session.learner.compute, state, session.directory, time.perf_counter(),
+        timer,
+        session.learner.compute,
+        state,
+        session.directory,
+        time.perf_counter(),
         val_pictures=session.val_pictures,
-    )  # fmt: skip
+    )
     restored.restore(tensors)
     restored.save()
     restored.journal.append({"event": "rollback", "step": state.step, "reason": reason})
@@ -268,7 +262,7 @@ def roll_back(session: Session, probe: Probe, *, reason: str) -> Session:
 
 
 def _session(
-    probe: Probe,
+    timer: StepTimer,
     compute: Compute,
     state: CheckpointState,
     directory: Path,
@@ -277,19 +271,19 @@ def _session(
     val_pictures: int,
 ) -> Session:
     return Session(
-        learner=probe.learner(compute),
-        generator=torch.Generator().manual_seed(probe.recipe.seed),
+        learner=timer.learner(compute),
+        generator=torch.Generator().manual_seed(timer.recipe.seed),
         state=state,
         directory=directory,
         val_pictures=val_pictures,
-        time_s=probe.recipe.time_s,
+        time_s=timer.recipe.time_s,
         started_s=started_s,
         before_s=state.elapsed_s,
     )
 
 
 def _start(
-    probe: Probe,
+    timer: StepTimer,
     val: TrainingImages,
     directory: Path,
     device: torch.device,
@@ -300,81 +294,50 @@ def _start(
     images_per_s: float | None,
 ) -> Session:
     journal = Journal(directory / JOURNAL)
-    architecture = probe.network.architecture
+    architecture = timer.network.architecture
     journal.append(
-        {"event": "start", "identity": identity, "network": architecture.name,
-         "architecture_digest": architecture.digest, "recipe": to_plain(probe.recipe),
-         "train_images": len(probe.train), "val_images": len(val), "device": str(device),
-         "torch": torch.__version__, "num_threads": torch.get_num_threads()}
-    )  # fmt: skip
+        {
+            "event": "start",
+            "identity": identity,
+            "network": architecture.name,
+            "architecture_digest": architecture.digest,
+            "recipe": to_plain(timer.recipe),
+            "train_images": len(timer.train),
+            "val_images": len(val),
+            "device": str(device),
+            "torch": torch.__version__,
+            "num_threads": torch.get_num_threads(),
+        }
+    )
     speeds: dict[str, float | None] = {}
     if compute is None:
-        choice = choose_compute(probe, device=device)
+        choice = choose_compute(timer, device=device)
         compute, speeds = choice.compute, choice.images_per_s
     form = {"memory_format": compute.memory_format, "dtype": compute.dtype}
     journal.append({"event": "speed", **form, "images_per_s": speeds})
-    plan = _make_plan(probe, val, compute, started_s, images_per_s)
+    plan = make_plan(timer, val, compute, started_s, images_per_s)
     journal.append({"event": "plan", "epochs": plan.epochs, **to_plain(plan)})
     state = CheckpointState.model_validate(
-        {**form, "identity": identity, "plan": plan, "step": 0, "num_updates": 0,
-         "elapsed_s": 0.0, "history": (), "best_epoch": 0, "stopped": None}
-    )  # fmt: skip
-    return _session(probe, compute, state, directory, started_s, val_pictures=len(val))
-
-
-def _make_plan(
-    probe: Probe,
-    val: TrainingImages,
-    compute: Compute,
-    started_s: float,
-    images_per_s: float | None,
-) -> Plan:
-    recipe, resolution = probe.recipe, probe.network.architecture.resolution
-    images = len(probe.train)
-    if recipe.time_s is None:
-        return plan_epochs(recipe, images=images, resolution=resolution)
-    if images_per_s is not None and recipe.low_resolution is None and not recipe.freeze_epochs:
-        known_s = recipe.batch_size / images_per_s
-        step_s: StepSeconds = lambda frozen, size: known_s  # noqa: ARG005, E731
-        validation_s = len(val) / (forward_speed(recipe) * images_per_s)
-    else:
-        step_s = _time_steps(probe, compute, resolution)
-        validation_s = probe.validation_s(compute, val)
-    weights = sum(tensor.nbytes for tensor in probe.network.state_dict().values())
-    epoch_end_s = validation_s + 4 * weights / _DISK_BYTES_PER_S
-    elapsed_s = time.perf_counter() - started_s
-    plan = plan_time(
-        recipe, images=images, resolution=resolution, step_s=step_s, epoch_end_s=epoch_end_s,
-        available_s=recipe.time_s - elapsed_s,
-    )  # fmt: skip
-    return plan.model_copy(update={"begun_s": elapsed_s})
-
-
-def _time_steps(probe: Probe, compute: Compute, resolution: int) -> StepSeconds:
-    """Time a step at the full size and, where there is one, at the low one; others when asked."""
-    recipe = probe.recipe
-    assert recipe.time_s is not None
-    most_s = _TIMING_SHARE * recipe.time_s
-    measured: dict[tuple[bool, int], float] = {}
-
-    def step_s(frozen: bool, size: int) -> float:  # noqa: FBT001 - StepSeconds
-        if (frozen, size) not in measured:
-            measured[frozen, size] = probe.mean_step_s(
-                compute, size=size, frozen=frozen, steps=_TIMED_STEPS, most_s=most_s
-            )
-        return measured[frozen, size]
-
-    step_s(False, resolution)  # noqa: FBT003
-    if recipe.low_resolution is not None and recipe.low_resolution_share > 0:
-        step_s(False, min(recipe.low_resolution, resolution))  # noqa: FBT003
-    return step_s
+        {
+            **form,
+            "identity": identity,
+            "plan": plan,
+            "step": 0,
+            "num_updates": 0,
+            "elapsed_s": 0.0,
+            "history": (),
+            "best_epoch": 0,
+            "stopped": None,
+        }
+    )
+    return _session(timer, compute, state, directory, started_s, val_pictures=len(val))
 
 
 def _complete_journal(session: Session) -> None:
     """Add what an interruption between checkpoint and journal left out, and say that it resumes."""
-    told = {line["epoch"] for line in session.journal.read() if line.get("event") == "epoch"}
+    written = {line["epoch"] for line in session.journal.read() if line.get("event") == "epoch"}
     for record in session.state.history:
-        if record.epoch not in told:
+        if record.epoch not in written:
             session.journal.append({"event": "epoch", **to_plain(record)})
     if session.state.stopped is None:
         session.journal.append({"event": "resume", "step": session.state.step})

@@ -20,7 +20,7 @@ from featherweight.training.fake_quantisation import Int8Levels
 from featherweight.training.recipe import Recipe
 from featherweight.training.step import Learner, Teacher, create_learner
 
-__all__ = ["Probe", "SpeedChoice", "choose_compute"]
+__all__ = ["SpeedChoice", "StepTimer", "choose_compute"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class SpeedChoice:
 
 
 @dataclass(frozen=True)
-class Probe:
+class StepTimer:
     """Runs training steps on a copy of the network, so that nothing learns from being timed."""
 
     network: Network
@@ -69,11 +69,14 @@ class Probe:
     def learner(self, compute: Compute) -> Learner:
         """Copy the network into a form of computing."""
         return create_learner(
-            self.network, recipe=self.recipe, preprocessing=self.preprocessing,
-            compute=compute, teacher=self.teacher,
+            self.network,
+            recipe=self.recipe,
+            preprocessing=self.preprocessing,
+            compute=compute,
+            teacher=self.teacher,
             class_weights=self.train.class_weights(self.network.architecture.num_classes),
             levels=self.levels,
-        )  # fmt: skip
+        )
 
     def step_s(self, learner: Learner, *, batch_size: int, size: int, frozen: bool) -> float:
         """Return the seconds of one step, with fetching the pictures and their augmentation."""
@@ -83,9 +86,14 @@ class Probe:
         start = time.perf_counter()
         pixels, labels = self.train.batch(rows)
         learner.step(
-            pixels, labels, size=size, frozen=frozen,
-            learning_rate=1e-6, generator=generator, aspects=self.train.aspects_of(rows),
-        ).item()  # fmt: skip
+            pixels,
+            labels,
+            size=size,
+            frozen=frozen,
+            learning_rate=1e-6,
+            generator=generator,
+            aspects=self.train.aspects_of(rows),
+        ).item()
         learner.compute.synchronise()
         return time.perf_counter() - start
 
@@ -130,22 +138,22 @@ class Probe:
         return seconds[-1] * len(val) / few
 
 
-def choose_compute(probe: Probe, *, device: torch.device) -> SpeedChoice:
+def choose_compute(timer: StepTimer, *, device: torch.device) -> SpeedChoice:
     """Time a few steps in each form (fp32, channels_last, channels_last bf16); return the fastest.
 
     bfloat16 is first tried on one small convolution (once in a process), then on a few pictures:
     a CPU without it may need a minute for what takes a second in float32. Weights, norm
     statistics and random generators stay as they are.
     """
-    batch_size = probe.few_pictures
+    batch_size = timer.few_pictures
     forms = [
         Compute(device=device, memory_format=memory_format, dtype=dtype)
         for memory_format, dtype in _VARIANTS
     ]
     timed = [form for form in forms if form.dtype == "fp32"]
     if device.type != "cpu" or not _emulates_bf16():
-        timed += [form for form in forms if form.dtype == "bf16" and _is_promising(probe, form)]
-    seconds = _fastest_steps_s(probe, timed, batch_size=batch_size)
+        timed += [form for form in forms if form.dtype == "bf16" and _is_promising(timer, form)]
+    seconds = _fastest_steps_s(timer, timed, batch_size=batch_size)
     best = timed[0]
     for form in timed[1:]:
         if seconds[form] < _CLEARLY_FASTER * seconds[best]:
@@ -182,32 +190,32 @@ def _emulates_bf16() -> bool:
     return seconds[1] > _EMULATED * seconds[0]
 
 
-def _is_promising(probe: Probe, form: Compute) -> bool:
+def _is_promising(timer: StepTimer, form: Compute) -> bool:
     """Whether a step on a few pictures takes less than twice its time in float32."""
-    resolution = probe.network.architecture.resolution
+    resolution = timer.network.architecture.resolution
     seconds = []
     for tried in (replace(form, dtype="fp32"), form):
-        learner = probe.learner(tried)
+        learner = timer.learner(tried)
         two = [
-            probe.step_s(learner, batch_size=_FEW, size=resolution, frozen=False) for _ in range(2)
+            timer.step_s(learner, batch_size=_FEW, size=resolution, frozen=False) for _ in range(2)
         ]
         seconds.append(min(two))
     return seconds[1] < 2 * seconds[0]
 
 
 def _fastest_steps_s(
-    probe: Probe, forms: list[Compute], *, batch_size: int
+    timer: StepTimer, forms: list[Compute], *, batch_size: int
 ) -> dict[Compute, float]:
     """Return the least seconds of a step in each form, taken in turns after one of warm-up.
 
     Other work on the machine only ever adds time: the least of several turns sees it least.
     """
-    size, time_s = probe.network.architecture.resolution, probe.recipe.time_s
-    learners = {form: probe.learner(form) for form in forms}
+    size, time_s = timer.network.architecture.resolution, timer.recipe.time_s
+    learners = {form: timer.learner(form) for form in forms}
 
     def turn() -> list[float]:
         return [
-            probe.step_s(learner, batch_size=batch_size, size=size, frozen=False)
+            timer.step_s(learner, batch_size=batch_size, size=size, frozen=False)
             for learner in learners.values()
         ]
 

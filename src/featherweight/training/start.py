@@ -119,9 +119,14 @@ def _sample(images: TrainingImages, size: int, preprocessing: Preprocessing) -> 
     rows = spaced_rows(len(images), most=count)
     pixels, _ = images.batch(rows)
     return augment_batch(
-        pixels, size=size, augmentation=Augmentation(), generator=torch.Generator(),
-        mean=preprocessing.mean, std=preprocessing.std, aspects=images.aspects_of(rows),
-    )  # fmt: skip
+        pixels,
+        size=size,
+        augmentation=Augmentation(),
+        generator=torch.Generator(),
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        aspects=images.aspects_of(rows),
+    )
 
 
 def _whiten(convolution: nn.Conv2d, inputs: Tensor) -> None:

@@ -93,15 +93,22 @@ class Learner:
         """
         view = self._view_size(size)
         inputs = augment_batch(
-            pixels.to(self.compute.device), size=view,
-            augmentation=self._augmentation(view / size, strength), generator=generator,
-            mean=self.preprocessing.mean, std=self.preprocessing.std, aspects=aspects,
-        )  # fmt: skip
+            pixels.to(self.compute.device),
+            size=view,
+            augmentation=self._augmentation(view / size, strength),
+            generator=generator,
+            mean=self.preprocessing.mean,
+            std=self.preprocessing.std,
+            aspects=aspects,
+        )
         targets = labels.to(self.compute.device)
         blend = draw_blend(
-            len(targets), size=view, mixup=strength * self.recipe.mixup,
-            cutmix=strength * self.recipe.cutmix, generator=generator,
-        )  # fmt: skip
+            len(targets),
+            size=view,
+            mixup=strength * self.recipe.mixup,
+            cutmix=strength * self.recipe.cutmix,
+            generator=generator,
+        )
         inputs = self.compute.arrange(inputs if blend is None else blend.pixels(inputs))
         with self.compute.autocast():
             seen = self._seen(inputs, size)
@@ -215,8 +222,8 @@ def create_learner(
     for block in range(recipe.frozen_blocks):
         student.get_submodule(f"blocks.{block}").requires_grad_(False)  # noqa: FBT003
     if teacher is not None:
-        guide = compute.place(copy.deepcopy(teacher.network)).eval().requires_grad_(False)  # noqa: FBT003
-        teacher = Teacher(guide, teacher.preprocessing)
+        placed = compute.place(copy.deepcopy(teacher.network)).eval().requires_grad_(False)  # noqa: FBT003
+        teacher = Teacher(placed, teacher.preprocessing)
     return Learner(
         network=student,
         average=WeightAverage(student, decay=recipe.ema_decay, share=recipe.averaged_share),

@@ -156,9 +156,9 @@ def train(  # noqa: PLR0913 - the parameters of the command
         given=given,
     ) as run:
         if not run.finished:
-            told = ProgressLog(model, logger=logger)
-            guide = None if stored is None else stored.network
-            pictures = store.train(architecture.resolution, preprocessing, teacher=guide)
+            log = ProgressLog(model, logger=logger)
+            imitated = None if stored is None else stored.network
+            pictures = store.train(architecture.resolution, preprocessing, teacher=imitated)
             if network is None:
                 network = kept_first_weights(
                     run.path,
@@ -175,11 +175,11 @@ def train(  # noqa: PLR0913 - the parameters of the command
                 recipe=recipe,
                 preprocessing=preprocessing,
                 directory=run.path,
-                teacher=guide,
+                teacher=imitated,
                 teacher_preprocessing=None if stored is None else stored.preprocessing,
                 device=device,
-                progress=told.epoch,
-                tick=told.tick,
+                progress=log.epoch,
+                tick=log.tick,
             )
             save_network(
                 result.network, run.path, preprocessing=preprocessing, classes=images.classes

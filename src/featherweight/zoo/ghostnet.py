@@ -77,10 +77,13 @@ def ghostnet(settings: Settings) -> Architecture:
 
     blocks = [
         BlockSpec(
-            op="conv", out_channels=scaled(STEM_CHANNELS), kernel_size=3, stride=2,
+            op="conv",
+            out_channels=scaled(STEM_CHANNELS),
+            kernel_size=3,
+            stride=2,
             activation=activation,
         )
-    ]  # fmt: skip
+    ]
     for row in TABLE_1:
         hidden = scaled(row.hidden)
         blocks.append(

@@ -145,6 +145,8 @@ def mnasnet(settings: Settings, *, variant: str) -> Architecture:
 
 for _variant, _published in PUBLISHED.items():
     add_model(
-        f"mnasnet_{_variant}", partial(mnasnet, variant=_variant),
-        family="mnasnet", published=_published,
-    )  # fmt: skip
+        f"mnasnet_{_variant}",
+        partial(mnasnet, variant=_variant),
+        family="mnasnet",
+        published=_published,
+    )

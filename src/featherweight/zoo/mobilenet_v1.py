@@ -71,17 +71,22 @@ def mobilenet_v1(settings: Settings) -> Architecture:
 
     blocks = [
         BlockSpec(
-            op="conv", out_channels=scaled(STEM_CHANNELS), kernel_size=3, stride=2,
+            op="conv",
+            out_channels=scaled(STEM_CHANNELS),
+            kernel_size=3,
+            stride=2,
             activation=activation,
         )
-    ]  # fmt: skip
+    ]
     for row in TABLE_1:
         blocks += [
             BlockSpec(
-                op="separable", out_channels=scaled(row.channels), stride=row.stride,
+                op="separable",
+                out_channels=scaled(row.channels),
+                stride=row.stride,
                 activation=activation,
             )
-        ] * row.repeats  # fmt: skip
+        ] * row.repeats
     return Architecture(
         name="mobilenet_v1",
         input_shape=settings.input_shape,

@@ -46,13 +46,21 @@ LAST_CHANNELS = 1280
 
 _README = "tensorflow/models research/slim/nets/mobilenet/README.md"
 _PARAMS = {
-    1.4: 6_060_000, 1.3: 5_340_000, 1.0: 3_470_000, 0.75: 2_610_000, 0.5: 1_950_000,
+    1.4: 6_060_000,
+    1.3: 5_340_000,
+    1.0: 3_470_000,
+    0.75: 2_610_000,
+    0.5: 1_950_000,
     0.35: 1_660_000,
-}  # fmt: skip
+}
 PUBLISHED = tuple(
     Published(
-        width=width, resolution=resolution, top1=top1, macs=megamacs * 1_000_000,
-        params=_PARAMS[width], source=_README,
+        width=width,
+        resolution=resolution,
+        top1=top1,
+        macs=megamacs * 1_000_000,
+        params=_PARAMS[width],
+        source=_README,
     )
     for width, resolution, top1, megamacs in (
         (1.4, 224, 0.750, 582),
@@ -78,7 +86,7 @@ PUBLISHED = tuple(
         (0.35, 128, 0.508, 20),
         (0.35, 96, 0.455, 11),
     )
-)  # fmt: skip
+)
 
 
 def mobilenet_v2(settings: Settings) -> Architecture:

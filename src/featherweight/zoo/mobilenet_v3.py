@@ -149,18 +149,26 @@ def _minimalistic(row: _Row) -> _Row:
 
 
 add_model(
-    "mobilenet_v3_large", partial(mobilenet_v3, size="large"),
-    family="mobilenet_v3", published=PUBLISHED["large"],
-)  # fmt: skip
+    "mobilenet_v3_large",
+    partial(mobilenet_v3, size="large"),
+    family="mobilenet_v3",
+    published=PUBLISHED["large"],
+)
 add_model(
-    "mobilenet_v3_small", partial(mobilenet_v3, size="small"),
-    family="mobilenet_v3", published=PUBLISHED["small"],
-)  # fmt: skip
+    "mobilenet_v3_small",
+    partial(mobilenet_v3, size="small"),
+    family="mobilenet_v3",
+    published=PUBLISHED["small"],
+)
 add_model(
-    "mobilenet_v3_large_minimalistic", partial(mobilenet_v3, size="large", minimalistic=True),
-    family="mobilenet_v3", published=PUBLISHED["large_minimalistic"],
-)  # fmt: skip
+    "mobilenet_v3_large_minimalistic",
+    partial(mobilenet_v3, size="large", minimalistic=True),
+    family="mobilenet_v3",
+    published=PUBLISHED["large_minimalistic"],
+)
 add_model(
-    "mobilenet_v3_small_minimalistic", partial(mobilenet_v3, size="small", minimalistic=True),
-    family="mobilenet_v3", published=PUBLISHED["small_minimalistic"],
-)  # fmt: skip
+    "mobilenet_v3_small_minimalistic",
+    partial(mobilenet_v3, size="small", minimalistic=True),
+    family="mobilenet_v3",
+    published=PUBLISHED["small_minimalistic"],
+)

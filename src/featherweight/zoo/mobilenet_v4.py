@@ -176,18 +176,24 @@ def _blocks(
     if isinstance(row, _Conv):
         return [
             BlockSpec(
-                op="conv", out_channels=out_channels, kernel_size=row.kernel_size,
-                stride=row.stride, activation=activation,
+                op="conv",
+                out_channels=out_channels,
+                kernel_size=row.kernel_size,
+                stride=row.stride,
+                activation=activation,
             )
-        ]  # fmt: skip
+        ]
     if isinstance(row, _Fused):
         return [
             BlockSpec(
-                op="conv", out_channels=make_divisible(in_channels * row.expansion),
-                kernel_size=row.kernel_size, stride=row.stride, activation=activation,
+                op="conv",
+                out_channels=make_divisible(in_channels * row.expansion),
+                kernel_size=row.kernel_size,
+                stride=row.stride,
+                activation=activation,
             ),
             BlockSpec(op="conv", out_channels=out_channels, kernel_size=1),
-        ]  # fmt: skip
+        ]
     blocks = []
     for repeat in range(row.repeats):
         stride = row.stride if repeat == 0 else 1

@@ -42,10 +42,15 @@ def resnet(
     reduce = settings.resolution > LARGEST_SMALL_INPUT
     blocks = [
         BlockSpec(
-            op="conv", out_channels=widths[0], kernel_size=3, stride=2 if reduce else 1,
-            activation=activation, ghost_ratio=ghost_ratio, cheap_kernel_size=cheap_kernel_size,
+            op="conv",
+            out_channels=widths[0],
+            kernel_size=3,
+            stride=2 if reduce else 1,
+            activation=activation,
+            ghost_ratio=ghost_ratio,
+            cheap_kernel_size=cheap_kernel_size,
         )
-    ]  # fmt: skip
+    ]
     if reduce:
         blocks.append(BlockSpec(op="max_pool", out_channels=widths[0], kernel_size=3, stride=2))
     channels = widths[0]

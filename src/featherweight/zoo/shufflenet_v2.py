@@ -63,14 +63,20 @@ class _Large(NamedTuple):
 _APPENDIX = "arXiv 1807.11164, appendix, table 2"
 LARGE = {
     "shufflenet_v2_50": _Large(
-        (64,), (3, 4, 6, 3), (244, 488, 976, 1952), squeeze=False,
+        (64,),
+        (3, 4, 6, 3),
+        (244, 488, 976, 1952),
+        squeeze=False,
         published=(Published(macs=2_300_000_000, top1=0.772, source=_APPENDIX),),
     ),
     "shufflenet_v2_164_se": _Large(
-        (64, 64, 128), (10, 10, 23, 10), (340, 680, 1360, 2720), squeeze=True,
+        (64, 64, 128),
+        (10, 10, 23, 10),
+        (340, 680, 1360, 2720),
+        squeeze=True,
         published=(Published(macs=12_700_000_000, top1=0.814, source=_APPENDIX),),
     ),
-}  # fmt: skip
+}
 
 
 def shufflenet_v2(settings: Settings, *, keep_shortcut: bool) -> Architecture:
@@ -90,13 +96,17 @@ def shufflenet_v2(settings: Settings, *, keep_shortcut: bool) -> Architecture:
         BlockSpec(op="max_pool", out_channels=STEM_CHANNELS, kernel_size=3, stride=2),
         *shufflenet_stages(
             tuple(zip(STAGE_UNITS, (first, 2 * first, 4 * first), strict=True)),
-            in_channels=STEM_CHANNELS, keep_shortcut=keep_shortcut, activation=activation,
+            in_channels=STEM_CHANNELS,
+            keep_shortcut=keep_shortcut,
+            activation=activation,
         ),
         BlockSpec(
-            op="conv", out_channels=HEAD_CHANNELS if settings.width < 2.0 else WIDE_HEAD_CHANNELS,
-            kernel_size=1, activation=activation,
+            op="conv",
+            out_channels=HEAD_CHANNELS if settings.width < 2.0 else WIDE_HEAD_CHANNELS,
+            kernel_size=1,
+            activation=activation,
         ),
-    ]  # fmt: skip
+    ]
     return Architecture(
         name="shufflenet_v2",
         input_shape=settings.input_shape,
@@ -114,17 +124,24 @@ def shufflenet_v2_large(settings: Settings, *, variant: str) -> Architecture:
     widths = tuple(_even(channels * settings.width) for channels in table.channels)
     blocks = [
         BlockSpec(
-            op="conv", out_channels=channels, kernel_size=3, stride=2 if index == 0 else 1,
+            op="conv",
+            out_channels=channels,
+            kernel_size=3,
+            stride=2 if index == 0 else 1,
             activation=activation,
         )
         for index, channels in enumerate(stem)
-    ]  # fmt: skip
+    ]
     blocks.append(BlockSpec(op="max_pool", out_channels=stem[-1], kernel_size=3, stride=2))
     blocks += shufflenet_stages(
         tuple(zip(table.units, widths, strict=True)),
-        in_channels=stem[-1], keep_shortcut=True, activation=activation, squeeze=table.squeeze,
-        residual=table.squeeze, first_stride=1,
-    )  # fmt: skip
+        in_channels=stem[-1],
+        keep_shortcut=True,
+        activation=activation,
+        squeeze=table.squeeze,
+        residual=table.squeeze,
+        first_stride=1,
+    )
     blocks.append(
         BlockSpec(op="conv", out_channels=WIDE_HEAD_CHANNELS, kernel_size=1, activation=activation)
     )

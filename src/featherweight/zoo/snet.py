@@ -56,9 +56,12 @@ def snet(settings: Settings, *, variant: str) -> Architecture:
         BlockSpec(op="max_pool", out_channels=stem, kernel_size=3, stride=2),
         *shufflenet_stages(
             tuple(zip(STAGE_UNITS, (first, 2 * first, 4 * first), strict=True)),
-            in_channels=stem, keep_shortcut=False, activation=activation, kernel_size=KERNEL_SIZE,
+            in_channels=stem,
+            keep_shortcut=False,
+            activation=activation,
+            kernel_size=KERNEL_SIZE,
         ),
-    ]  # fmt: skip
+    ]
     if table.head_channels is not None:
         blocks.append(
             BlockSpec(
@@ -83,8 +86,9 @@ for _name, _variant in TABLE_1.items():
         if _variant.macs is None
         else (
             Published(
-                macs=_variant.macs, top1=_variant.top1,
+                macs=_variant.macs,
+                top1=_variant.top1,
                 source="arXiv 1903.11752, tables 1 and 5",
             ),
         ),
-    )  # fmt: skip
+    )

@@ -37,9 +37,12 @@ def vgg16(settings: Settings, *, ghost_ratio: int) -> Architecture:
     for index, (stage_channels, convolutions) in enumerate(STAGES):
         channels = make_divisible(stage_channels * settings.width)
         conv = BlockSpec(
-            op="conv", out_channels=channels, kernel_size=3, activation=activation,
+            op="conv",
+            out_channels=channels,
+            kernel_size=3,
+            activation=activation,
             ghost_ratio=ghost_ratio,
-        )  # fmt: skip
+        )
         blocks += [conv] * convolutions
         if index < len(STAGES) - 1:  # the average over the last map takes the last pool's place
             blocks.append(BlockSpec(op="max_pool", out_channels=channels, kernel_size=2, stride=2))

@@ -1,0 +1,179 @@
+"""Tell trained networks apart: paired losses of their files on val, and the cheaper of equals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherweight.budget import Evaluation
+from featherweight.data.metrics import accuracy_interval
+from featherweight.data.rows import spaced_rows
+from featherweight.errors import FailedError
+from featherweight.fitting.candidate import Candidate, Phase, Trained
+from featherweight.fitting.policy import DEFAULT_POLICY
+from featherweight.fitting.trainer import Trainer
+from featherweight.nn.network import Network
+from featherweight.runtimes.answers import load_answers
+from featherweight.training.classify import EvaluationResult, TrainingImages, evaluate_network
+
+__all__ = [
+    "cheapest_of_equals",
+    "difference_interval",
+    "evaluate_on_val",
+    "file_losses",
+    "keep_losses",
+    "kept_losses",
+    "losses_on_val",
+    "right_answers",
+    "val_evaluation",
+]
+
+_LOSSES = "val_losses.npy"
+
+
+def losses_on_val(
+    trainer: Trainer,
+    candidate: Candidate,
+    network: Network,
+    *,
+    phase: Phase,
+    most: int = DEFAULT_POLICY.race.val_pictures,
+) -> NDArray[np.float64]:
+    """Return the weighted loss on each ranked val picture, of the file if the precision changes it.
+
+    Args:
+        trainer: has the pictures, and exports.
+        candidate: says resolution and precision.
+        network: at that resolution.
+        phase: names a folder.
+        most: pictures that are ranked.
+
+    Raises:
+        FailedError: an answer is not finite.
+    """
+    val, rows = _ranked_pictures(trainer, candidate, most=most)
+    if candidate.precision == "fp32":
+        result = _evaluate(trainer, candidate, network, val)
+        losses = np.asarray(result.losses, dtype=np.float64)[rows]
+    else:
+        logits = _file_logits(trainer, candidate, network, val.pixels[rows], phase=phase)
+        losses = file_losses(logits, val.labels[rows])
+        losses = losses if val.weights is None else losses * val.weights[rows]
+    if not np.isfinite(losses).all():
+        raise FailedError(f"{candidate.title} answers val with numbers that are not finite")
+    return losses
+
+
+def right_answers(
+    trainer: Trainer,
+    candidate: Candidate,
+    network: Network,
+    *,
+    phase: Phase,
+    most: int = DEFAULT_POLICY.race.val_pictures,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return for each ranked val picture whether network and file are right, weighted."""
+    val, rows = _ranked_pictures(trainer, candidate, most=most)
+    weights = np.ones(len(rows)) if val.weights is None else val.weights[rows]
+    own = _evaluate(trainer, candidate, network, val).predictions[rows]
+    logits = _file_logits(trainer, candidate, network, val.pixels[rows], phase=phase)
+    truth = val.labels[rows]
+    return (own == truth) * weights, (logits.argmax(axis=1) == truth) * weights
+
+
+def evaluate_on_val(trainer: Trainer, candidate: Candidate, network: Network) -> Evaluation:
+    """Return how a network answers all of val."""
+    resolution = network.architecture.resolution
+    val = trainer.store.held_out("val", resolution, candidate.family.preprocessing)
+    result = _evaluate(trainer, candidate, network, val)
+    return val_evaluation(result.accuracy, trainer=trainer)
+
+
+def val_evaluation(accuracy: float, *, trainer: Trainer) -> Evaluation:
+    """Return an accuracy on val; Wilson's interval holds for a share of pictures only."""
+    count = trainer.count("val")
+    if trainer.store.balanced:
+        return Evaluation(
+            metric="balanced_accuracy", value=accuracy, n=count, interval=None, split="val"
+        )
+    interval = accuracy_interval(round(accuracy * count), count)
+    return Evaluation(metric="accuracy", value=accuracy, n=count, interval=interval, split="val")
+
+
+def _ranked_pictures(
+    trainer: Trainer, candidate: Candidate, *, most: int
+) -> tuple[TrainingImages, NDArray[np.int64]]:
+    """Return val and which of its pictures rank: evenly spaced, as folders list by class."""
+    preprocessing = candidate.family.preprocessing
+    val = trainer.store.held_out("val", candidate.resolution, preprocessing)
+    return val, spaced_rows(len(val), most=most)
+
+
+def _evaluate(
+    trainer: Trainer, candidate: Candidate, network: Network, val: TrainingImages
+) -> EvaluationResult:
+    preprocessing = candidate.family.preprocessing
+    return evaluate_network(network, images=val, preprocessing=preprocessing, device=trainer.device)
+
+
+def _file_logits(
+    trainer: Trainer,
+    candidate: Candidate,
+    network: Network,
+    pixels: NDArray[np.uint8],
+    *,
+    phase: Phase,
+) -> NDArray[np.float32]:
+    """Return what the exported file answers to pictures, (n, classes)."""
+    out = trainer.folder / "artifacts" / "race" / f"{candidate.key}-{phase}"
+    return load_answers(trainer.export(network, candidate, out=out))(pixels)
+
+
+def cheapest_of_equals(ranked: Sequence[Trained], *, seed: int) -> Trained:
+    """Return the best by loss, or a faster file whose difference to it spans zero.
+
+    Args:
+        ranked: the best first.
+        seed: of the resampling.
+    """
+    best = ranked[0]
+    equals = [
+        other
+        for other in ranked[1:]
+        if difference_interval(other.losses, best.losses, seed=seed)[0] <= 0.0
+    ]
+    return min([best, *equals], key=lambda one: one.measured.latency.median_ms)
+
+
+def keep_losses(folder: Path, losses: NDArray[np.float64]) -> list[Path]:
+    """Write the losses on val beside a saved network; return all files of the folder."""
+    np.save(folder / _LOSSES, losses)
+    return sorted(folder.iterdir())
+
+
+def kept_losses(folder: Path) -> NDArray[np.float64]:
+    """Return what `keep_losses` wrote."""
+    losses: NDArray[np.float64] = np.load(folder / _LOSSES)
+    return losses
+
+
+def file_losses(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the cross entropy of each row of logits (N, K) in nats."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(shifted).sum(axis=1))
+    return np.asarray(log_sum - shifted[np.arange(len(labels)), labels])
+
+
+def difference_interval(
+    first: NDArray[np.float64], second: NDArray[np.float64], *, seed: int
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of mean(first - second), paired over pictures."""
+    difference = first - second
+    generator = np.random.default_rng([seed, 95])
+    picks = generator.integers(0, len(difference), size=(1000, len(difference)))
+    means = difference[picks].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
