@@ -13,8 +13,10 @@ DEVELOP_STAMP := $(VENV)/.installed-develop-$(KEY)
 
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-input
 PYTEST := $(BIN)/python -m pytest -q --durations=15
-# One test process runs at a time; more threads than this only fight each other on small machines.
-test test-slow golden: export OMP_NUM_THREADS ?= 2
+# A process a core, with a thread each: threads of several processes only fight each other.
+PYTEST_BESIDE := $(PYTEST) -n auto --dist worksteal
+test: export OMP_NUM_THREADS ?= 1
+test-slow golden: export OMP_NUM_THREADS ?= 2
 
 DEMO := fit demo --latency 0.5ms --time 2m --output demo-run
 
@@ -40,7 +42,7 @@ check: $(DEVELOP_STAMP)
 	$(BIN)/lint-imports
 
 test: $(DEVELOP_STAMP)
-	$(PYTEST) -m "not slow"
+	$(PYTEST_BESIDE) -m "not slow"
 
 test-slow: $(DEVELOP_STAMP)
 	$(PYTEST) -m slow

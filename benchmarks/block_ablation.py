@@ -29,7 +29,8 @@ from featherweight.data.images import load_images
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network, build_network
 from featherweight.profiling.profile import profile
-from featherweight.training.classify import TrainingImages, evaluate_network, train_classifier
+from featherweight.training.evaluate import TrainingImages, evaluate_network
+from featherweight.training.loop import train_network
 from featherweight.training.pixels import open_store
 from featherweight.training.recipe import default_recipe
 
@@ -89,7 +90,7 @@ def read_data(source: Path, *, train_images: int) -> dict[str, TrainingImages]:
     splits = {name: store.held_out(name, RESOLUTION, PREPROCESSING) for name in ("val", "test")}
     whole = store.held_out("train", RESOLUTION, PREPROCESSING)
     step = max(1, len(whole) // train_images)
-    splits["train"] = TrainingImages(whole.pixels[::step], whole.labels[::step])
+    splits["train"] = TrainingImages(whole.pixels[::step], whole.targets[::step])
     return splits
 
 
@@ -101,7 +102,7 @@ def accuracy(variant: str, data: dict[str, TrainingImages], *, seed: int, epochs
     )
     built = network(expansion, relu=relu, seed=seed)
     with tempfile.TemporaryDirectory() as directory:
-        trained = train_classifier(
+        trained = train_network(
             built,
             train=data["train"],
             val=data["val"],

@@ -35,7 +35,8 @@ from featherweight.networks.pretrained import load_pretrained
 from featherweight.networks.resolve import create_architecture
 from featherweight.networks.weight_sources import PRETRAINED
 from featherweight.nn.network import Network, resized
-from featherweight.training.classify import TrainingImages, evaluate_network, train_classifier
+from featherweight.training.evaluate import TrainingImages, evaluate_network
+from featherweight.training.loop import train_network
 from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.recipe import Recipe, default_recipe
 
@@ -102,7 +103,7 @@ def development(images: ImageData) -> ImageData:
     train, val = images.splits["train"], images.splits["val"]
     names, kept, out = np.array(train.names), [], []
     for label in range(len(images.classes)):
-        rows = np.flatnonzero(train.labels == label)
+        rows = np.flatnonzero(train.targets == label)
         rows = rows[np.argsort(names[rows])]
         first = len(rows) - round(HELD_OUT * len(rows))
         kept += rows[:first].tolist()
@@ -151,7 +152,7 @@ def trained(store: PixelStore, arm: Arm, *, passes: int, seed: int) -> dict[str,
     ).model_copy(update={"resolution_scales": SEEN_SCALES, "frozen_blocks": EARLY_BLOCKS})
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        result = train_classifier(
+        result = train_network(
             network,
             train=train,
             val=store.held_out("val", arm.pixels, arm.preprocessing),

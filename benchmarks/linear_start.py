@@ -27,7 +27,8 @@ from featherweight.data.images import ImageData, load_images
 from featherweight.networks.pretrained import load_pretrained
 from featherweight.networks.resolve import create_architecture
 from featherweight.networks.weight_sources import PRETRAINED
-from featherweight.training.classify import evaluate_network, train_classifier
+from featherweight.training.evaluate import evaluate_network
+from featherweight.training.loop import train_network
 from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.recipe import default_recipe
 
@@ -47,7 +48,7 @@ def trained(store: PixelStore, *, linear: bool, epochs: int, seed: int) -> dict[
             network = start_linear(network, store, PREPROCESSING)
         before = evaluate_network(network, images=test, preprocessing=PREPROCESSING)
         started = time.monotonic()
-        result = train_classifier(
+        result = train_network(
             network,
             train=store.train(PIXELS, PREPROCESSING),
             val=store.held_out("val", PIXELS, PREPROCESSING),

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from photographs import about, paired_difference, part_of
 
-from featherweight.adapting.shrink import hidden_widths, shrink_network
+from featherweight.adapting.groups import Narrow, apply, width_groups
 from featherweight.architecture import Architecture
 from featherweight.data.augmentation import normalise_batch
 from featherweight.data.images import load_images
@@ -36,7 +36,8 @@ from featherweight.networks.pretrained import load_pretrained, read_pretrained
 from featherweight.networks.resolve import create_architecture
 from featherweight.networks.slicing import recalibrate_norms
 from featherweight.nn.network import Network
-from featherweight.training.classify import TrainingImages, train_classifier
+from featherweight.training.evaluate import TrainingImages
+from featherweight.training.loop import train_network
 from featherweight.training.pixels import PixelStore
 from featherweight.training.recipe import default_recipe
 
@@ -92,7 +93,7 @@ class Task(NamedTuple):
         )
         augmentation = recipe.augmentation.model_copy(update={"flip": self.case.flip})
         with tempfile.TemporaryDirectory() as folder:
-            result = train_classifier(
+            result = train_network(
                 network,
                 train=self.train,
                 val=self.val,
@@ -114,7 +115,9 @@ class Task(NamedTuple):
         images = self.store.held_out("train", self.case.resolution, self.preprocessing)
         rows = np.linspace(0, len(images) - 1, min(count, len(images))).astype(np.int64)
         mean, std = self.preprocessing.mean, self.preprocessing.std
-        return [normalise_batch(images.batch(rows[k::4])[0], mean=mean, std=std) for k in range(4)]
+        return [
+            normalise_batch(images.batch(rows[k::4]).pixels, mean=mean, std=std) for k in range(4)
+        ]
 
 
 def open_task(case: Case, *, data: Path, seed: int, cache: Path) -> Task:
@@ -132,7 +135,7 @@ def open_task(case: Case, *, data: Path, seed: int, cache: Path) -> Task:
         store,
         preprocessing,
         store.train(case.resolution, preprocessing),
-        TrainingImages(val.pixels[rows], val.labels[rows]),
+        TrainingImages(val.pixels[rows], val.targets[rows]),
     )
 
 
@@ -156,26 +159,27 @@ def linear(task: Task) -> dict[str, dict[str, Any]]:
         features = []
         with torch.no_grad():
             for first in range(0, len(images), 32):
-                pixels, _ = images.batch(slice(first, first + 32))
+                pixels = images.batch(slice(first, first + 32)).pixels
                 inputs = normalise_batch(
                     pixels, mean=task.preprocessing.mean, std=task.preprocessing.std
                 )
                 features.append(network.forward_features(inputs).numpy())
-        seen = np.concatenate(features), images.labels
-        accuracy = leave_one_out(*seen, classes=len(task.store.data.classes)).accuracy
+        one_hot = np.eye(len(task.store.data.classes))[images.targets]
+        answers = leave_one_out(np.concatenate(features), one_hot).answers
+        accuracy = float((answers.argmax(axis=1) == images.targets).mean())
         found[kind] = {"seed": task.seed, "accuracy": accuracy, "n": len(images)}
     return found
 
 
 def shrunk(task: Task) -> dict[str, dict[str, Any]]:
     """Fine-tune a thinner form of the network with each kind of first statistics."""
-    hidden = {
-        position: max(8, int(SHARE * width) // 8 * 8)
-        for position, width in hidden_widths(task.start.architecture).items()
-    }
+    changes = [
+        Narrow(group=group.name, channels=max(8, int(SHARE * group.channels) // 8 * 8))
+        for group in width_groups(task.start.architecture)
+    ]
 
     def cut(network: Network) -> Network:
-        return shrink_network(network, hidden, name="shrunk")
+        return apply(network, changes, name="shrunk")
 
     anew = cut(task.start)
     recalibrate_norms(anew, task.batches(256))

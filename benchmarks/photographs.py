@@ -21,17 +21,19 @@ from featherweight.data.images import ImageData, ImageSplit
 from featherweight.exporting.export import export_network
 from featherweight.exporting.file_features import emitting
 from featherweight.exporting.platforms import parse_platform
-from featherweight.exporting.verify import network_logits, verify_artifact
+from featherweight.exporting.verify import network_answers, verify_artifact
 from featherweight.fitting.linear_start import fit_classifier
-from featherweight.fitting.ranking import file_losses
 from featherweight.measuring.bench import export_untrained
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
 from featherweight.runtimes.answers import load_answers
 from featherweight.runtimes.artifact import Artifact
-from featherweight.training.classify import TrainingImages, train_classifier
+from featherweight.tasks.classification import cross_entropy
+from featherweight.training.evaluate import TrainingImages
 from featherweight.training.fake_quantisation import observe_levels
+from featherweight.training.loop import train_network
+from featherweight.training.objective import OBJECTIVES
 from featherweight.training.pixels import PixelStore
 from featherweight.training.recipe import Recipe, int8_recipe
 from featherweight.training.start import save_classifier, with_classifier
@@ -54,7 +56,7 @@ def part_of(images: ImageData, *, share: float, seed: int) -> ImageData:
     generator = np.random.default_rng([seed, 4])
     kept: list[int] = []
     for label in range(len(images.classes)):
-        rows = generator.permutation(np.flatnonzero(train.labels == label))
+        rows = generator.permutation(np.flatnonzero(train.targets == label))
         kept += rows[: max(2, round(share * len(rows)))].tolist()
     kept.sort()
     part = split_of((train, kept))
@@ -67,7 +69,7 @@ def split_of(*chosen: tuple[ImageSplit, Sequence[int]]) -> ImageSplit:
     places = [(split, row) for split, rows in chosen for row in rows]
     return ImageSplit(
         paths_or_bytes=[split.paths_or_bytes[row] for split, row in places],
-        labels=np.array([split.labels[row] for split, row in places], dtype=np.int64),
+        targets=np.array([split.targets[row] for split, row in places], dtype=np.int64),
         names=tuple(split.names[row] for split, row in places),
         inspections=tuple(split.inspections[row] for split, row in places),
     )
@@ -77,8 +79,13 @@ def start_linear(network: Network, store: PixelStore, preprocessing: Preprocessi
     """Return the network with the classifier that suits its features, as a fit starts with."""
     rows = np.arange(len(store.data.splits["train"]))
     images = store.centres(network.architecture.resolution, preprocessing, rows=rows)
-    features = network_logits(emitting(network), images.pixels, preprocessing=preprocessing)
-    found = fit_classifier(features, images.labels, classes=len(store.data.classes))
+    answers = network_answers(emitting(network), images.pixels, preprocessing=preprocessing)
+    found = fit_classifier(
+        answers["logits"],
+        images.targets,
+        outputs=len(store.data.classes),
+        objective=OBJECTIVES[images.task],
+    )
     with tempfile.TemporaryDirectory() as folder:
         save_classifier(Path(folder) / "start.safetensors", *found)
         return with_classifier(network, Path(folder) / "start.safetensors")
@@ -152,7 +159,7 @@ def fine_tune(
                 calibration=calibration,
             )
 
-        result = train_classifier(
+        result = train_network(
             start,
             train=pictures,
             val=val,
@@ -172,7 +179,7 @@ def fine_tune(
         }
         if finish_epochs:
             levels = observe_levels(network, calibration, preprocessing=preprocessing)
-            more = train_classifier(
+            more = train_network(
                 network,
                 train=pictures,
                 val=val,
@@ -191,7 +198,7 @@ def fine_tune(
                 network, artifact = more.network, finished
         test = store.held_out("test", resolution, preprocessing)
         checked = verify_artifact(
-            artifact, network, images=test.pixels, labels=test.labels, split="test"
+            artifact, network, images=test.pixels, targets=test.targets, split="test"
         )
     found |= {"test_accuracy_of_the_file": checked.accuracy, "n": checked.n}
     return Trained(network, found)
@@ -199,7 +206,9 @@ def fine_tune(
 
 def file_loss(artifact: Artifact, images: TrainingImages) -> float:
     """Return the mean cross entropy of a file's answers."""
-    return float(file_losses(load_answers(artifact)(images.pixels), images.labels).mean())
+    return float(
+        cross_entropy(load_answers(artifact)(images.pixels)["logits"], images.targets).mean()
+    )
 
 
 def paired_difference(

@@ -31,7 +31,7 @@ from featherweight.fitting.stages.look import look
 from featherweight.fitting.trainer import Trainer, open_trainer
 from featherweight.networks.storage import load_network
 from featherweight.nn.network import Network, resized
-from featherweight.training.classify import evaluate_network
+from featherweight.training.evaluate import evaluate_network
 
 RESULT = Path(__file__).parent / "results" / "refit.json"
 SHARES = (0.4, 0.55, 0.7, 0.85, 1.0, 1.15)

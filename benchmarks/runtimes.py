@@ -27,7 +27,7 @@ from featherweight.architecture import Architecture
 from featherweight.errors import FeatherweightError
 from featherweight.exporting.export import export_network
 from featherweight.exporting.platforms import parse_platform
-from featherweight.exporting.verify import network_logits
+from featherweight.exporting.verify import network_answers
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import create_architecture
@@ -86,8 +86,8 @@ def examine(chosen: dict[str, Network], platform_text: str) -> dict[str, dict[st
                 found[name] = {"refused": str(refusal)}
                 continue
             run = RUNTIMES[platform.runtime].load(artifact, num_threads=1)
-            logits = np.concatenate([run(image[None]) for image in images])
-            expected = network_logits(network, images, preprocessing=Preprocessing())
+            logits = np.concatenate([run(image[None])["logits"] for image in images])
+            expected = network_answers(network, images, preprocessing=Preprocessing())["logits"]
             found[name] = {
                 "difference": float(np.abs(logits - expected).max() / np.abs(expected).max())
             }

@@ -22,7 +22,7 @@ from featherweight.data.images import ImageData, load_images
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import create_architecture
 from featherweight.nn.network import build_network
-from featherweight.training.classify import train_classifier
+from featherweight.training.loop import train_network
 from featherweight.training.pixels import open_store
 from featherweight.training.recipe import Recipe, default_recipe
 from featherweight.training.start import suit_to_pictures
@@ -53,7 +53,7 @@ def train(
         build_network(architecture, seed=seed), pictures, preprocessing=preprocessing
     )
     with tempfile.TemporaryDirectory() as folder:
-        result = train_classifier(
+        result = train_network(
             network,
             train=pictures,
             val=store.held_out("val", 32, preprocessing),

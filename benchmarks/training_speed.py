@@ -43,7 +43,8 @@ from torch import nn
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.nn.network import Network, build_network
-from featherweight.training.classify import TrainingImages, evaluate_network, train_classifier
+from featherweight.training.evaluate import TrainingImages, evaluate_network
+from featherweight.training.loop import train_network
 from featherweight.training.recipe import Recipe, default_recipe
 from featherweight.training.speed import StepTimer, choose_compute
 from featherweight.training.start import suit_to_pictures
@@ -169,23 +170,22 @@ def own_loop(
     batches = rows()
 
     def step() -> int:
-        pixels, labels = train.batch(next(batches))
+        chosen = next(batches)
         learner.step(
-            pixels,
-            labels,
+            train.batch(chosen),
             size=network.architecture.resolution,
             frozen=False,
             learning_rate=recipe.learning_rate,
             generator=generator,
         ).item()
-        return len(labels)
+        return len(chosen)
 
-    chosen = {
+    speed = {
         "memory_format": choice.compute.memory_format,
         "dtype": choice.compute.dtype,
         "images_per_s": choice.images_per_s,
     }
-    return (lambda seconds: timed(step, seconds)), chosen
+    return (lambda seconds: timed(step, seconds)), speed
 
 
 def compare_speed(options: argparse.Namespace) -> dict[str, Any]:
@@ -245,7 +245,7 @@ def own_training(
     curve: list[tuple[float, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         network = suit_to_pictures(new_network(options), train, preprocessing=PREPROCESSING)
-        train_classifier(
+        train_network(
             network,
             train=train,
             val=test,

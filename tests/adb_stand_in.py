@@ -36,6 +36,7 @@ import os, re, shutil, subprocess, sys
 root = {root!r}
 arguments = sys.argv[1:]
 serial = ""
+os.environ.pop("OMP_NUM_THREADS", None)  # a phone has its own environment; nproc reads this
 if arguments[0] == "-s":
     serial, arguments = arguments[1], arguments[2:]
 if os.path.exists(root + "/unplugged") or serial not in ("", "PHONE1"):

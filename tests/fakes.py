@@ -5,16 +5,17 @@ A test names what it uses; whatever else it touches fails, because it is `None`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import numpy as np
 
 from featherweight.architecture import Architecture
 from featherweight.budget import Evaluation, Latency
 from featherweight.devices.device import DeviceInfo
+from featherweight.exporting.onnx_profile import profile_onnx
 from featherweight.fitting.candidate import Candidate, Measured, Phase, Trained, Training
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.families import Family
@@ -30,6 +31,7 @@ from featherweight.networks.resolve import create_architecture
 from featherweight.parallel import HereExecutor
 from featherweight.profiling.profile import profile
 from featherweight.records import Record, parse_record, to_plain
+from featherweight.runtimes.artifact import Artifact
 
 R = TypeVar("R", bound=Record)
 
@@ -110,6 +112,37 @@ class FakeMachine:
             )
             for one in wanted
         ]
+
+
+class PlayedDevice:
+    """Answers for a device: the multiply-adds of a file tell its time, so that no clock chooses.
+
+    Put in the place of `featherweight.measuring.latency.answer_of_device`.
+    """
+
+    fixed_ms = 0.05
+    gmacs: ClassVar = {"fp32": 20.0, "int8": 40.0}
+
+    def __call__(
+        self, _: Any, artifacts: Sequence[Artifact], job: Mapping[str, Any], **__: Any
+    ) -> dict[str, Any]:
+        """Return what the worker would."""
+        times = [self._ms(artifact) for artifact in artifacts]
+        count = len(artifacts)
+        return {
+            "runtime_version": "0",
+            "samples_ms": [[ms * (1 + 1e-3 * k) for k in range(10)] for ms in times],
+            "retaken_samples": [0] * count,
+            "warm_up_runs": [4] * count,
+            "runs_per_sample": [1] * count,
+            "foreign_cpu_share": {"machine": 0.0, "pinned": 0.0},
+            "involuntary_switches": 0,
+            "clock_change": 0.0,
+        }
+
+    def _ms(self, artifact: Artifact) -> float:
+        macs = profile_onnx(Path(artifact.directory) / artifact.files[0]).macs or 0
+        return self.fixed_ms + macs / self.gmacs[artifact.precision] / 1e6
 
 
 class MemoryRun:

@@ -16,7 +16,7 @@ from featherweight.errors import DataError, RecordError, UsageError
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.nn.network import build_network
 
-_GIVEN_BY_OTHERS = {"train_classifier"}
+_GIVEN_BY_OTHERS = {"train_network"}
 """Takes the directory of an open run."""
 
 

@@ -84,8 +84,13 @@ def test_work_that_kills_every_process_ends() -> None:
         executor.submit(die, 0).result(60)
 
 
-def test_ray_does_what_a_lost_worker_did_again(tmp_path: Path) -> None:
+def test_ray_does_what_a_lost_worker_did_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("ray")
+    # Workers load the functions of this file by its name.
+    folders = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(folders))
     marker = tmp_path / "died"
     with open_executor("ray") as executor:
         assert width_of(executor) >= 1

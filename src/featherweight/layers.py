@@ -22,17 +22,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from featherweight.architecture import Architecture, BlockSpec, Primitive
+from featherweight.architecture import Architecture, BlockSpec
 from featherweight.errors import ArchitectureError
+from featherweight.primitives import Padding, Shape, pad_axis, shape_primitive
 from featherweight.registry import Registry
 
-__all__ = ["INPUT", "OPERATORS", "Builder", "Layer", "Operator", "Value", "layers"]
+__all__ = [
+    "INPUT",
+    "LOGITS",
+    "OPERATORS",
+    "Builder",
+    "Graph",
+    "Layer",
+    "Operator",
+    "Output",
+    "Value",
+    "graph",
+    "layers",
+]
 
 INPUT = "input"
 """Name of the tensor that enters the network."""
-
-Shape = tuple[int, ...]
-Padding = tuple[int, int, int, int]
+LOGITS = "logits"
+"""Name of what a classifier answers."""
 
 
 class Layer(NamedTuple):
@@ -72,6 +84,31 @@ class Layer(NamedTuple):
     same: bool = False
 
 
+class Output(NamedTuple):
+    """Something that a network answers.
+
+    Attributes:
+        name: what files and callers call it.
+        layer: whose output it is.
+        shape: without the batch axis.
+    """
+
+    name: str
+    layer: str
+    shape: Shape
+
+
+class Graph(NamedTuple):
+    """The layers of a network and what it answers with them."""
+
+    layers: tuple[Layer, ...]
+    outputs: tuple[Output, ...]
+
+    def name_of(self, layer: str) -> str:
+        """Return what files call the output of a layer: its own name, or that of an answer."""
+        return next((one.name for one in self.outputs if one.layer == layer), layer)
+
+
 class Value(NamedTuple):
     """A value while layers are listed: where it comes from and its shape (C, H, W)."""
 
@@ -93,8 +130,8 @@ class Builder:
 
     def _window(self, x: Value, kernel_size: int, stride: int) -> tuple[Padding, int, int]:
         height, width = x.shape[1:]
-        top, bottom, rows = _pad_axis(height, kernel_size, stride, same=self._same)
-        left, right, columns = _pad_axis(width, kernel_size, stride, same=self._same)
+        top, bottom, rows = pad_axis(height, kernel_size, stride, same=self._same)
+        left, right, columns = pad_axis(width, kernel_size, stride, same=self._same)
         return (top, left, bottom, right), rows, columns
 
     def conv(
@@ -235,6 +272,12 @@ OPERATORS: Registry[Operator] = Registry("operator", plugins="featherweight.oper
 _ALWAYS = {"op", "out_channels", "stride"}
 
 
+def graph(architecture: Architecture) -> Graph:
+    """Return the layers of a network with the names of its answers: `logits` of a classifier."""
+    plan = layers(architecture)
+    return Graph(plan, (Output(LOGITS, plan[-1].name, plan[-1].output_shape),))
+
+
 def layers(architecture: Architecture) -> tuple[Layer, ...]:
     """List the layers of a network from input to logits (without classes: to features).
 
@@ -281,9 +324,7 @@ def _imported_layers(architecture: Architecture) -> tuple[Layer, ...]:
         given = [shapes[name] for name in primitive.inputs if name in shapes]
         if len(given) < len(primitive.inputs) or primitive.name in shapes:
             raise ArchitectureError(f"{primitive.name}: an input comes later, or the name twice")
-        _check_operands(primitive, given)
-        padding = _primitive_padding(primitive, given[0])
-        shapes[primitive.name] = _primitive_shape(primitive, given, padding)
+        padding, shapes[primitive.name] = shape_primitive(primitive, given)
         fields = primitive.model_dump(exclude={"out_channels", "padding"})
         listed.append(
             Layer(
@@ -295,72 +336,3 @@ def _imported_layers(architecture: Architecture) -> tuple[Layer, ...]:
             )
         )
     return tuple(listed)
-
-
-def _primitive_padding(primitive: Primitive, shape: Shape) -> Padding:
-    if primitive.padding != "same":
-        return primitive.padding
-    ends = [
-        _pad_axis(size, primitive.kernel_size, primitive.stride, same=True) for size in shape[1:]
-    ]
-    return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
-
-
-def _primitive_shape(primitive: Primitive, given: list[Shape], padding: Padding) -> Shape:
-    first, width = given[0], primitive.out_channels or given[0][0]
-    shapes: dict[str, Callable[[], Shape]] = {
-        "activation": lambda: first,
-        "shuffle": lambda: first,
-        "add": lambda: first,
-        "multiply": lambda: first,
-        "global_pool": lambda: (first[0], 1, 1),
-        "concat": lambda: (sum(shape[0] for shape in given), *first[1:]),
-        "linear": lambda: (width,),
-        "select": lambda: (width, *first[1:]),
-        "pad": lambda: (width, *first[1:]),
-        "conv": lambda: (width, *_window_size(primitive, first, padding)),
-        "pool": lambda: (width, *_window_size(primitive, first, padding)),
-    }
-    if primitive.op not in shapes:
-        raise ArchitectureError(f"{primitive.name}: {primitive.op!r} is no known layer")
-    return shapes[primitive.op]()
-
-
-def _check_operands(primitive: Primitive, given: list[Shape]) -> None:
-    first = given[0]
-    if primitive.op == "concat":
-        fits = all(shape[1:] == first[1:] for shape in given)
-    elif primitive.op in {"add", "multiply"}:
-        gate = primitive.op == "multiply" and given[1] == (first[0], 1, 1)
-        fits = gate or given[1] == first
-    elif primitive.op in {"conv", "pool"}:
-        fits = len(first) == 3 and first[0] % primitive.groups == 0
-    else:
-        fits = True
-    if not fits:
-        shapes = ", ".join(str(shape) for shape in given)
-        raise ArchitectureError(f"{primitive.name}: {primitive.op} of {shapes} is not possible")
-
-
-def _window_size(primitive: Primitive, shape: Shape, padding: Padding) -> tuple[int, int]:
-    top, left, bottom, right = padding
-    side, step = primitive.kernel_size, primitive.stride
-    rows = (shape[1] + top + bottom - side) // step + 1
-    columns = (shape[2] + left + right - side) // step + 1
-    if min(rows, columns) < 1:
-        raise ArchitectureError(f"{primitive.name}: {shape} is smaller than its kernel")
-    return rows, columns
-
-
-def _pad_axis(size: int, kernel_size: int, stride: int, *, same: bool) -> tuple[int, int, int]:
-    """Return (before, after, output size) of one axis.
-
-    Both rules give ceil(size / stride) outputs for odd kernels. SAME puts the odd pixel after.
-    """
-    if same:
-        outputs = -(-size // stride)
-        total = max((outputs - 1) * stride + kernel_size - size, 0)
-        return total // 2, total - total // 2, outputs
-    half = kernel_size // 2 if kernel_size % 2 else (kernel_size - 1) // 2
-    outputs = (size + 2 * half - kernel_size) // stride + 1
-    return half, half, outputs

@@ -5,8 +5,10 @@ Whatever is given to an executor is a function of a module and plain, picklable 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
@@ -173,10 +175,13 @@ class _RayExecutor(Executor):
                 "Ray is not installed", hint="pip install 'featherweight[ray]'"
             ) from error
         self._ray: Any = ray
+        self._open = contextlib.ExitStack()
+        # Of a lost worker Ray tells on standard output, which belongs to --json.
+        self._open.enter_context(contextlib.redirect_stdout(sys.stderr))
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             ray.init(address=address, log_to_driver=False, include_dashboard=False)
-        self.width = max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self.width = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Give work to the cluster."""
@@ -188,3 +193,4 @@ class _RayExecutor(Executor):
         """Leave the cluster; one that was started here ends."""
         if self._is_ours:
             self._ray.shutdown()
+        self._open.close()

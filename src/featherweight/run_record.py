@@ -195,7 +195,12 @@ def named_content(text: str, *, files: tuple[str, ...] = ("architecture.json",))
 
 
 def file_digest(path: Path) -> str | None:
-    """Return the SHA-256 of a file's content, or `None` when it cannot be read."""
+    """Return the SHA-256 of a file's content, or `None` when it cannot be read.
+
+    A device or a pipe cannot: it may never end.
+    """
+    if not path.is_file():
+        return None
     with contextlib.suppress(OSError), path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
     return None

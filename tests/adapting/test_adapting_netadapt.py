@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from featherweight.adapting.groups import Narrow, changed, width_groups
 from featherweight.adapting.netadapt import Adapted, netadapt
-from featherweight.adapting.savings import Savings, hidden_options
-from featherweight.adapting.shrink import hidden_widths, shrunk
+from featherweight.adapting.savings import Saving, change_options
 from featherweight.architecture import Architecture
 from featherweight.budget import Latency
 from featherweight.networks.resolve import create_architecture
@@ -21,16 +21,28 @@ def milliseconds(architecture: Architecture) -> float:
     return (profile(architecture).macs or 0) * 1e-6
 
 
-def table() -> Savings:
+def table() -> list[Saving]:
+    """Return what every change saves, those that leave blocks out included."""
     present = milliseconds(PARENT)
-    return {
-        position: {
-            width: present - milliseconds(shrunk(PARENT, {position: width}))
-            for width in options
-            if width
-        }
-        for position, options in hidden_options(PARENT).items()
-    }
+    return [
+        Saving(
+            block=group.block,
+            change=change,
+            saved_ms=present - milliseconds(changed(PARENT, [change])),
+        )
+        for group, changes in change_options(PARENT).items()
+        for change in changes
+    ]
+
+
+def hidden_widths(architecture: Architecture) -> dict[int, int]:
+    return {group.block: group.channels for group in width_groups(architecture)}
+
+
+def with_widths(widths: dict[int, int]) -> Architecture:
+    return changed(
+        PARENT, [Narrow(group=f"blocks.{k}.hidden", channels=w) for k, w in widths.items()]
+    )
 
 
 def exact(architecture: Architecture) -> Latency:
@@ -107,7 +119,7 @@ def test_a_step_that_is_not_surely_faster_is_rejected_and_never_tried_again() ->
         widths = hidden_widths(architecture)
         last = max(widths)
         asked.append(tuple(widths.values()))
-        return exact(shrunk(PARENT, {k: w for k, w in widths.items() if k != last}))
+        return exact(with_widths({k: w for k, w in widths.items() if k != last}))
 
     found = adapt(0.8, clock=clock)
     last = max(hidden_widths(PARENT))

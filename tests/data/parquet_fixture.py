@@ -41,7 +41,7 @@ def labels_by_content(data):
     return {
         content: data.classes[label]
         for part in data.splits.values()
-        for content, label in zip(part.paths_or_bytes, part.labels, strict=True)
+        for content, label in zip(part.paths_or_bytes, part.targets, strict=True)
     }
 
 

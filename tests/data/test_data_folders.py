@@ -25,7 +25,7 @@ BYTES_NAME = os.fsdecode(b"caf\xe9")
 def counts(data):
     """Return {split: {class: pictures}}."""
     return {
-        split: dict(Counter(data.classes[label] for label in part.labels))
+        split: dict(Counter(data.classes[label] for label in part.targets))
         for split, part in data.splits.items()
     }
 
@@ -153,7 +153,7 @@ def test_nested_class_folders_the_innermost_is_the_class(tmp_path, plant, said):
     assert data.classes == ("Lemon", "Milk", "Pink-Lady", "Royal-Gala")
     assert counts(data)["test"] == dict.fromkeys(data.classes, 3)
     assert [path.parent.name for path in data.splits["val"].paths_or_bytes] == [
-        data.classes[label] for label in data.splits["val"].labels
+        data.classes[label] for label in data.splits["val"].targets
     ]
     assert "train/Fruit/Apple/Pink-Lady" in problems(data, "nested")
     assert any("Pink-Lady" in line and "innermost" in line for line in said)

@@ -41,7 +41,7 @@ def make(root, layout):
 
 def counts(data):
     return {
-        name: np.bincount(part.labels, minlength=2).tolist() for name, part in data.splits.items()
+        name: np.bincount(part.targets, minlength=2).tolist() for name, part in data.splits.items()
     }
 
 
@@ -104,7 +104,7 @@ def test_every_folder_layout_gives_three_stratified_splits(tmp_path, layout, exp
     assert data.classes == ("cat", "dog")
     assert (data.name, data.channels, data.typical_size) == ("pets", 3, 10)
     for part in data.splits.values():
-        for path, label in zip(part.paths_or_bytes, part.labels, strict=True):
+        for path, label in zip(part.paths_or_bytes, part.targets, strict=True):
             assert path.parent.name == data.classes[label]
 
 
@@ -144,7 +144,7 @@ def test_broken_pictures_are_skipped_and_labels_stay_aligned(tmp_path):
     assert sum(map(len, data.splits.values())) == 24
     for part in data.splits.values():
         assert len(part) == len(part.names) == len(part.inspections) == len(part.paths_or_bytes)
-        for name, label in zip(part.names, part.labels, strict=True):
+        for name, label in zip(part.names, part.targets, strict=True):
             assert name.split("/")[0] == data.classes[label]
 
 
@@ -228,7 +228,7 @@ def test_parquet_files_carry_splits_and_class_names(tmp_path):
     assert counts(data) == {"train": [10, 10], "val": [5, 5], "test": [5, 5]}
     expected = dict(rows)
     for part in data.splits.values():
-        assert [expected[content] for content in part.paths_or_bytes] == part.labels.tolist()
+        assert [expected[content] for content in part.paths_or_bytes] == part.targets.tolist()
     assert [problem.path for problem in data.skipped] == ["never used"]
 
 
@@ -285,7 +285,7 @@ def test_the_demo_is_the_digits():
     assert data.classes == tuple("0123456789")
     assert data.typical_size == 8
     assert not data.skipped
-    assert min(np.bincount(data.splits["test"].labels)) >= 16
+    assert min(np.bincount(data.splits["test"].targets)) >= 16
 
 
 @pytest.mark.data
@@ -296,4 +296,4 @@ def test_real_parquet_rows_keep_their_labels():
     data = load_images(path)
     assert data.classes[:3] == ("airplane", "automobile", "bird")
     assert [len(part) for part in data.splits.values()] == [4000, 500, 500]
-    assert np.bincount(data.splits["test"].labels).tolist() == [50] * 10
+    assert np.bincount(data.splits["test"].targets).tolist() == [50] * 10

@@ -67,8 +67,8 @@ def test_self_test_passes_and_can_fail(tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("self-test ok: relative error")
     with np.load(folder / "selftest.npz") as stored:
-        sample, expected = stored["sample"], stored["expected"]
-    np.savez(folder / "selftest.npz", sample=sample, expected=expected + 0.1)
+        sample, expected = stored["sample"], stored["expected.logits"]
+    np.savez(folder / "selftest.npz", **{"sample": sample, "expected.logits": expected + 0.1})
     assert run(folder, "--self-test").returncode == 1
 
 
@@ -91,7 +91,7 @@ def test_a_picture_gets_the_answer_of_the_artifact(tmp_path) -> None:
         num_threads=1,
     )
     pixels = decode_square(picture.read_bytes(), size=32, preprocessing=PREPROCESSING)
-    logits = predict(pixels[None])[0].astype(np.float64)
+    logits = predict(pixels[None])["logits"][0].astype(np.float64)
     shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
     assert [answer["label"] for answer in answers] == [
         f"class {index}" for index in np.argsort(-shares)
@@ -121,6 +121,19 @@ def test_pictures_are_read_as_in_training(tmp_path, kind) -> None:
     found = bundle_run.read_square(str(path), settings)
     expected = decode_square(path.read_bytes(), size=32, preprocessing=PREPROCESSING)
     assert np.array_equal(found[0], expected)
+
+
+@pytest.mark.parametrize("name", ["preprocessing.json", "labels.txt", "model.onnx", "selftest.npz"])
+def test_a_device_in_place_of_a_file_is_one_line(tmp_path, name) -> None:
+    """Found by benchmarks/fuzz.py: 3.7 GB were read before the memory ended."""
+    folder = bundle(tmp_path)
+    (folder / name).unlink()
+    (folder / name).symlink_to("/dev/zero")
+    Image.new("RGB", (40, 40)).save(tmp_path / "good.png")
+    done = run(folder, *(["--self-test"] if name == "selftest.npz" else [tmp_path / "good.png"]))
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert f"{name} is not a regular file" in done.stderr
 
 
 def bad_pictures(folder):
@@ -184,12 +197,12 @@ def test_other_runtimes_and_samples_are_refused(tmp_path) -> None:
         preprocessing=PREPROCESSING,
         labels=labels_of(ARCHITECTURE),
     )
-    with pytest.raises(UsageError, match="expected logits"):
+    with pytest.raises(UsageError, match="expected answers"):
         write_bundle(
             artifact,
             tmp_path / "bundle",
             sample=pictures(ARCHITECTURE, 1),
-            expected=np.zeros((1, 3), np.float32),
+            expected={"logits": np.zeros((1, 3), np.float32)},
         )
     assert not (tmp_path / "bundle").exists()
 

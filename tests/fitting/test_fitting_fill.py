@@ -210,7 +210,7 @@ def test_a_fit_goes_on_where_nothing_can_be_shrunk(run, trainer, monkeypatch):
     def refuse(*_: Any, **__: Any) -> None:
         raise UnsupportedError("channels that are moved cannot be sliced")
 
-    monkeypatch.setattr(by_knapsack, "shrink_network", refuse)
+    monkeypatch.setattr(by_knapsack, "apply", refuse)
     chosen, tried, _ = fill_with({"as it was": 0.5}, context_of(run, trainer), monkeypatch)
     assert chosen.candidate.label == "mobilenet_v2:width=0.5,resolution=40"
     assert len(tried) == 1
@@ -270,12 +270,12 @@ def test_steps_that_end_above_the_budget_are_not_trained(run, trainer, monkeypat
 
 def test_a_short_fine_tuning_learns(run, trainer):
     batches = list(training_batches(trainer, winner(32.0).candidate, pictures=128))
-    network = build_network(draw(32.0), seed=0).eval()
-    by_steps.tune_briefly(network, batches)
-    before = by_steps.mean_loss(network, batches)
+    network, loss = build_network(draw(32.0), seed=0).eval(), trainer.objective.loss
+    by_steps.tune_briefly(network, batches, loss=loss)
+    before = by_steps.mean_loss(network, batches, loss=loss)
     for _ in range(5):
-        by_steps.tune_briefly(network, batches)
-    assert by_steps.mean_loss(network, batches) < before
+        by_steps.tune_briefly(network, batches, loss=loss)
+    assert by_steps.mean_loss(network, batches, loss=loss) < before
     drawn = build_network(draw(32.0), seed=0).state_dict()
     kept = [name for name in drawn if name.endswith(("running_mean", "running_var"))]
     assert all(torch.equal(drawn[name], network.state_dict()[name]) for name in kept)

@@ -47,7 +47,7 @@ def knows(
     """Return a context whose network and file are right about so many of 1,000 pictures."""
     places = np.arange(1000)
     answers = (places < right, places < file_right)
-    monkeypatch.setattr(int8_finetune, "right_answers", lambda *_, **__: answers)
+    monkeypatch.setattr(int8_finetune, "paired_scores", lambda *_, **__: answers)
     loads = SimpleNamespace(load=lambda *_: SimpleNamespace(network=None))
     return replace(context, trainer=loads)
 

@@ -100,7 +100,7 @@ def test_a_training_goes_on_however_its_pictures_are_named(
     def cut(*given: Any, **named: Any) -> None:
         raise Cut
 
-    monkeypatch.setattr(module, "train_classifier", cut)
+    monkeypatch.setattr(module, "train_network", cut)
     for spelling in ("pets", "pets/", "./pets"):
         with pytest.raises(Cut):
             train(spelling, model="convnet:width=0.25", epochs=1)

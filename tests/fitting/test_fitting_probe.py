@@ -25,7 +25,6 @@ from featherweight.fitting.feature_readers import FeatureReaders
 from featherweight.fitting.leave_one_out import leave_one_out
 from featherweight.fitting.linear_start import Classifier, fit_classifier
 from featherweight.fitting.policy import DEFAULT_POLICY
-from featherweight.fitting.ranking import file_losses
 from featherweight.fitting.stages.probe import (
     Probed,
     most_promising,
@@ -38,7 +37,9 @@ from featherweight.fitting.time_plan import TimePlan
 from featherweight.fitting.trainer import Trainer
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network, build_network
+from featherweight.tasks.classification import cross_entropy
 from featherweight.training import job as training
+from featherweight.training.objective import OBJECTIVES
 from featherweight.training.pixels import PixelStore
 from featherweight.training.start import save_classifier
 
@@ -67,11 +68,14 @@ def test_the_closed_form_is_leaving_out_one_by_one(width: int) -> None:
     labels[:3] = [0, 1, 2]
     centres = generator.normal(size=(3, width))
     features = centres[labels] + generator.normal(size=(40, width))
-    found = leave_one_out(features, labels, classes=3)
+    found = leave_one_out(features, np.eye(3)[labels])
     expected = [brute_force(features, labels, penalty) for penalty in ranking._PENALTIES]
     least = min(expected, key=lambda one: one.mean())
     assert np.allclose(found.errors, least, rtol=1e-6)
-    assert 1 / 3 < found.accuracy <= 1.0
+    assert 1 / 3 < (found.answers.argmax(axis=1) == labels).mean() <= 1.0
+
+
+LEARNS = OBJECTIVES["classification"]
 
 
 def drawn(
@@ -93,15 +97,15 @@ def test_the_solution_is_a_classifier_of_the_features_as_they_are() -> None:
         (5.0 + 0.1 * features, labels)
         for features, labels in (drawn(generator, np.eye(3), count, 0.4) for count in (200, 100))
     )
-    logits = answers(fit_classifier(*seen, classes=3), rest[0])
+    logits = answers(fit_classifier(*seen, outputs=3, objective=LEARNS), rest[0])
     assert (logits.argmax(axis=1) == rest[1]).mean() > 0.85
-    assert file_losses(logits, rest[1]).mean() < 0.5 * np.log(3)
+    assert cross_entropy(logits, rest[1]).mean() < 0.5 * np.log(3)
 
 
 def test_it_is_the_logistic_regression_of_scikit_learn() -> None:
     generator = np.random.default_rng(1)
     features, labels = drawn(generator, generator.normal(size=(4, 12)), 300, 1.5)
-    own = answers(fit_classifier(features, labels, classes=4), features)
+    own = answers(fit_classifier(features, labels, outputs=4, objective=LEARNS), features)
     spread = features.std(axis=0)
     spread = spread + linear_start._LEAST_SPREAD * spread.mean()
     scaled = (features - features.mean(axis=0)) / spread
@@ -114,9 +118,10 @@ def test_it_is_the_logistic_regression_of_scikit_learn() -> None:
 def test_features_without_information_are_near_chance() -> None:
     generator = np.random.default_rng(0)
     seen, rest = (drawn(generator, np.zeros((10, 20)), count, 1.0) for count in (600, 300))
-    assert leave_one_out(*seen, classes=10).accuracy < 0.2
-    logits = answers(fit_classifier(*seen, classes=10), rest[0])
-    assert file_losses(logits, rest[1]).mean() < np.log(10) + 0.2, "knows nothing, and says so"
+    found = leave_one_out(seen[0], np.eye(10)[seen[1]])
+    assert (found.answers.argmax(axis=1) == seen[1]).mean() < 0.2
+    logits = answers(fit_classifier(*seen, outputs=10, objective=LEARNS), rest[0])
+    assert cross_entropy(logits, rest[1]).mean() < np.log(10) + 0.2, "knows nothing, and says so"
 
 
 def test_a_feature_that_is_nearly_always_0_weighs_little() -> None:
@@ -124,7 +129,7 @@ def test_a_feature_that_is_nearly_always_0_weighs_little() -> None:
     generator = np.random.default_rng(0)
     features, labels = drawn(generator, np.eye(2), 200, 1.0)
     rare = np.where(np.arange(200) % 20 == 0, 1e-3 * (labels + 1.0), 0.0).astype(np.float32)
-    found = fit_classifier(np.column_stack([features, rare]), labels, classes=2)
+    found = fit_classifier(np.column_stack([features, rare]), labels, outputs=2, objective=LEARNS)
     moved = answers(found, np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.05]], np.float32))
     assert np.abs(moved[1] - moved[0]).max() < 1.0
 
@@ -247,7 +252,7 @@ def test_features_are_those_of_the_network(trainer: Trainer) -> None:
         expected = network.forward_features((pixels / 255 - 0.5) / 0.5).numpy()
     assert features.shape == (80, 1280)
     assert np.abs(features - expected).max() <= 1e-4 * np.abs(expected).max()
-    assert np.array_equal(labels, images.labels[rows])
+    assert np.array_equal(labels, images.targets[rows])
     assert 0.0 < picture_s < 1.0
 
 

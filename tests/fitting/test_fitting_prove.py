@@ -17,6 +17,7 @@ from featherweight.fitting.stages import prove as proving
 from featherweight.fitting.stages.prove import Prover
 from featherweight.fitting.time_plan import SamplePlan
 from featherweight.nn.network import build_network
+from featherweight.tasks.task import TASKS
 
 SAMPLES = SamplePlan(glance=10, confirm=10, prove=10)
 
@@ -155,7 +156,7 @@ def test_val_is_answered_again_only_at_another_size(
     resolution: int, evaluations: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluated: list[int] = []
-    split = SimpleNamespace(pixels=np.zeros((2, 4, 4, 3), np.uint8), labels=np.array([0, 1]))
+    split = SimpleNamespace(pixels=np.zeros((2, 4, 4, 3), np.uint8), targets=np.array([0, 1]))
     monkeypatch.setattr(proving, "verify_artifact", lambda *_, **__: Verified(passed=True))
     monkeypatch.setattr(proving, "_difference_there", lambda *_, **__: None)
     monkeypatch.setattr(
@@ -166,7 +167,9 @@ def test_val_is_answered_again_only_at_another_size(
     )
     nothing: Any = None
     shipped = proving._Try(trained(), nothing, artifact, nothing)
-    trainer = SimpleNamespace(store=SimpleNamespace(held_out=lambda *_: split))
+    trainer = SimpleNamespace(
+        store=SimpleNamespace(held_out=lambda *_: split), task=TASKS["classification"]
+    )
     found = Prover(fake_context(trainer=trainer), largest=64.0, compared=300)._verify(
         shipped, met=True
     )

@@ -11,11 +11,12 @@ import torch
 from fakes import fake_context, measured, small_family, trained
 
 from featherweight.fitting.candidate import Candidate, Phase, Training
-from featherweight.fitting.ranking import cheapest_of_equals, difference_interval, file_losses
+from featherweight.fitting.ranking import cheapest_of_equals, difference_interval
 from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.stages import race as racing
 from featherweight.fitting.stages.prove import worth_shipping
 from featherweight.fitting.time_plan import TimePlan
+from featherweight.tasks.classification import cross_entropy
 
 
 def test_file_losses_are_cross_entropy() -> None:
@@ -25,7 +26,7 @@ def test_file_losses_are_cross_entropy() -> None:
     expected = torch.nn.functional.cross_entropy(
         torch.from_numpy(logits).double(), torch.from_numpy(labels), reduction="none"
     )
-    assert np.allclose(file_losses(logits, labels), expected.numpy(), rtol=1e-9, atol=1e-9)
+    assert np.allclose(cross_entropy(logits, labels), expected.numpy(), rtol=1e-9, atol=1e-9)
 
 
 def test_difference_interval_sees_a_paired_difference() -> None:

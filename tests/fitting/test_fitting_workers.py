@@ -11,17 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import PlayedDevice
 
 from featherweight.cli.app import run
 from featherweight.journal import Journal
+from featherweight.measuring import latency
 
-FIT = ["fit", "demo", "--latency", "3ms", "--epochs", "1", "--precision", "fp32", "--json"]
+FIT = ["fit", "demo", "--latency", "0.25ms", "--epochs", "1", "--precision", "fp32", "--json"]
+
+
+@pytest.fixture(autouse=True)
+def _played(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latency, "answer_of_device", PlayedDevice())
 
 
 def fit(output: Path, workers: str, capsys: Any) -> dict[str, Any]:
     capsys.readouterr()
     assert run([*FIT, "--workers", workers, "--output", str(output)]) in (0, 3)
-    return dict(json.loads(capsys.readouterr().out))
+    printed = capsys.readouterr().out
+    assert printed.startswith("{"), printed
+    return dict(json.loads(printed))
 
 
 def raced(output: Path) -> list[str]:

@@ -56,12 +56,13 @@ def network(directory: Path, *, size: int = 16, convolutions: int = 1) -> Artifa
         values = generator.standard_normal(shape).astype(np.float32) / 12
         weights.append(numpy_helper.from_array(values, f"weight{index}"))
         inputs = [f"map{index}", f"weight{index}"]
-        nodes.append(helper.make_node("Conv", inputs, [f"map{index + 1}"], pads=[1] * 4))
+        output = "logits" if index + 1 == convolutions else f"map{index + 1}"
+        nodes.append(helper.make_node("Conv", inputs, [output], pads=[1] * 4))
     graph = helper.make_graph(
         nodes,
         "graph",
         [helper.make_tensor_value_info("image", TensorProto.UINT8, [1, size, size, 3])],
-        [helper.make_tensor_value_info(f"map{convolutions}", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
         weights,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from featherweight.adapting.shrink import DROPPED, hidden_widths, shrink_network
+from featherweight.adapting.groups import Change, Drop, Narrow, apply, width_groups
 from featherweight.networks.norms import with_carried_norms
 from featherweight.networks.resolve import create_architecture
 from featherweight.networks.slicing import norms_of, recalibrate_norms
@@ -31,10 +31,7 @@ def parent() -> Network:
 @pytest.mark.parametrize("training", [False, True])
 def test_without_a_cut_nothing_moves(parent: Network, training: bool) -> None:
     parent.train(training)
-    hidden = hidden_widths(parent.architecture)
-    same = with_carried_norms(
-        parent, lambda network: shrink_network(network, hidden), pictures(16, spread=0.1)
-    )
+    same = with_carried_norms(parent, lambda network: apply(network, []), pictures(16, spread=0.1))
     assert not same.training
     assert parent.training is training
     for norm, expected in zip(norms_of(same), norms_of(parent), strict=True):
@@ -44,13 +41,13 @@ def test_without_a_cut_nothing_moves(parent: Network, training: bool) -> None:
             )
 
 
-@pytest.mark.parametrize("third", [48, DROPPED])
-def test_statistics_come_nearer_to_those_of_all_pictures(parent: Network, third: int) -> None:
-    hidden = {place: width // 2 for place, width in hidden_widths(parent.architecture).items()}
-    hidden[3] = third
+@pytest.mark.parametrize("third", [Narrow(group="blocks.3.hidden", channels=48), Drop(block=3)])
+def test_statistics_come_nearer_to_those_of_all_pictures(parent: Network, third: Change) -> None:
+    groups = width_groups(parent.architecture)
+    halved = [Narrow(group=g.name, channels=g.channels // 2) for g in groups if g.block != 3]
 
     def cut(network: Network) -> Network:
-        return shrink_network(network, hidden)
+        return apply(network, [*halved, third])
 
     truth = cut(parent)
     recalibrate_norms(truth, [pictures(64, spread=1.0)])
@@ -67,11 +64,8 @@ def test_statistics_come_nearer_to_those_of_all_pictures(parent: Network, third:
 
 
 def test_a_channel_without_spread_stays_finite(parent: Network) -> None:
-    hidden = hidden_widths(parent.architecture)
     with torch.no_grad():
         parent.get_parameter("blocks.2.expand.conv.weight")[0] = 0.0
         parent.get_buffer("blocks.2.expand.norm.running_var")[0] = 0.0
-    same = with_carried_norms(
-        parent, lambda network: shrink_network(network, hidden), pictures(8, spread=0.1)
-    )
+    same = with_carried_norms(parent, lambda network: apply(network, []), pictures(8, spread=0.1))
     assert all(bool(norm.get_buffer("running_var").isfinite().all()) for norm in norms_of(same))

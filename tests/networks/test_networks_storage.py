@@ -76,6 +76,10 @@ def test_damaged_and_mixed_files_are_refused(network: Network, tmp_path: Path) -
     weights.unlink()
     with pytest.raises(RecordError, match=r"weights\.safetensors"):
         load_network(tmp_path)
+    weights.symlink_to("/dev/zero")  # all memory was read into, found by benchmarks/fuzz.py
+    with pytest.raises(RecordError, match=r"weights\.safetensors: it is not a regular file"):
+        load_network(tmp_path)
+    weights.unlink()
     weights.write_bytes(whole)
     plain = json.loads((tmp_path / "architecture.json").read_text())
     (tmp_path / "architecture.json").write_text(json.dumps({**plain, "num_classes": 4}))

@@ -33,10 +33,10 @@ def test_every_picture_gets_its_own_answer(
     artifact = export(runtime, tmp_path)
     images = np.random.default_rng(0).integers(0, 256, (101, 32, 32, 3), dtype=np.uint8)
     one = RUNTIMES[runtime].load(artifact, num_threads=1)
-    expected = np.concatenate([one(images[k : k + 1]) for k in range(len(images))])
+    expected = np.concatenate([one(images[k : k + 1])["logits"] for k in range(len(images))])
     answer = load_answers(artifact)
-    assert np.abs(answer(images) - expected).max() < 1e-5 * np.abs(expected).max()
-    assert np.abs(answer(images[:1]) - expected[:1]).max() < 1e-5 * np.abs(expected).max()
+    assert np.abs(answer(images)["logits"] - expected).max() < 1e-5 * np.abs(expected).max()
+    assert np.abs(answer(images[:1])["logits"] - expected[:1]).max() < 1e-5 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("in_threads", [True, False])
@@ -54,18 +54,18 @@ def test_only_runtimes_that_allow_it_answer_in_threads(
         def load(self, _: Artifact, *, num_threads: int) -> Any:
             assert num_threads == 1
 
-            def predict(image: np.ndarray) -> np.ndarray:
+            def predict(image: np.ndarray) -> dict[str, np.ndarray]:
                 if in_threads and threading.get_ident() not in seen:
                     meeting.wait(timeout=10)
                 seen.add(threading.get_ident())
-                return np.full((1, 3), image.mean(), dtype=np.float32)
+                return {"logits": np.full((1, 3), image.mean(), dtype=np.float32)}
 
             return predict
 
     monkeypatch.setattr(answers, "RUNTIMES", {"onnxruntime": Fake()})
     monkeypatch.setattr(answers, "_cores", lambda: 2)
     images = np.arange(64, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
-    assert load_answers(artifact)(images)[:, 0].tolist() == list(range(64))
+    assert load_answers(artifact)(images)["logits"][:, 0].tolist() == list(range(64))
     assert len(seen) == (2 if in_threads else 1)
 
 

@@ -117,5 +117,5 @@ def test_answers_that_are_not_finite_are_said(tmp_path: Path) -> None:
     images = np.zeros((2, *artifact.input_shape), dtype=np.uint8)
     with pytest.raises(FailedError, match="not finite on 2 of 2 pictures"):
         verify_artifact(
-            vouched(artifact), network, images=images, labels=np.zeros(2, np.int64), split="test"
+            vouched(artifact), network, images=images, targets=np.zeros(2, np.int64), split="test"
         )

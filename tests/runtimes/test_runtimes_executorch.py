@@ -6,24 +6,48 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from artifact_networks import IMAGENET, labels_of, pictures, trained_like, weights_of
+from artifact_networks import (
+    IMAGENET,
+    block,
+    labels_of,
+    network_of,
+    pictures,
+    trained_like,
+    weights_of,
+)
 
-from featherweight.exporting.verify import network_logits
-from featherweight.networks.resolve import create_architecture
+from featherweight.architecture import Architecture
+from featherweight.exporting.verify import network_answers
 from featherweight.runtimes.executorch import ExecuTorch
 from featherweight.runtimes.runtime import ExportOptions
 
 RUNTIME = ExecuTorch()
 
+# Writing a program takes seconds a layer: few layers, of every kind that the tests are about.
+SWISH = network_of(
+    "swish",
+    block("conv", 16, stride=2, activation="hard_swish"),
+    block("inverted_residual", 16, hidden_channels=32, se_channels=8, activation="relu"),
+    block("inverted_residual", 24, hidden_channels=32, se_channels=8, activation="hard_swish"),
+    head_channels=(40,),
+    input_shape=(3, 32, 32),
+)
+SHUFFLED = network_of(
+    "shuffled",
+    block("conv", 16, stride=2, activation="relu"),
+    block("shuffle_v2", 32, stride=2, hidden_channels=16, shortcut_channels=16, activation="relu"),
+    block("shuffle_v2", 32, hidden_channels=16, activation="relu"),
+    input_shape=(3, 32, 32),
+)
+GREY = network_of("grey", block("conv", 8, stride=2, activation="relu"), input_shape=(1, 17, 18))
+
 
 @pytest.mark.parametrize(
-    ("name", "channels"),
-    [("convnet", 1), ("shufflenet_v2", 3)],
+    ("architecture", "channels"), [(GREY, 1), (SHUFFLED, 3)], ids=["grey", "shuffled"]
 )
 def test_programs_answer_as_torch(
-    name: str, channels: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    architecture: Architecture, channels: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    architecture = create_architecture(name, resolution=32, classes=5, channels=channels)
     network = trained_like(architecture)
     images = pictures(architecture, 3, seed=3)
     preprocessing = IMAGENET
@@ -40,16 +64,16 @@ def test_programs_answer_as_torch(
         ),
     )
     predict = RUNTIME.load(artifact, num_threads=1)
-    found = np.concatenate([predict(image[None]) for image in images])
+    found = np.concatenate([predict(image[None])["logits"] for image in images])
     more = RUNTIME.load(artifact, num_threads=2)
-    assert np.array_equal(more(images[:1])[0], found[0])
+    assert np.array_equal(more(images[:1])["logits"][0], found[0])
     assert "keeps its 1 threads in this process; 2 were asked for" in caplog.text
-    expected = network_logits(network, images, preprocessing=preprocessing)
+    expected = network_answers(network, images, preprocessing=preprocessing)["logits"]
     assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-4
 
 
 def test_int8_answers_nearly_so_and_says_what_stays_float(tmp_path: Path) -> None:
-    architecture = create_architecture("mobilenet_v3_small", width=0.35, resolution=32, classes=5)
+    architecture = SWISH
     network = trained_like(architecture)
     images = pictures(architecture, 16, seed=3)
     artifact = RUNTIME.export(
@@ -69,7 +93,7 @@ def test_int8_answers_nearly_so_and_says_what_stays_float(tmp_path: Path) -> Non
     means = artifact.int8_operators["GlobalAveragePool"].removeprefix("int8 ").split("/")
     assert int(means[0]) < int(means[1]), "XNNPACK's hard swish is float32, and the mean after it"
     predict = RUNTIME.load(artifact, num_threads=1)
-    found = np.concatenate([predict(image[None]) for image in images])
-    expected = network_logits(network, images, preprocessing=IMAGENET)
+    found = np.concatenate([predict(image[None])["logits"] for image in images])
+    expected = network_answers(network, images, preprocessing=IMAGENET)["logits"]
     assert np.sqrt(np.mean((found - expected) ** 2)) < 0.35 * expected.std()
     assert not np.allclose(found, expected, atol=1e-4), "int8 rounds"

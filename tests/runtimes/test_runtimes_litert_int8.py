@@ -9,7 +9,7 @@ import pytest
 from artifact_networks import ARCHITECTURES, IMAGENET, labels_of, pictures, trained_like, weights_of
 
 from featherweight.architecture import Architecture
-from featherweight.exporting.verify import network_logits
+from featherweight.exporting.verify import network_answers
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import create_architecture
 from featherweight.nn.network import Network
@@ -45,7 +45,7 @@ def export(
         ),
     )
     run = RUNTIMES[runtime].load(artifact, num_threads=1)
-    return artifact, np.concatenate([run(one[None]) for one in seen])
+    return artifact, np.concatenate([run(one[None])["logits"] for one in seen])
 
 
 def rms(values: np.ndarray) -> float:
@@ -60,7 +60,7 @@ def test_it_answers_as_onnxruntime(architecture: Architecture, tmp_path: Path) -
     network = trained_like(architecture)
     artifact, found = export("litert", network, seen, preprocessing, tmp_path)
     _, other = export("onnxruntime", network, seen, preprocessing, tmp_path)
-    plain = network_logits(network, seen, preprocessing=preprocessing)
+    plain = network_answers(network, seen, preprocessing=preprocessing)["logits"]
     # LiteRT computes int8 hard swish in fixed point: "squeeze" loses a third more.
     assert rms(found - plain) < 1.6 * rms(other - plain), "int8 costs about what it does there"
     if architecture.name in SAME:
@@ -97,6 +97,6 @@ def test_networks_of_the_zoo_have_int8_files(name: str, tmp_path: Path) -> None:
             labels=labels_of(architecture),
         ),
     )
-    logits = RUNTIMES["litert"].load(artifact, num_threads=1)(pictures(architecture, 1))
+    logits = RUNTIMES["litert"].load(artifact, num_threads=1)(pictures(architecture, 1))["logits"]
     assert logits.shape == (1, 5)
     assert np.isfinite(logits).all()

@@ -13,7 +13,7 @@ from artifact_networks import (
     weights_of,
 )
 
-from featherweight.exporting.verify import network_logits
+from featherweight.exporting.verify import network_answers
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.runtimes.onnx_writer import write_onnx
 from featherweight.runtimes.onnxruntime import count_int8_operators, open_session
@@ -52,7 +52,7 @@ def test_int8_stays_close_to_float(architecture) -> None:
     model = quantised(architecture, network, pictures(architecture, 16))
     onnx.checker.check_model(model, full_check=True)
     images = pictures(architecture, 16, seed=1)
-    expected = network_logits(network, images, preprocessing=HALF)
+    expected = network_answers(network, images, preprocessing=HALF)["logits"]
     error = np.sqrt(np.mean((run(model, images) - expected) ** 2)) / expected.std()
     assert error < 0.05
 
@@ -62,7 +62,7 @@ def test_different_means_of_the_channels_cost_little() -> None:
     network = trained_like(architecture)
     model = quantised(architecture, network, pictures(architecture, 16), preprocessing=IMAGENET)
     images = pictures(architecture, 16, seed=1)
-    expected = network_logits(network, images, preprocessing=IMAGENET)
+    expected = network_answers(network, images, preprocessing=IMAGENET)["logits"]
     assert np.sqrt(np.mean((run(model, images) - expected) ** 2)) / expected.std() < 0.05
 
 
@@ -105,6 +105,6 @@ def test_a_channel_without_weights_is_kept() -> None:
     network = trained_like(architecture)
     network.get_parameter("blocks.0.project.conv.weight").data[3] = 0.0
     images = pictures(architecture, 4)
-    expected = network_logits(network, images, preprocessing=HALF)
+    expected = network_answers(network, images, preprocessing=HALF)["logits"]
     found = run(quantised(architecture, network, images), images)
     assert np.sqrt(np.mean((found - expected) ** 2)) / expected.std() < 0.05

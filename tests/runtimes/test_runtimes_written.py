@@ -14,7 +14,7 @@ from artifact_networks import ARCHITECTURES, IMAGENET, labels_of, pictures, trai
 
 from featherweight.architecture import Architecture
 from featherweight.errors import UnsupportedError, UsageError
-from featherweight.exporting.verify import network_logits
+from featherweight.exporting.verify import network_answers
 from featherweight.layers import layers
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import create_architecture
@@ -73,8 +73,8 @@ def test_every_network_answers_as_torch(architecture, runtime, tmp_path: Path) -
         ),
     )
     predict = runtime.load(artifact, num_threads=1)
-    found = np.concatenate([predict(image[None]) for image in images])
-    expected = network_logits(network, images, preprocessing=preprocessing)
+    found = np.concatenate([predict(image[None])["logits"] for image in images])
+    expected = network_answers(network, images, preprocessing=preprocessing)["logits"]
     assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-4
 
 

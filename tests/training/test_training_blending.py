@@ -10,6 +10,7 @@ from torch.nn import functional
 from featherweight.nn.network import build_network
 from featherweight.training.blending import Blend, draw_blend
 from featherweight.training.compute import Compute
+from featherweight.training.objective import OBJECTIVES
 from featherweight.training.recipe import Recipe
 from featherweight.training.step import create_learner
 
@@ -67,10 +68,11 @@ def test_shares_are_at_most_one_together():
 def test_the_loss_is_that_of_blended_labels(tiny_architecture, gray, digits, monkeypatch):
     """Oracle: torch's cross-entropy with class probabilities as targets."""
     train, _ = digits
-    pixels, labels = train.batch(slice(0, 16))
+    sample = train.batch(slice(0, 16))
+    pixels, labels = sample.pixels, sample.targets
     partners, ratio = torch.arange(16).flip(0), 0.3
     monkeypatch.setattr(
-        "featherweight.training.step.draw_blend", lambda *_, **__: Blend(partners, ratio)
+        "featherweight.training.classification.draw_blend", lambda *_, **__: Blend(partners, ratio)
     )
     recipe = Recipe(epochs=1, label_smoothing=0.1, mixup=1.0)
     learner = create_learner(
@@ -79,6 +81,7 @@ def test_the_loss_is_that_of_blended_labels(tiny_architecture, gray, digits, mon
         preprocessing=gray,
         compute=Compute(torch.device("cpu")),
         teacher=None,
+        objective=OBJECTIVES["classification"],
     )
     inputs = (pixels.float() / 255 - gray.mean[0]) / gray.std[0]
     inputs = inputs.permute(0, 3, 1, 2)
@@ -89,8 +92,7 @@ def test_the_loss_is_that_of_blended_labels(tiny_architecture, gray, digits, mon
     target = ratio * one_hot + (1 - ratio) * one_hot[partners]
     expected = functional.cross_entropy(logits, target, label_smoothing=0.1)
     loss = learner.step(
-        pixels,
-        labels,
+        sample,
         size=16,
         frozen=False,
         learning_rate=1e-6,

@@ -17,10 +17,10 @@ from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network, build_network
 from featherweight.runtimes.artifact import Artifact
 from featherweight.runtimes.runtime import RUNTIMES
-from featherweight.training.classify import train_classifier
 from featherweight.training.compute import Compute
 from featherweight.training.evaluate import TrainingImages
 from featherweight.training.fake_quantisation import FakeQuantised, observe_levels
+from featherweight.training.loop import train_network
 from featherweight.training.recipe import Recipe, default_recipe, int8_recipe
 
 COMPUTE = Compute(torch.device("cpu"))
@@ -44,7 +44,7 @@ def export_int8(
 
 def answers(artifact: Artifact, seen: np.ndarray) -> np.ndarray:
     run = RUNTIMES["onnxruntime"].load(artifact, num_threads=1)
-    return np.concatenate([run(np.ascontiguousarray(one[None])) for one in seen])
+    return np.concatenate([run(np.ascontiguousarray(one[None]))["logits"] for one in seen])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda one: one.name)
@@ -93,7 +93,7 @@ def trained(
 ) -> Network:
     train, val = digits
     recipe = default_recipe(pretrained=False, resolution=16, images=len(train), epochs=4)
-    return train_classifier(
+    return train_network(
         build_network(tiny_architecture, seed=0),
         train=train,
         val=val,
@@ -151,7 +151,7 @@ def test_a_training_with_levels_is_judged_as_the_file(
     levels = observe_levels(before, calibration, preprocessing=gray)
     recipe = default_recipe(pretrained=False, resolution=16, images=len(train), epochs=1)
     recipe = int8_recipe(recipe, epochs=2).model_copy(update={"learning_rate": 1e-4})
-    result = train_classifier(
+    result = train_network(
         before,
         train=train,
         val=val,
@@ -165,7 +165,7 @@ def test_a_training_with_levels_is_judged_as_the_file(
     )
     file = export_int8(result.network, calibration, gray, tmp_path / "file")
     logits = torch.from_numpy(answers(file, np.repeat(val.pixels, 3, axis=3)))
-    loss = float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(val.labels)))
+    loss = float(torch.nn.functional.cross_entropy(logits, torch.from_numpy(val.targets)))
     assert result.best.val_loss == pytest.approx(loss, rel=0.02), "judged as the file"
     assert result.history[-1].dtype == "fp32"
     for name, value in before.state_dict().items():

@@ -16,6 +16,7 @@ from featherweight.training import speed as speed_module
 from featherweight.training.averaging import WeightAverage
 from featherweight.training.checkpoint import read_checkpoint
 from featherweight.training.compute import Compute
+from featherweight.training.objective import OBJECTIVES
 from featherweight.training.optimizer import (
     create_optimizer,
     optimizer_tensors,
@@ -162,6 +163,7 @@ def test_a_shift_grows_with_the_view(tiny_architecture, gray):
         preprocessing=gray,
         compute=Compute(torch.device("cpu")),
         teacher=None,
+        objective=OBJECTIVES["classification"],
     )
     assert learner._augmentation(1.0, 1.0) == recipe.augmentation
     assert learner._augmentation(1.5, 1.0).translate_px == 3

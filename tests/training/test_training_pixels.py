@@ -57,7 +57,7 @@ def test_what_a_training_keeps_gives_the_pictures_of_the_file_without_decoding(
     cut = store.centres(32, CROPPED, rows=rows)
     assert cut.pixels.shape == decoded.pixels.shape
     assert (cut.pixels == 128).all(), "half of the height: all of it is grey"
-    assert (cut.labels == train.labels[rows]).all()
+    assert (cut.targets == train.targets[rows]).all()
 
 
 def test_the_centres_of_thumbnails_are_the_thumbnails() -> None:

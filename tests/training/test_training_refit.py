@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from featherweight.training.objective import OBJECTIVES
 from featherweight.training.refit import refit_classifier
 
 CLASSES, FEATURES = 4, 30
@@ -27,11 +28,13 @@ def test_features_that_moved_are_told_apart_again() -> None:
     features, labels = pictures(400, seed=0)
     others, truth = pictures(400, seed=1)
     zero = torch.zeros(CLASSES, FEATURES), torch.zeros(CLASSES)
-    trained = refit_classifier(*zero, features, labels)
+    trained = refit_classifier(*zero, features, labels, objective=OBJECTIVES["classification"])
     assert accuracy(*trained, others, truth) > 0.99
     turn = torch.linalg.qr(torch.randn(FEATURES, FEATURES)).Q
     assert accuracy(*trained, others @ turn, truth) < 0.6
-    again = refit_classifier(*trained, features @ turn, labels)
+    again = refit_classifier(
+        *trained, features @ turn, labels, objective=OBJECTIVES["classification"]
+    )
     assert accuracy(*again, others @ turn, truth) > 0.99
     assert not zero[0].any(), "what was given stays as it is"
 
@@ -41,7 +44,10 @@ def test_the_same_seed_gives_the_same_and_torch_is_left_alone() -> None:
     start = torch.zeros(CLASSES, FEATURES), torch.zeros(CLASSES)
     before = torch.get_rng_state()
     first, second, other = (
-        refit_classifier(*start, features, labels, seed=seed)[0] for seed in (0, 0, 1)
+        refit_classifier(
+            *start, features, labels, seed=seed, objective=OBJECTIVES["classification"]
+        )[0]
+        for seed in (0, 0, 1)
     )
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(first, second)
@@ -50,9 +56,14 @@ def test_the_same_seed_gives_the_same_and_torch_is_left_alone() -> None:
 
 def test_few_pictures_do_not_undo_what_many_taught() -> None:
     trained = refit_classifier(
-        torch.zeros(CLASSES, FEATURES), torch.zeros(CLASSES), *pictures(2000, seed=0)
+        torch.zeros(CLASSES, FEATURES),
+        torch.zeros(CLASSES),
+        *pictures(2000, seed=0),
+        objective=OBJECTIVES["classification"],
     )
-    again, _ = refit_classifier(*trained, *pictures(8, seed=2))
+    again, _ = refit_classifier(
+        *trained, *pictures(8, seed=2), objective=OBJECTIVES["classification"]
+    )
     assert accuracy(again, trained[1], *pictures(400, seed=1)) > 0.99
     assert (again - trained[0]).norm() < 0.5 * trained[0].norm()
 
@@ -62,7 +73,9 @@ def test_important_pictures_count_more() -> None:
     start = torch.zeros(2, 1), torch.zeros(2)
 
     def first_class(importance: Tensor | None) -> float:
-        weight, bias = refit_classifier(*start, features, labels, importance=importance)
+        weight, bias = refit_classifier(
+            *start, features, labels, importance=importance, objective=OBJECTIVES["classification"]
+        )
         return float(functional.linear(features[:1], weight, bias).softmax(1)[0, 0])
 
     assert first_class(None) > 0.55

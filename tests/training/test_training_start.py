@@ -27,7 +27,7 @@ def suited(tiny_architecture, gray, digits):
 def test_the_first_layer_whitens(suited, gray, digits):
     """Oracle: numpy's covariance of its answers to pictures it was not computed from."""
     _, held = digits
-    pixels, _ = held.batch(slice(None))
+    pixels = held.batch(slice(None)).pixels
     inputs = normalise_batch(pixels, mean=gray.mean, std=gray.std)
     first = convolutions(suited)[0]
     with torch.no_grad():
@@ -93,7 +93,7 @@ def test_one_picture_of_one_colour_gives_finite_weights(tiny_architecture, gray)
 
 def test_pictures_of_another_size_are_resized(tiny_architecture, gray, digits, suited):
     train, _ = digits
-    larger = TrainingImages(train.pixels.repeat(2, axis=1).repeat(2, axis=2), train.labels)
+    larger = TrainingImages(train.pixels.repeat(2, axis=1).repeat(2, axis=2), train.targets)
     other = suit_to_pictures(build_network(tiny_architecture, seed=0), larger, preprocessing=gray)
     ours, theirs = (convolutions(one)[0].weight.detach() for one in (suited, other))
     similarity = nn.functional.cosine_similarity(ours[0].flatten(), theirs[0].flatten(), dim=0)

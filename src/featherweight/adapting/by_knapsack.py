@@ -11,14 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featherweight.adapting.importance import channel_importance
-from featherweight.adapting.propose import propose_widths
-from featherweight.adapting.savings import Savings
-from featherweight.adapting.shrink import shrink_network, shrunk, shrunk_name
+from featherweight.adapting.groups import (
+    Change,
+    Drop,
+    apply,
+    changed,
+    shrunk_name,
+    width_groups,
+)
+from featherweight.adapting.propose import propose_changes
+from featherweight.adapting.savings import Saving
 from featherweight.architecture import Architecture
 from featherweight.budget import Latency
 from featherweight.networks.norms import with_carried_norms
@@ -32,8 +37,6 @@ _ROUNDS = 3
 """Proposals, each corrected by what the one before measured."""
 _CLOSE = 0.95
 """Share of the target from which a proposal is close enough."""
-_CARRYING_BATCHES = 4
-"""Of those that tell the statistics of norms: all at once through the network."""
 
 
 @dataclass(frozen=True)
@@ -42,21 +45,21 @@ class Shrunk:
 
     Attributes:
         network: with the weights of its start, in eval mode.
-        widths: position of a block -> its new hidden width.
+        changes: what was done to its start.
         latency: measured as a whole.
     """
 
     network: Network
-    widths: dict[int, int]
+    changes: tuple[Change, ...]
     latency: Latency
 
 
 def shrink_by_knapsack(
-    trained: Network,
-    start: Callable[[], Network],
-    pictures: Sequence[tuple[Tensor, Tensor]],
+    network: Network,
     *,
-    savings: Savings,
+    importance: Mapping[str, NDArray[np.float64]],
+    pictures: Tensor,
+    savings: Sequence[Saving],
     time_network: Callable[[Architecture], Latency],
     present_ms: float,
     target_ms: float,
@@ -65,9 +68,9 @@ def shrink_by_knapsack(
     """Shrink a network to a latency.
 
     Args:
-        trained: its weights tell the importance of channels; it stays as it is.
-        start: returns the same network with the weights that are kept.
-        pictures: training pictures, normalised (N, C, H, W), and their labels (N,).
+        network: with the weights that are kept; it stays as it is.
+        importance: of its channels, as `channel_importance` tells of a trained one.
+        pictures: training pictures, normalised (N, C, H, W), that norms are set by.
         savings: measured block by block (`measure_savings`).
         time_network: measures a proposal as it would ship.
         present_ms: latency of the network as it is.
@@ -77,8 +80,7 @@ def shrink_by_knapsack(
     Returns:
         the largest proposal that measures within the target; `None` = there is none.
     """
-    importance = channel_importance(trained, pictures)
-    parent = trained.architecture
+    parent = network.architecture
     found = _propose(
         parent,
         savings=savings,
@@ -90,34 +92,37 @@ def shrink_by_knapsack(
     )
     if found is None:
         return None
-    widths, latency = found
-    named = shrunk_name(name, shrunk(parent, widths))
-    network = with_carried_norms(
-        start(),
-        lambda whole: shrink_network(whole, widths, importance=importance, name=named),
-        torch.cat([images for images, _ in pictures[:_CARRYING_BATCHES]]),
+    changes, latency = found
+    named = shrunk_name(name, changed(parent, changes))
+    thin = with_carried_norms(
+        network,
+        lambda whole: apply(whole, changes, importance=importance, name=named),
+        pictures,
     )
-    return Shrunk(network, widths, latency)
+    return Shrunk(thin, changes, latency)
 
 
 def _propose(
     parent: Architecture,
     *,
-    savings: Savings,
+    savings: Sequence[Saving],
     importance: Mapping[str, NDArray[np.float64]],
     time_network: Callable[[Architecture], Latency],
     present_ms: float,
     target_ms: float,
     name: str,
-) -> tuple[dict[int, int], Latency] | None:
-    """Return the widths of the largest proposal that measures within the target."""
+) -> tuple[tuple[Change, ...], Latency] | None:
+    """Return the changes of the largest proposal that measures within the target."""
     aim_ms = target_ms
-    best: tuple[dict[int, int], Latency] | None = None
+    groups = width_groups(parent)
+    best: tuple[tuple[Change, ...], Latency] | None = None
     for _ in range(_ROUNDS):
-        widths = propose_widths(savings, importance, present_ms=present_ms, target_ms=aim_ms)
-        if not widths:  # out of reach, or the parent is fast enough now: no gap of this kind
+        changes = propose_changes(
+            groups, savings, importance, present_ms=present_ms, target_ms=aim_ms
+        )
+        if not changes:  # out of reach, or the parent is fast enough now: no gap of this kind
             break
-        proposal = shrunk(parent, widths)
+        proposal = changed(parent, changes)
         proposal = proposal.changed(name=shrunk_name(name, proposal))
         latency = time_network(proposal)
         logger.info(
@@ -125,12 +130,18 @@ def _propose(
             proposal.name,
             latency.median_ms,
             target_ms,
-            ", ".join(f"block {k}: {w or 'dropped'}" for k, w in sorted(widths.items())),
+            ", ".join(map(_words, changes)),
         )
         least_ms = 0.0 if best is None else best[1].median_ms
         if least_ms < latency.median_ms <= target_ms:
-            best = widths, latency
+            best = changes, latency
         if _CLOSE * target_ms <= latency.median_ms <= target_ms:
             break
         aim_ms += target_ms - latency.median_ms
     return best
+
+
+def _words(change: Change) -> str:
+    if isinstance(change, Drop):
+        return f"without block {change.block}"
+    return f"{change.group}: {change.channels}"

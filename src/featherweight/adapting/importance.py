@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional
 
 from featherweight.errors import UsageError
 from featherweight.nn.network import Network
@@ -17,7 +16,10 @@ __all__ = ["channel_importance"]
 
 
 def channel_importance(
-    network: Network, batches: Iterable[tuple[Tensor, Tensor]]
+    network: Network,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    *,
+    loss: Callable[[Tensor, Tensor], Tensor],
 ) -> dict[str, NDArray[np.float64]]:
     """Return the importance of every channel behind a norm.
 
@@ -29,8 +31,9 @@ def channel_importance(
     with a latency table by HALP, arXiv 2110.10811.
 
     Args:
-        network: trained for these classes; it stays as it is.
-        batches: normalised pictures (N, C, H, W) and their labels (N,), on the CPU.
+        network: trained for these targets; it stays as it is.
+        batches: normalised pictures (N, C, H, W) and their targets (N, ...), on the CPU.
+        loss: mean loss of answers to a batch, from them and its targets.
 
     Returns:
         name of the convolution in `layers` -> (its channels,).
@@ -46,9 +49,9 @@ def channel_importance(
     }
     sums = {name: np.zeros(norm.num_features) for name, norm in norms.items()}
     seen = 0
-    for images, labels in batches:
+    for images, targets in batches:
         copied.zero_grad(set_to_none=True)
-        functional.cross_entropy(copied(images), labels).backward()  # type: ignore[no-untyped-call]
+        loss(copied(images), targets).backward()  # type: ignore[no-untyped-call]
         for name, norm in norms.items():
             sums[name] += _gate_gradient(norm) ** 2
         seen += 1

@@ -2,22 +2,23 @@
 
 Source: Yang et al., NetAdapt, ECCV 2018, arXiv 1804.03230, algorithm 1: every step must save a
 share of the latency; of the proposals that do, one per layer, each fine-tuned for a short time,
-the one that answers a hold-out best is taken. Here the layers are hidden widths of inverted
-residuals, the savings come from a table measured on the platform, and the network that results
-is measured as a whole: a step whose interval does not lie below the one before is rejected.
+the one that answers a hold-out best is taken. Here the layers are the width groups of a network,
+the savings come from a table measured on the platform, and the network that results is measured
+as a whole: a step whose interval does not lie below the one before is rejected.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from featherweight.adapting.savings import Savings
-from featherweight.adapting.shrink import DROPPED, hidden_widths, shrink_network
+from featherweight.adapting.groups import Narrow, WidthGroup, apply, width_groups
+from featherweight.adapting.savings import Saving
 from featherweight.architecture import Architecture
 from featherweight.budget import Latency
 from featherweight.nn.network import Network
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 _STEPS = 4
 """Steps that the whole way is divided into."""
 _PROPOSALS = 6
-"""Blocks tried in a step: those that lose the smallest share of their filters' L2 norm."""
+"""Groups tried in a step: those that lose the smallest share of their filters' L2 norm."""
 
 
 @dataclass(frozen=True)
@@ -37,16 +38,14 @@ class Step:
     """One accepted step.
 
     Attributes:
-        position: of the block that became thinner.
-        width: its hidden channels now.
+        change: of the network of the step before.
         loss: mean on the hold-out, after the short fine-tuning.
         latency: of the whole network.
         tried: proposals that were fine-tuned.
         rejected: of those that answered better, how many were not surely faster.
     """
 
-    position: int
-    width: int
+    change: Narrow
     loss: float
     latency: Latency
     tried: int
@@ -64,7 +63,7 @@ class Adapted:
 
 def netadapt(
     network: Network,
-    savings: Savings,
+    savings: Sequence[Saving],
     *,
     target_ms: float,
     clock: Callable[[Architecture], Latency],
@@ -72,11 +71,12 @@ def netadapt(
     loss: Callable[[Network], float],
     is_over: Callable[[], bool] = lambda: False,
 ) -> Adapted:
-    """Make hidden widths smaller, step by step, until the network meets a latency.
+    """Make groups narrower, step by step, until the network meets a latency.
 
     Args:
         network: where it starts; it stays as it is.
-        savings: milliseconds each width of each block saves, measured on the platform.
+        savings: milliseconds that changes of `network` save, measured on the platform; those that
+            leave a block out are not used.
         target_ms: latency that is asked for.
         clock: measures a whole network as it would ship.
         tune: fine-tunes a proposal for a short time, in place.
@@ -89,32 +89,37 @@ def netadapt(
     """
     present, latency = network, clock(network.architecture)
     stride_ms = (latency.median_ms - target_ms) / _STEPS
+    table = {one.change: one.saved_ms for one in savings if isinstance(one.change, Narrow)}
     steps: list[Step] = []
-    refused: set[tuple[int, int]] = set()
+    refused: set[Narrow] = set()
     while latency.median_ms > target_ms and not is_over():
         need_ms = min(stride_ms, latency.median_ms - target_ms)
         proposals = []
-        for position, width in _options(present, savings, need_ms=need_ms, refused=refused):
-            proposal = shrink_network(present, {position: width})
+        for change in _options(present, table, need_ms=need_ms, refused=refused):
+            proposal = apply(present, [change])
             tune(proposal)
-            proposals.append((loss(proposal), position, width, proposal))
+            proposals.append(_Proposal(loss(proposal), change, proposal))
         found = _surely_faster(proposals, latency, clock=clock, refused=refused)
         if found is None:
             break
-        (worth, position, width, present), latency, rejected = found
-        steps.append(Step(position, width, worth, latency, len(proposals), rejected))
+        taken, latency, rejected = found
+        present = taken.network
+        steps.append(Step(taken.change, taken.loss, latency, len(proposals), rejected))
         logger.info(
-            "netadapt: block %d to %d channels: %.3f ms, hold-out loss %.3f (%d tried)",
-            position,
-            width,
+            "netadapt: %s to %d channels: %.3f ms, hold-out loss %.3f (%d tried)",
+            taken.change.group,
+            taken.change.channels,
             latency.median_ms,
-            worth,
+            taken.loss,
             len(proposals),
         )
     return Adapted(present, latency, tuple(steps))
 
 
-_Proposal = tuple[float, int, int, Network]
+class _Proposal(NamedTuple):
+    loss: float
+    change: Narrow
+    network: Network
 
 
 def _surely_faster(
@@ -122,50 +127,51 @@ def _surely_faster(
     before: Latency,
     *,
     clock: Callable[[Architecture], Latency],
-    refused: set[tuple[int, int]],
+    refused: set[Narrow],
 ) -> tuple[_Proposal, Latency, int] | None:
     """Return the best proposal that is surely faster; those that are not are never tried again."""
-    for rejected, proposal in enumerate(sorted(proposals, key=lambda one: one[0])):
-        latency = clock(proposal[3].architecture)
+    for rejected, proposal in enumerate(sorted(proposals, key=lambda one: one.loss)):
+        latency = clock(proposal.network.architecture)
         if latency.interval_ms[1] < before.interval_ms[0]:
             return proposal, latency, rejected
-        refused.add(proposal[1:3])
+        refused.add(proposal.change)
         logger.info(
-            "netadapt: block %d to %d channels is not surely faster: %.3f ms",
-            proposal[1],
-            proposal[2],
+            "netadapt: %s to %d channels is not surely faster: %.3f ms",
+            proposal.change.group,
+            proposal.change.channels,
             latency.median_ms,
         )
     return None
 
 
 def _options(
-    network: Network, savings: Savings, *, need_ms: float, refused: set[tuple[int, int]]
-) -> list[tuple[int, int]]:
-    """Return (position, width) of at most `_PROPOSALS` blocks: the widest that saves enough.
+    network: Network, table: Mapping[Narrow, float], *, need_ms: float, refused: set[Narrow]
+) -> list[Narrow]:
+    """Return changes of at most `_PROPOSALS` groups: of each the widest that saves enough.
 
-    Where no block alone saves enough, the most that each can save.
+    Where no group alone saves enough, the most that each can save.
     """
-    widths = hidden_widths(network.architecture)
     enough, most = [], []
-    for position, present in widths.items():
-        table = savings.get(position, {})
-        thinner = sorted(
-            (w for w in table if DROPPED < w < present and (position, w) not in refused),
-            reverse=True,
-        )
-        saved = {w: table[w] - table.get(present, 0.0) for w in thinner}
-        fits = [w for w in thinner if saved[w] >= need_ms]
+    for group in width_groups(network.architecture):
+        present_ms = table.get(Narrow(group=group.name, channels=group.channels), 0.0)
+        offered = [
+            change
+            for change in sorted(table, key=lambda change: -change.channels)
+            if change.group == group.name
+            and change.channels < group.channels
+            and change not in refused
+        ]
+        fits = [change for change in offered if table[change] - present_ms >= need_ms]
         if fits:
-            enough.append((position, fits[0]))
-        elif thinner and saved[thinner[-1]] > 0.0:
-            most.append((position, thinner[-1]))
-    chosen = enough or most
-    return sorted(chosen, key=lambda option: _norm_lost(network, *option))[:_PROPOSALS]
+            enough.append((_norm_lost(network, group, fits[0]), fits[0]))
+        elif offered and table[offered[-1]] > present_ms:
+            most.append((_norm_lost(network, group, offered[-1]), offered[-1]))
+    ranked = sorted(enough or most, key=lambda option: option[0])
+    return [change for _, change in ranked[:_PROPOSALS]]
 
 
-def _norm_lost(network: Network, position: int, width: int) -> float:
-    """Return the share of the squared L2 norm of a block's depthwise filters that would go."""
-    weight: Tensor = network.state_dict()[f"blocks.{position}.depthwise.conv.weight"]
+def _norm_lost(network: Network, group: WidthGroup, change: Narrow) -> float:
+    """Return the share of the squared L2 norm of a group's last filters that would go."""
+    weight: Tensor = network.state_dict()[f"{group.layers[-1]}.conv.weight"]
     norms = np.sort(weight.detach().double().square().flatten(1).sum(1).numpy())
-    return float(norms[: len(norms) - width].sum() / norms.sum())
+    return float(norms[: len(norms) - change.channels].sum() / norms.sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from featherweight.measuring.preparing import Preparation
 
 __all__ = ["measure"]
+
+Ratio = tuple[float, float, float] | None
+"""With its 95 % interval; `None` = of itself."""
 
 
 def measure(
@@ -73,6 +77,22 @@ def measure(
             ]
         )
         return
+    _print_table(measured, ratios, drifts if sustained is not None else None)
+    output.print_lines(
+        [
+            f"decode and resize {one.picture} to {one.resolution}: {one.median_ms:.3f} ms "
+            f"({one.interval_ms[0]:.3f}-{one.interval_ms[1]:.3f}), here, before the times above"
+            for one in {one.resolution: one for one in prepared.values()}.values()
+        ]
+    )
+
+
+def _print_table(
+    measured: Sequence[Measurement],
+    ratios: Sequence[Ratio],
+    drifts: Sequence[Ratio] | None,
+) -> None:
+    """Print what was measured, a row each; drifts only where they were asked for."""
     rows = [
         [
             m.network,
@@ -83,9 +103,9 @@ def measure(
             f"{m.relative_iqr:.1%}",
             "yes" if m.disturbed else "no",
             _show(ratio),
-            *([] if sustained is None else [_show(drift)]),
+            *([] if drifts is None else [_show(drift)]),
         ]
-        for m, ratio, drift in zip(measured, ratios, drifts, strict=True)
+        for m, ratio, drift in zip(measured, ratios, drifts or [None] * len(measured), strict=True)
     ]
     output.print_table(
         [
@@ -97,16 +117,9 @@ def measure(
             "IQR",
             "disturbed",
             "of the first",
-            *([] if sustained is None else ["last third of first"]),
+            *([] if drifts is None else ["last third of first"]),
         ],
         rows,
-    )
-    output.print_lines(
-        [
-            f"decode and resize {one.picture} to {one.resolution}: {one.median_ms:.3f} ms "
-            f"({one.interval_ms[0]:.3f}-{one.interval_ms[1]:.3f}), here, before the times above"
-            for one in {one.resolution: one for one in prepared.values()}.values()
-        ]
     )
 
 
@@ -158,7 +171,7 @@ def _predict(networks: list[str], on: list[str], *, table: Path | None, json: bo
     )
 
 
-def _ratio(one: Measurement, measured: list[Measurement]) -> tuple[float, float, float] | None:
+def _ratio(one: Measurement, measured: list[Measurement]) -> Ratio:
     """Return one's time over that of the first network on its platform, with its 95 % interval."""
     from featherweight.measuring.measurement import ratio_interval
 
@@ -181,5 +194,5 @@ def _drift(one: Measurement) -> tuple[float, float, float]:
     return median(last) / median(first), low, high
 
 
-def _show(ratio: tuple[float, float, float] | None) -> str:
+def _show(ratio: Ratio) -> str:
     return "-" if ratio is None else f"{ratio[0]:.2f} ({ratio[1]:.2f}-{ratio[2]:.2f})"

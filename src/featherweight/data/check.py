@@ -77,7 +77,7 @@ def check_data(source: str | Path, *, seed: int = 0) -> DataReport:
 def _per_class(data: ImageData) -> dict[str, dict[str, int]]:
     counts: dict[str, dict[str, int]] = {name: {} for name in data.classes}
     for split in SPLITS:
-        found = Counter(data.splits[split].labels.tolist())
+        found = Counter(data.splits[split].targets.tolist())
         for label, name in enumerate(data.classes):
             counts[name][split] = found[label]
     return counts
@@ -88,7 +88,7 @@ def _duplicates(data: ImageData) -> list[Problem]:
     groups: dict[str, list[tuple[str, str, int]]] = defaultdict(list)
     for split in SPLITS:
         part = data.splits[split]
-        for name, label, seen in zip(part.names, part.labels, part.inspections, strict=True):
+        for name, label, seen in zip(part.names, part.targets, part.inspections, strict=True):
             groups[seen.digest].append((split, name, int(label)))
     problems = []
     for members in groups.values():

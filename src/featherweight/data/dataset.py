@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 
 from featherweight.records import Record
@@ -105,32 +104,34 @@ class ImageSplit:
 
     Attributes:
         paths_or_bytes: where each encoded picture is.
-        labels: int64 (N,), index into `ImageData.classes`; read-only.
+        targets: what is right for each, (N, ...); of a classification int64 (N,), the index into
+            `ImageData.classes`; read-only.
         names: relative file name or row of each picture.
         inspections: what its decode told (content digest, size, mode).
     """
 
     paths_or_bytes: Sequence[PictureSource]
-    labels: npt.NDArray[np.int64]
+    targets: npt.NDArray[Any]
     names: tuple[str, ...]
     inspections: tuple[Inspection, ...]
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
 
 @dataclass(frozen=True, eq=False)
 class ImageData:
-    """A labelled data set in three splits whose pictures all decode.
+    """A data set in three splits whose pictures all decode.
 
     Attributes:
         name: folder or file name, for messages and reports.
-        classes: class names; a label is an index into them.
+        classes: class names, as the outputs of a network have them.
         splits: "train", "val" and "test", none of them empty.
         channels: channels of a decoded picture: always 3 (grey is repeated).
         fingerprint: SHA-256 over classes, splits, names, labels and the pictures' content.
         skipped: broken files that were left out and files that were ignored.
         typical_size: median shorter side of all pictures, in pixels.
+        task: kind of what is asked about the pictures.
     """
 
     name: str
@@ -140,3 +141,4 @@ class ImageData:
     fingerprint: str
     skipped: tuple[Problem, ...]
     typical_size: int
+    task: str = "classification"

@@ -176,7 +176,7 @@ def _assemble(
         numbers.flags.writeable = False
         parts[split] = ImageSplit(
             paths_or_bytes=tuple(candidate.source for candidate, _ in members),
-            labels=numbers,
+            targets=numbers,
             names=tuple(candidate.name for candidate, _ in members),
             inspections=tuple(inspection for _, inspection in members),
         )
@@ -196,7 +196,7 @@ def _fingerprint(classes: Sequence[str], splits: dict[str, ImageSplit]) -> str:
     """Digest what a run depends on; where the folder lies does not count."""
     digest = hashlib.sha256(repr(tuple(classes)).encode("utf-8", "surrogateescape"))
     for name, split in splits.items():
-        for path, label, seen in zip(split.names, split.labels, split.inspections, strict=True):
+        for path, label, seen in zip(split.names, split.targets, split.inspections, strict=True):
             line = f"{name}\0{path}\0{label}\0{seen.digest}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

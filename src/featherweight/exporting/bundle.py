@@ -12,7 +12,7 @@ from featherweight.data import pictures
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.records import to_plain, write_bytes, write_json
 from featherweight.runtimes.artifact import Artifact, check_files
-from featherweight.runtimes.runtime import check_image
+from featherweight.runtimes.runtime import Answer, check_image
 
 __all__ = ["write_bundle"]
 
@@ -21,7 +21,7 @@ _DECODER = Path(pictures.__file__)
 
 
 def write_bundle(
-    artifact: Artifact, out: str | Path, *, sample: np.ndarray, expected: np.ndarray
+    artifact: Artifact, out: str | Path, *, sample: np.ndarray, expected: Answer
 ) -> Path:
     """Write a folder that classifies pictures with onnxruntime, numpy and Pillow alone.
 
@@ -33,24 +33,25 @@ def write_bundle(
         artifact: of the runtime `onnxruntime`.
         out: the folder; created.
         sample: uint8 (1, H, W, 3) picture for the self-test.
-        expected: float32 (1, classes) logits of the artifact for it.
+        expected: what the artifact answers to it.
 
     Returns:
         The folder.
 
     Raises:
         UnsupportedError: an artifact of another runtime.
-        UsageError: a sample or logits of another network, files that were changed.
+        UsageError: a sample or answers of another network, files that were changed.
     """
     if artifact.runtime != "onnxruntime":
         raise UnsupportedError(
             f"no bundle for the runtime {artifact.runtime!r}", allowed="onnxruntime"
         )
     check_image(sample, artifact.input_shape)
-    if expected.shape != (1, len(artifact.labels)):
+    found = {name: values.shape for name, values in expected.items()}
+    if found != {one.name: one.shape for one in artifact.outputs}:
         raise UsageError(
-            f"the expected logits have shape {expected.shape}",
-            allowed=f"(1, {len(artifact.labels)})",
+            f"the expected answers have the shapes {found}",
+            allowed=", ".join(f"{one.name} {one.shape}" for one in artifact.outputs),
         )
     check_files(artifact)
     out = to_path(out, name="out")
@@ -65,12 +66,14 @@ def write_bundle(
             "model": artifact.files[0],
             "precision": artifact.precision,
             "sha256": artifact.sha256,
+            "task": artifact.task,
             "input_shape": list(artifact.input_shape),
             **to_plain(artifact.preprocessing),
         },
     )
     stream = io.BytesIO()
-    np.savez_compressed(stream, sample=sample, expected=expected.astype(np.float32))
+    answers = {f"expected.{name}": values for name, values in expected.items()}
+    np.savez_compressed(stream, sample=sample, **answers)  # type: ignore[arg-type]
     write_bytes(out / "selftest.npz", stream.getvalue())
     # Beside the program there is no featherweight, but its decoder, as it is.
     program = _PROGRAM.read_text(encoding="utf-8")

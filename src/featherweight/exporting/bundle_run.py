@@ -1,4 +1,4 @@
-"""Classify pictures with the network in this folder.
+"""Answer pictures with the network in this folder.
 
     python run.py picture.jpg [more.png ...]     the best answers for each picture
     python run.py --self-test                    check that this machine computes what was exported
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import stat
 import sys
 import time
 import warnings
@@ -25,6 +26,25 @@ FOLDER = Path(__file__).resolve().parent
 TOLERANCE = {"fp32": 1e-3}
 """Largest difference relative to the largest logit. Another CPU may round int8 differently."""
 TOLERANCE_INT8 = 0.1
+LARGEST_TEXT_BYTES = 16 << 20
+
+
+def beside(name: str) -> Path:
+    """Return the path of a file of the bundle.
+
+    Raises:
+        OSError: it is absent, or no regular file (a pipe or a device may never end).
+    """
+    if not stat.S_ISREG((FOLDER / name).stat().st_mode):
+        raise OSError(f"{name} is not a regular file")
+    return FOLDER / name
+
+
+def read_text(name: str, errors: str = "strict") -> str:
+    """Return the content of a small file of the bundle."""
+    if beside(name).stat().st_size > LARGEST_TEXT_BYTES:
+        raise OSError(f"{name} is larger than {LARGEST_TEXT_BYTES >> 20} MB")
+    return beside(name).read_text(encoding="utf-8", errors=errors)
 
 
 def read_square(path: str, settings: dict[str, Any]) -> np.ndarray:
@@ -42,23 +62,27 @@ def read_square(path: str, settings: dict[str, Any]) -> np.ndarray:
 
 
 def open_model(settings: dict[str, Any], threads: int) -> Any:
-    """Return a function uint8 (1, H, W, 3) -> float32 (1, classes) logits."""
+    """Return a function uint8 (1, H, W, 3) -> {output: float32 (1, ...)}."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(
-        str(FOLDER / settings["model"]), options, providers=["CPUExecutionProvider"]
+        str(beside(settings["model"])), options, providers=["CPUExecutionProvider"]
     )
     name = session.get_inputs()[0].name
-    return lambda image: session.run(None, {name: image})[0]
+    outputs = [one.name for one in session.get_outputs()]
+    return lambda image: dict(zip(outputs, session.run(outputs, {name: image}), strict=True))
 
 
 def self_test(settings: dict[str, Any], threads: int) -> int:
-    """Compare with the logits stored at the export; return the exit code."""
-    stored = np.load(FOLDER / "selftest.npz", allow_pickle=False)
+    """Compare with the answers stored at the export; return the exit code."""
+    stored = np.load(beside("selftest.npz"), allow_pickle=False)
     predict = open_model(settings, threads)
-    logits = predict(stored["sample"])
-    error = float(np.abs(logits - stored["expected"]).max() / np.abs(stored["expected"]).max())
+    errors = []
+    for output, values in predict(stored["sample"]).items():
+        expected = stored[f"expected.{output}"]
+        errors.append(float(np.abs(values - expected).max() / np.abs(expected).max()))
+    error = max(errors)
     ok = error <= TOLERANCE.get(settings["precision"], TOLERANCE_INT8)
     times = []
     for _ in range(20):
@@ -73,10 +97,10 @@ def self_test(settings: dict[str, Any], threads: int) -> int:
     return 0 if ok else 1
 
 
-def classify(paths: list[str], settings: dict[str, Any], given: argparse.Namespace) -> int:
+def answer_pictures(paths: list[str], settings: dict[str, Any], given: argparse.Namespace) -> int:
     """Write the answers for each picture; return 2 if one of them could not be read."""
     # Names need not be UTF-8, nor printable: as bytes they come back, as text they are escaped.
-    labels = (FOLDER / "labels.txt").read_text("utf-8", errors="surrogateescape").splitlines()
+    labels = read_text("labels.txt", errors="surrogateescape").splitlines()
     predict = open_model(settings, given.threads)
     answers, unread = [], 0
     for path in paths:
@@ -87,18 +111,26 @@ def classify(paths: list[str], settings: dict[str, Any], given: argparse.Namespa
             reason = getattr(error, "strerror", None) or error
             sys.stderr.write(f"{printable(path)}: cannot be read as a picture: {reason}\n")
             continue
-        logits = predict(image)[0].astype(np.float64)
-        shares = np.exp(logits - logits.max())
-        shares /= shares.sum()
-        for index in np.argsort(-shares)[: given.top]:
-            answers.append({"image": path, "label": labels[index], "score": float(shares[index])})
-    if given.json:
+        found = predict(image)
+        if settings["task"] == "classification":
+            answers += named(path, found["logits"][0], labels, given.top)
+        else:  # what another task's numbers mean is not known here
+            answers.append({"image": path, **{name: a[0].tolist() for name, a in found.items()}})
+    if given.json or settings["task"] != "classification":
         sys.stdout.write(json.dumps(answers) + "\n")
     else:
         for answer in answers:
             names = f"{printable(answer['image'])}\t{printable(answer['label'])}"
             sys.stdout.write(f"{names}\t{answer['score']:.3f}\n")
     return 2 if unread else 0
+
+
+def named(path: str, logits: np.ndarray, labels: list[str], top: int) -> list[dict[str, Any]]:
+    """Return the best classes of one picture with their shares."""
+    shares = np.exp(logits.astype(np.float64) - logits.max())
+    shares /= shares.sum()
+    best = np.argsort(-shares)[:top]
+    return [{"image": path, "label": labels[k], "score": float(shares[k])} for k in best]
 
 
 def printable(text: str) -> str:
@@ -130,10 +162,10 @@ def main() -> int:
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
-        settings = json.loads((FOLDER / "preprocessing.json").read_text(encoding="utf-8"))
+        settings = json.loads(read_text("preprocessing.json"))
         if given.self_test:
             return self_test(settings, given.threads)
-        return classify(given.pictures, settings, given)
+        return answer_pictures(given.pictures, settings, given)
     except Exception as error:  # noqa: BLE001 - what JSON, numpy and onnxruntime say of damaged files
         said = (str(error).splitlines() or [""])[0]
         sys.stderr.write(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["export_network", "network_weights"]
 
 
-def export_network(
+def export_network(  # noqa: PLR0913 - all that a file is made of
     network: Network,
     *,
     runtime: str,
@@ -29,6 +29,7 @@ def export_network(
     preprocessing: Preprocessing,
     labels: tuple[str, ...],
     saturation_safe: bool | None = None,
+    task: str = "classification",
 ) -> Artifact:
     """Export a network with its weights.
 
@@ -42,6 +43,7 @@ def export_network(
         preprocessing: its normalisation becomes part of the file.
         labels: class names in the order of the logits.
         saturation_safe: of int8, see `ExportOptions`; `None` = as this machine's CPU needs it.
+        task: kind of the task that the answers are for.
 
     Raises:
         UsageError: an unknown runtime or precision, int8 without pictures, labels that do not
@@ -57,6 +59,7 @@ def export_network(
         labels=labels,
         calibration=calibration,
         saturation_safe=saturation_safe,
+        task=task,
     )
     folder = to_path(out, name="out")
     return RUNTIMES[runtime].export(network.architecture, network_weights(network), folder, options)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from featherweight.arguments import optional_path, to_data, to_path
 from featherweight.data.cache import cached_pixels
 from featherweight.data.home import cache_directory
-from featherweight.data.images import ImageData, load_images
+from featherweight.data.images import ImageData
 from featherweight.devices.known import find_device
 from featherweight.errors import UsageError
 from featherweight.exporting.export import export_network
@@ -23,6 +23,7 @@ from featherweight.networks.storage import StoredNetwork, load_network, recorded
 from featherweight.records import to_plain
 from featherweight.runtimes.artifact import Artifact, read_artifact
 from featherweight.runtimes.runtime import RUNTIMES
+from featherweight.tasks.task import check_same_task, load_data
 
 __all__ = [
     "CALIBRATION_PICTURES",
@@ -116,6 +117,7 @@ def export(
             preprocessing=stored.preprocessing,
             labels=stored.classes,
             saturation_safe=saturation_safe,
+            task=stored.task,
         )
         verification = None if images is None else _verify(artifact, stored, images)
         shipped.append(ExportResult(text, artifact, verification))
@@ -158,12 +160,8 @@ def calibration_rows(total: int, *, seed: int) -> NDArray[np.int64]:
 
 
 def _load(stored: StoredNetwork, data: str | Path, *, seed: int) -> ImageData:
-    images = load_images(to_data(data), seed=seed)
-    if images.classes != stored.classes:
-        raise UsageError(
-            f"{data} has the classes {', '.join(images.classes)}",
-            allowed=f"those of the network: {', '.join(stored.classes)}",
-        )
+    images = load_data(to_data(data), seed=seed)
+    check_same_task(images, task=stored.task, classes=stored.classes)
     return images
 
 
@@ -190,7 +188,7 @@ def _verify(artifact: Artifact, stored: StoredNetwork, images: ImageData) -> Ver
         artifact,
         stored.network,
         images=_pixels(images, "test", stored, artifact.input_shape[0]),
-        labels=images.splits["test"].labels,
+        targets=images.splits["test"].targets,
         split="test",
     )
 

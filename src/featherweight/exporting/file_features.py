@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from featherweight.layers import LOGITS
 from featherweight.nn.network import Network
-from featherweight.runtimes.answers import Answers, load_answers
+from featherweight.runtimes.answers import load_answers
 from featherweight.runtimes.artifact import Artifact
 
-__all__ = ["emitting", "load_features"]
+__all__ = ["Features", "emitting", "load_features"]
+
+Features = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+"""uint8 (N, H, W, 3) -> (N, F)."""
 
 
 def load_features(
     network: Network, *, export: Callable[[Network, tuple[str, ...]], Artifact]
-) -> Answers:
+) -> Features:
     """Export a network with an identity for its classifier; what the file answers are features.
 
     Args:
@@ -24,7 +30,8 @@ def load_features(
     """
     emitter = emitting(network)
     labels = tuple(str(index) for index in range(emitter.architecture.num_classes))
-    return load_answers(export(emitter, labels))
+    answers = load_answers(export(emitter, labels))
+    return lambda images: answers(images)[LOGITS]
 
 
 def emitting(network: Network) -> Network:

@@ -16,10 +16,10 @@ class Verification(Record):
         max_abs_error: largest difference of a logit on the compared pictures.
         relative_error: that difference over the largest absolute logit of the network.
         top1_agreement: share of the compared pictures with the same answer.
-        accuracy: of the file.
+        accuracy: of the file: the mean score of its task.
         network_accuracy: of the network; `None` = not noted (older runs), or it did not answer all.
-        interval: 95 % Wilson interval of that accuracy.
-        balanced_accuracy: of the file, mean over the classes.
+        interval: 95 % interval of that accuracy.
+        balanced_accuracy: of the file, mean over the classes; `None` = its task has none.
         split: which pictures.
         n: how many.
         compared: how many of them the network answered too; `None` = all (older runs).
@@ -35,7 +35,7 @@ class Verification(Record):
     top1_agreement: float
     accuracy: float
     interval: tuple[float, float]
-    balanced_accuracy: float
+    balanced_accuracy: float | None
     split: str
     n: int
     passed: bool

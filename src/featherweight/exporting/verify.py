@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featherweight.data.metrics import accuracy_interval, balanced_accuracy
 from featherweight.data.rows import spaced_rows
 from featherweight.errors import FailedError, UsageError
 from featherweight.exporting.verification import Verification
+from featherweight.layers import graph
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.runtimes.answers import load_answers
 from featherweight.runtimes.artifact import Artifact, check_files
 from featherweight.runtimes.weights import input_levels
+from featherweight.tasks.task import TASKS, Answers, evaluated
 
 if TYPE_CHECKING:
     from featherweight.nn.network import Network
 
-__all__ = ["network_logits", "verify_artifact"]
+__all__ = ["network_answers", "verify_artifact"]
 
 _BATCH = 64
 
@@ -28,7 +29,7 @@ def verify_artifact(
     network: Network,
     *,
     images: np.ndarray,
-    labels: np.ndarray,
+    targets: np.ndarray,
     split: str,
     largest_relative_error: float = 1e-4,
     smallest_agreement: float = 0.9,
@@ -44,7 +45,7 @@ def verify_artifact(
         artifact: the file.
         network: the PyTorch network, of the artifact's architecture and resolution.
         images: uint8 (N, H, W, 3), resized and cropped, of one split.
-        labels: int64 (N,).
+        targets: what is right for them, (N, ...), as the artifact's task has it.
         split: name of that split.
         largest_relative_error: limit for float32.
         smallest_agreement: limit for other precisions.
@@ -55,43 +56,43 @@ def verify_artifact(
         UsageError: no pictures, pictures of another size, the network or files of another export.
         FailedError: the file answers with numbers that are not finite.
     """
-    _check(artifact, network, images, labels)
+    _check(artifact, network, images, targets)
     most = len(images) if most_compared is None else most_compared
     if most < 1:
         raise UsageError(f"cannot compare {most} pictures", allowed="1 or more, or None for all")
     check_files(artifact)
+    task = TASKS[artifact.task]
     found = load_answers(artifact)(images)
-    wrong = int((~np.isfinite(found)).any(axis=1).sum())
-    if wrong:
-        raise FailedError(
-            f"the answers of {artifact.paths[0]} are not finite on {wrong} of {len(images)} "
-            "pictures",
-            hint="it is damaged: export the network again",
-        )
-    answers = found.argmax(axis=1)
+    _check_finite(artifact, found)
     rows = spaced_rows(len(images), most=most)
-    expected = network_logits(network, images[rows], preprocessing=artifact.preprocessing)
-    max_abs_error = float(np.abs(found[rows] - expected).max())
-    relative_error = max_abs_error / max(float(np.abs(expected).max()), 1e-30)
-    agreement = float(np.mean(answers[rows] == expected.argmax(axis=1)))
-    correct = int(np.sum(answers == labels))
+    expected = network_answers(network, images[rows], preprocessing=artifact.preprocessing)
+    compared = {name: values[rows] for name, values in found.items()}
+    errors = {name: float(np.abs(compared[name] - expected[name]).max()) for name in expected}
+    relative_error = max(
+        error / max(float(np.abs(expected[name]).max()), 1e-30) for name, error in errors.items()
+    )
+    agreement = task.agreement(compared, expected)
+    evaluation = evaluated(task, found, targets, split=split)
     passed = (
         relative_error <= largest_relative_error
         if artifact.precision == "fp32"
         else agreement >= smallest_agreement
     )
+    assert evaluation.interval is not None
     return Verification(
         platform=f"local/{artifact.runtime}:threads=1,precision={artifact.precision}",
         artifact_sha256=artifact.sha256,
-        max_abs_error=max_abs_error,
+        max_abs_error=max(errors.values()),
         relative_error=relative_error,
         top1_agreement=agreement,
-        accuracy=correct / len(images),
+        accuracy=evaluation.value,
         network_accuracy=(
-            float(np.mean(expected.argmax(axis=1) == labels)) if len(rows) == len(images) else None
+            evaluated(task, expected, targets, split=split).value
+            if len(rows) == len(images)
+            else None
         ),
-        interval=accuracy_interval(correct, len(images)),
-        balanced_accuracy=balanced_accuracy(labels, answers, num_classes=found.shape[1]),
+        interval=evaluation.interval,
+        balanced_accuracy=task.details(found, targets).get("balanced_accuracy"),
         split=split,
         n=len(images),
         compared=len(rows),
@@ -99,10 +100,21 @@ def verify_artifact(
     )
 
 
-def network_logits(
+def _check_finite(artifact: Artifact, found: Answers) -> None:
+    values = [answer.reshape(len(answer), -1) for answer in found.values()]
+    wrong = int((~np.isfinite(np.concatenate(values, axis=1))).any(axis=1).sum())
+    if wrong:
+        raise FailedError(
+            f"the answers of {artifact.paths[0]} are not finite on {wrong} of {len(values[0])} "
+            "pictures",
+            hint="it is damaged: export the network again",
+        )
+
+
+def network_answers(
     network: Network, images: np.ndarray, *, preprocessing: Preprocessing
-) -> np.ndarray:
-    """Return the float32 logits (N, classes) of a network in evaluation mode.
+) -> dict[str, np.ndarray]:
+    """Return what a network answers in evaluation mode, float32 (N, ...) by output.
 
     Args:
         network: on any device; left in the mode it was in.
@@ -120,19 +132,20 @@ def network_logits(
     training = network.training
     network.eval()
     try:
-        logits = []
+        answers = []
         for start in range(0, len(images), _BATCH):
             batch = torch.tensor(np.array(images[start : start + _BATCH]), device=device)
             x = batch.permute(0, 3, 1, 2).float()
             x = x.mean(1, keepdim=True) if grey else x
             with torch.inference_mode():
-                logits.append(network((x - mean) / deviation).float().cpu().numpy())
+                answers.append(network((x - mean) / deviation).float().cpu().numpy())
     finally:
         network.train(training)
-    return np.concatenate(logits)
+    (output,) = graph(network.architecture).outputs
+    return {output.name: np.concatenate(answers)}
 
 
-def _check(artifact: Artifact, network: Network, images: np.ndarray, labels: np.ndarray) -> None:
+def _check(artifact: Artifact, network: Network, images: np.ndarray, targets: np.ndarray) -> None:
     if network.architecture.digest != artifact.architecture_digest:
         raise UsageError(
             f"{artifact.directory} was exported from another architecture than "
@@ -144,5 +157,5 @@ def _check(artifact: Artifact, network: Network, images: np.ndarray, labels: np.
             f"the pictures are {images.dtype} {images.shape}",
             allowed=f"uint8 (N, {', '.join(map(str, artifact.input_shape))}) with N of 1 or more",
         )
-    if len(labels) != len(images):
-        raise UsageError(f"{len(labels)} labels for {len(images)} pictures")
+    if len(targets) != len(images):
+        raise UsageError(f"{len(targets)} targets for {len(images)} pictures")

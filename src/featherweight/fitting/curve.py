@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from featherweight.budget import Latency, parse_latency_ms
-from featherweight.data.images import load_images
 from featherweight.errors import UsageError
 from featherweight.exporting.platforms import allow_recorded, parse_platform
 from featherweight.fitting.candidate import Candidate, Measured, Trained, Training
@@ -42,6 +41,7 @@ from featherweight.networks.storage import load_network
 from featherweight.parallel import HereExecutor
 from featherweight.records import Record
 from featherweight.run_directory import open_run
+from featherweight.tasks.task import load_data
 from featherweight.training.compute import choose_device
 
 __all__ = ["Offer", "fit_from"]
@@ -112,7 +112,7 @@ def fit_from(  # noqa: PLR0913 - the parameters of the command
     settings = _settings(before.settings, latency=latency, on=on, precisions=precisions)
     settings = settings.model_copy(update={"device": device, "min_accuracy": min_accuracy})
     started = clock.monotonic()
-    images = load_images(settings.data, seed=settings.seed)
+    images = load_data(settings.data, seed=settings.seed)
     if images.fingerprint != before.fingerprint:
         raise UsageError(
             f"{settings.data} has changed since {previous} was trained",

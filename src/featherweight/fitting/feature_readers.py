@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.data.rows import spaced_rows
+from featherweight.exporting.file_features import Features as ReadFeatures
 from featherweight.exporting.file_features import load_features
 from featherweight.fitting.candidate import Candidate, Phase
 from featherweight.fitting.trainer import Trainer
-from featherweight.runtimes.answers import Answers
 from featherweight.training.evaluate import TrainingImages
 
 __all__ = ["FeatureReaders", "Features"]
@@ -27,21 +27,21 @@ class Features(NamedTuple):
 
     Attributes:
         features: (n, F).
-        labels: (n,).
+        targets: of those pictures, (n, ...).
         picture_s: seconds that one picture took, decoding included.
     """
 
     features: NDArray[np.float32]
-    labels: NDArray[np.int64]
+    targets: NDArray[Any]
     picture_s: float
 
 
 class FeatureReaders:
-    """Exports every candidate once and reads features and labels with its file."""
+    """Exports every candidate once and reads features and targets with its file."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
-        self._answers: dict[str, Answers] = {}
+        self._answers: dict[str, ReadFeatures] = {}
         self._export_s: dict[str, float] = {}
 
     def export_s(self, candidate: Candidate) -> float:
@@ -75,4 +75,4 @@ class FeatureReaders:
         rows = spaced_rows(trainer.count("train"), most=count)
         images = pictures(candidate.resolution, candidate.family.preprocessing, rows=rows)
         features = self._answers[candidate.key](images.pixels)
-        return Features(features, images.labels, (time.monotonic() - started) / len(rows))
+        return Features(features, images.targets, (time.monotonic() - started) / len(rows))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from featherweight.arguments import check_seed, optional_path, to_data, to_path
 from featherweight.budget import Budget, parse_duration_s, parse_share
-from featherweight.data.images import ImageData, load_images
+from featherweight.data.images import ImageData
 from featherweight.errors import UsageError
 from featherweight.exporting.platforms import DEFAULT_PLATFORM, parse_platform
 from featherweight.fitting.candidate import Measured, Trained
@@ -38,6 +38,7 @@ from featherweight.fitting.stages.train import plan_training, train
 from featherweight.fitting.time_plan import TimePlan, check_time
 from featherweight.parallel import HERE, check_workers, open_executor
 from featherweight.run_directory import RunDirectory, is_begun, open_run
+from featherweight.tasks.task import load_data
 from featherweight.training.compute import choose_device
 
 __all__ = ["FitResult", "fit"]
@@ -151,8 +152,30 @@ def fit(  # noqa: PLR0913 - the parameters of the command
         seed=seed,
         device=device,
     )
+    return _run(
+        settings,
+        output=output,
+        runs=runs,
+        command=command,
+        workers=workers,
+        show_plan=show_plan,
+        spent_s=spent_s,
+    )
+
+
+def _run(
+    settings: FitSettings,
+    *,
+    output: Path | None,
+    runs: Path,
+    command: str,
+    workers: str,
+    show_plan: bool,
+    spent_s: float,
+) -> FitResult:
+    """Read the data and do the fit, or the rest of it, in its run directory."""
     started = clock.monotonic()
-    images = load_images(settings.data, seed=settings.seed)
+    images = load_data(settings.data, seed=settings.seed)
     identity = settings.identity(fingerprint=images.fingerprint)
     check_time(settings, images, is_begun=is_begun(output, parent=runs, identity=identity))
     loading_s = spent_s + clock.monotonic() - started

@@ -21,44 +21,37 @@ class LeaveOneOut:
     """Answers of the best ridge regression to each picture when fitted to all the others.
 
     Attributes:
-        errors: squared error of each picture against its one-hot label, (n,).
-        accuracy: share of right answers.
+        errors: squared error of each picture against what it should have answered, (n,).
+        answers: what it answered, (n, K).
     """
 
     errors: NDArray[np.float64]
-    accuracy: float
+    answers: NDArray[np.float64]
 
 
-def leave_one_out(
-    features: NDArray[np.float32], labels: NDArray[np.int64], *, classes: int
-) -> LeaveOneOut:
-    """Fit one-hot labels by ridge regression on standardised features.
+def leave_one_out(features: NDArray[np.float32], indicators: NDArray[np.float64]) -> LeaveOneOut:
+    """Fit indicators by ridge regression on standardised features.
 
     Args:
         features: (n, F).
-        labels: (n,) in 0 .. classes - 1.
-        classes: K.
+        indicators: what should be answered, (n, K): of a classification one-hot labels.
     """
     scale = features.std(axis=0)
     scale = np.where(scale > 0.0, scale, 1.0)
     scaled = ((features - features.mean(axis=0)) / scale).astype(np.float64)
-    targets = np.eye(classes)[labels]
-    centre = targets.mean(axis=0)
-    strength = float(np.square(scaled).sum()) / len(labels)
+    centre = indicators.mean(axis=0)
+    strength = float(np.square(scaled).sum()) / len(features)
     directions, squares = _principal(scaled)
-    along = directions.T @ (targets - centre)
+    along = directions.T @ (indicators - centre)
     found: list[NDArray[np.float64]] = []
     for penalty in _PENALTIES:
         kept = squares / (squares + penalty * strength)
         # Of the hat matrix, intercept included: a picture's own share of what is answered to it.
-        own = (directions**2 @ kept + 1.0 / len(labels))[:, None]
+        own = (directions**2 @ kept + 1.0 / len(features))[:, None]
         fitted = directions @ (kept[:, None] * along) + centre
-        found.append((targets - fitted) / (1.0 - own))
+        found.append((indicators - fitted) / (1.0 - own))
     left = min(found, key=lambda residuals: float(np.square(residuals).sum()))
-    return LeaveOneOut(
-        errors=np.square(left).sum(axis=1),
-        accuracy=float(((targets - left).argmax(axis=1) == labels).mean()),
-    )
+    return LeaveOneOut(errors=np.square(left).sum(axis=1), answers=indicators - left)
 
 
 def _principal(scaled: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

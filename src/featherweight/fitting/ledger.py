@@ -21,6 +21,7 @@ from featherweight.profiling.profile import profile
 from featherweight.records import parse_record, read_json, to_plain, write_json
 from featherweight.reporting.run import FitSummary, Verdict
 from featherweight.run_directory import RunDirectory
+from featherweight.tasks.task import TASKS
 
 __all__ = ["Ledger", "Status", "read_summary"]
 
@@ -51,8 +52,15 @@ class Ledger:
 
     def write_splits(self, images: ImageData) -> None:
         """Write how many pictures of which class are in which split."""
+        task, classes = TASKS[images.task], images.classes
         splits = {
-            name: {label: int((split.labels == k).sum()) for k, label in enumerate(images.classes)}
+            name: dict(
+                zip(
+                    classes,
+                    task.counts(split.targets, classes=len(classes)).tolist(),
+                    strict=True,
+                )
+            )
             for name, split in images.splits.items()
         }
         write_json(self._run.path / "splits.json", splits)

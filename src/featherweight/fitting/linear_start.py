@@ -9,13 +9,14 @@ are distorted less).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
+
+from featherweight.training.objective import Objective
 
 __all__ = ["Classifier", "fit_classifier"]
 
@@ -39,26 +40,31 @@ class Classifier(NamedTuple):
 
 
 def fit_classifier(
-    features: NDArray[np.float32], labels: NDArray[np.int64], *, classes: int
+    features: NDArray[np.float32],
+    targets: NDArray[Any],
+    *,
+    outputs: int,
+    objective: Objective,
 ) -> Classifier:
-    """Return the logistic regression of labels on features.
+    """Return the regression of targets on features: of a classification the logistic one.
 
     Args:
         features: (n, F).
-        labels: (n,) in 0 .. classes - 1.
-        classes: K.
+        targets: of the pictures, (n, ...).
+        outputs: K.
+        objective: its loss is made small.
     """
-    seen, truth = torch.tensor(features), torch.tensor(labels)
+    seen, truth = torch.tensor(features), torch.tensor(targets)
     mean, spread = seen.mean(0), seen.std(0, correction=0)
     spread = spread + _LEAST_SPREAD * spread.mean() + torch.finfo(torch.float32).tiny
     scaled = (seen - mean) / spread
-    weight = torch.zeros(classes, seen.shape[1], requires_grad=True)
-    bias = torch.zeros(classes, requires_grad=True)
+    weight = torch.zeros(outputs, seen.shape[1], requires_grad=True)
+    bias = torch.zeros(outputs, requires_grad=True)
     solver = torch.optim.LBFGS([weight, bias], max_iter=_ITERATIONS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
         solver.zero_grad()
-        loss = functional.cross_entropy(scaled @ weight.T + bias, truth)
+        loss = objective.loss(scaled @ weight.T + bias, truth)
         loss = loss + _PENALTY * weight.square().sum()
         loss.backward()  # type: ignore[no-untyped-call]
         return loss

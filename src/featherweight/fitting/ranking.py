@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.budget import Evaluation
-from featherweight.data.metrics import accuracy_interval
 from featherweight.data.rows import spaced_rows
 from featherweight.errors import FailedError
 from featherweight.fitting.candidate import Candidate, Phase, Trained
@@ -17,17 +16,17 @@ from featherweight.fitting.policy import DEFAULT_POLICY
 from featherweight.fitting.trainer import Trainer
 from featherweight.nn.network import Network
 from featherweight.runtimes.answers import load_answers
-from featherweight.training.classify import EvaluationResult, TrainingImages, evaluate_network
+from featherweight.tasks.task import Answers
+from featherweight.training.evaluate import EvaluationResult, TrainingImages, evaluate_network
 
 __all__ = [
     "cheapest_of_equals",
     "difference_interval",
     "evaluate_on_val",
-    "file_losses",
     "keep_losses",
     "kept_losses",
     "losses_on_val",
-    "right_answers",
+    "paired_scores",
     "val_evaluation",
 ]
 
@@ -59,15 +58,15 @@ def losses_on_val(
         result = _evaluate(trainer, candidate, network, val)
         losses = np.asarray(result.losses, dtype=np.float64)[rows]
     else:
-        logits = _file_logits(trainer, candidate, network, val.pixels[rows], phase=phase)
-        losses = file_losses(logits, val.labels[rows])
+        answers = _file_answers(trainer, candidate, network, val.pixels[rows], phase=phase)
+        losses = trainer.task.losses(answers, val.targets[rows])
         losses = losses if val.weights is None else losses * val.weights[rows]
     if not np.isfinite(losses).all():
         raise FailedError(f"{candidate.title} answers val with numbers that are not finite")
     return losses
 
 
-def right_answers(
+def paired_scores(
     trainer: Trainer,
     candidate: Candidate,
     network: Network,
@@ -75,13 +74,12 @@ def right_answers(
     phase: Phase,
     most: int = DEFAULT_POLICY.race.val_pictures,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return for each ranked val picture whether network and file are right, weighted."""
+    """Return the scores of network and file on each ranked val picture, weighted."""
     val, rows = _ranked_pictures(trainer, candidate, most=most)
     weights = np.ones(len(rows)) if val.weights is None else val.weights[rows]
-    own = _evaluate(trainer, candidate, network, val).predictions[rows]
-    logits = _file_logits(trainer, candidate, network, val.pixels[rows], phase=phase)
-    truth = val.labels[rows]
-    return (own == truth) * weights, (logits.argmax(axis=1) == truth) * weights
+    own = _evaluate(trainer, candidate, network, val).scores[rows]
+    answers = _file_answers(trainer, candidate, network, val.pixels[rows], phase=phase)
+    return own * weights, trainer.task.scores(answers, val.targets[rows]) * weights
 
 
 def evaluate_on_val(trainer: Trainer, candidate: Candidate, network: Network) -> Evaluation:
@@ -93,14 +91,15 @@ def evaluate_on_val(trainer: Trainer, candidate: Candidate, network: Network) ->
 
 
 def val_evaluation(accuracy: float, *, trainer: Trainer) -> Evaluation:
-    """Return an accuracy on val; Wilson's interval holds for a share of pictures only."""
+    """Return a mean score on val; a balanced one has no interval."""
     count = trainer.count("val")
     if trainer.store.balanced:
         return Evaluation(
             metric="balanced_accuracy", value=accuracy, n=count, interval=None, split="val"
         )
-    interval = accuracy_interval(round(accuracy * count), count)
-    return Evaluation(metric="accuracy", value=accuracy, n=count, interval=interval, split="val")
+    task = trainer.task
+    interval = task.interval(accuracy, count)
+    return Evaluation(metric=task.metric, value=accuracy, n=count, interval=interval, split="val")
 
 
 def _ranked_pictures(
@@ -119,15 +118,15 @@ def _evaluate(
     return evaluate_network(network, images=val, preprocessing=preprocessing, device=trainer.device)
 
 
-def _file_logits(
+def _file_answers(
     trainer: Trainer,
     candidate: Candidate,
     network: Network,
     pixels: NDArray[np.uint8],
     *,
     phase: Phase,
-) -> NDArray[np.float32]:
-    """Return what the exported file answers to pictures, (n, classes)."""
+) -> Answers:
+    """Return what the exported file answers to pictures."""
     out = trainer.folder / "artifacts" / "race" / f"{candidate.key}-{phase}"
     return load_answers(trainer.export(network, candidate, out=out))(pixels)
 
@@ -158,13 +157,6 @@ def kept_losses(folder: Path) -> NDArray[np.float64]:
     """Return what `keep_losses` wrote."""
     losses: NDArray[np.float64] = np.load(folder / _LOSSES)
     return losses
-
-
-def file_losses(logits: NDArray[np.floating], labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the cross entropy of each row of logits (N, K) in nats."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    log_sum = np.log(np.exp(shifted).sum(axis=1))
-    return np.asarray(log_sum - shifted[np.arange(len(labels)), labels])
 
 
 def difference_interval(

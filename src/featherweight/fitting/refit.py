@@ -21,10 +21,11 @@ from featherweight.data.rows import spaced_rows
 from featherweight.exporting.file_features import load_features
 from featherweight.fitting.candidate import Candidate
 from featherweight.fitting.policy import DEFAULT_POLICY, RefitPolicy
-from featherweight.fitting.ranking import file_losses
 from featherweight.fitting.trainer import Trainer
+from featherweight.layers import LOGITS
 from featherweight.nn.network import Network
 from featherweight.profiling.profile import profile
+from featherweight.tasks.task import Answers
 from featherweight.training.refit import refit_classifier
 
 __all__ = ["pictures_to_see", "with_fitted_classifier"]
@@ -68,15 +69,18 @@ def with_fitted_classifier(
         weight,
         bias,
         torch.from_numpy(features(train.pixels)),
-        torch.from_numpy(train.labels.astype(np.int64)),
+        train.batch(slice(None)).targets,
+        objective=trainer.objective,
         importance=None if train.weights is None else torch.from_numpy(train.weights).float(),
         seed=trainer.seed,
     )
-    answers = features(val.pixels[ranked])
+    emitted = features(val.pixels[ranked])
     importance = 1.0 if val.weights is None else val.weights[ranked]
     before, after = (
-        float((_losses(answers, *classifier, labels=val.labels[ranked]) * importance).mean())
-        for classifier in ((weight, bias), fitted)
+        float(
+            (trainer.task.losses(_answers(emitted, *head), val.targets[ranked]) * importance).mean()
+        )
+        for head in ((weight, bias), fitted)
     )
     logger.info(
         "refit: %s: loss of the file on val %.3f with its classifier fitted again, before %.3f",
@@ -101,11 +105,6 @@ def pictures_to_see(macs: int, *, policy: RefitPolicy = DEFAULT_POLICY.refit) ->
     return int(min(policy.most_pictures, max(policy.fewest_pictures, wanted)))
 
 
-def _losses(
-    features: NDArray[np.float32],
-    weight: torch.Tensor,
-    bias: torch.Tensor,
-    *,
-    labels: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    return file_losses(features @ weight.numpy().T + bias.numpy(), labels)
+def _answers(features: NDArray[np.float32], weight: torch.Tensor, bias: torch.Tensor) -> Answers:
+    """Return what a linear layer answers to features (n, F)."""
+    return {LOGITS: features @ weight.numpy().T + bias.numpy()}

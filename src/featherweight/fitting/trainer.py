@@ -19,6 +19,7 @@ from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.storage import StoredNetwork, load_network, save_network
 from featherweight.nn.network import Network, build_network
 from featherweight.runtimes.artifact import Artifact
+from featherweight.tasks.task import Task
 from featherweight.training.compute import Compute, choose_device
 from featherweight.training.job import (
     DataReference,
@@ -27,6 +28,7 @@ from featherweight.training.job import (
     first_network,
 )
 from featherweight.training.memory import memory_kept
+from featherweight.training.objective import OBJECTIVES, Objective
 from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.recipe import Recipe, default_recipe
 from featherweight.training.speed import StepTimer, choose_compute
@@ -69,6 +71,16 @@ class Trainer:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes."""
         return self.store.data.classes
+
+    @property
+    def task(self) -> Task:
+        """What is asked about the pictures."""
+        return self.store.task
+
+    @property
+    def objective(self) -> Objective:
+        """How networks learn it."""
+        return OBJECTIVES[self.store.data.task]
 
     def count(self, split: str) -> int:
         """Return how many pictures a split has."""
@@ -208,6 +220,7 @@ class Trainer:
             folder,
             preprocessing=candidate.family.preprocessing,
             classes=self.classes,
+            task=self.task.kind,
         )
 
     def export(
@@ -243,6 +256,7 @@ class Trainer:
             preprocessing=candidate.family.preprocessing,
             labels=self.classes if labels is None else labels,
             saturation_safe=self.platform.saturation_safe,
+            task=self.task.kind,
         )
 
     def calibration(self, resolution: int, preprocessing: Preprocessing) -> NDArray[np.uint8]:

@@ -28,7 +28,7 @@ def device_difference(artifact: Artifact, *, platform: Platform) -> float | None
         platform: where it runs; here it runs in the same runtime.
 
     Returns:
-        the largest difference of a logit, divided by the largest logit; `None` = the device has
+        the largest difference of an answer, divided by the largest answer; `None` = the device has
         no Python, and its programs tell times but no answers.
 
     Raises:
@@ -48,7 +48,10 @@ def device_difference(artifact: Artifact, *, platform: Platform) -> float | None
         "answers": True,
     }
     answer = answer_of_device(device, [artifact], job, timeout_s=_TIMEOUT_S)
-    there = np.asarray(answer["answers"][0], dtype=np.float64)
+    there = answer["answers"][0]
     predict = RUNTIMES[platform.runtime].load(artifact, num_threads=1)
-    here = predict(seeded_picture(artifact.input_shape, _SEED)).reshape(-1).astype(np.float64)
-    return float(np.abs(there - here).max() / np.abs(here).max())
+    here = predict(seeded_picture(artifact.input_shape, _SEED))
+    return max(
+        float(np.abs(np.asarray(there[name]) - values.reshape(-1)).max() / np.abs(values).max())
+        for name, values in here.items()
+    )

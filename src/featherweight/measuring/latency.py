@@ -236,6 +236,7 @@ def _run_worker(
                 "directory": folder,
                 "files": list(artifact.files),
                 "input_shape": list(artifact.input_shape),
+                "outputs": [one.name for one in artifact.outputs],
             }
             for folder, artifact in zip(pushed, artifacts, strict=False)
         ]

@@ -17,7 +17,7 @@ from featherweight.architecture import Architecture, Primitive
 from featherweight.devices.known import find_device
 from featherweight.errors import DeviceError
 from featherweight.exporting.platforms import Platform, parse_platform
-from featherweight.layers import INPUT, layers
+from featherweight.layers import INPUT, graph
 from featherweight.measuring.bench import export_untrained
 from featherweight.measuring.latency import answer_of_device, measure_artifacts
 from featherweight.networks.resolve import resolve_architecture
@@ -40,7 +40,6 @@ _UNCACHED = (64, 512)
 _SAMPLES, _MOST_S_EACH = 30, 4.0
 _ENDINGS = re.compile(r"(\.d?q|_nchwc|_token_\d+)+$")
 """What onnxruntime appends to the name of a node that it rewrites, and our own int8 nodes."""
-_OUTPUT = "logits"
 """Name of the last node of our files."""
 
 
@@ -280,10 +279,9 @@ def _layer_times(
     for node, taken in nodes.items():
         name = _ENDINGS.sub("", node)
         ms[name] = ms.get(name, 0.0) + taken
-    plan = layers(architecture)
-    if _OUTPUT in ms:
-        ms[plan[-1].name] = ms[_OUTPUT]
-    for layer in plan:
+    plan = graph(architecture)
+    ms.update({one.layer: ms[one.name] for one in plan.outputs if one.name in ms})
+    for layer in plan.layers:
         if layer.op == "activation" and layer.inputs[0] not in ms and layer.name in ms:
             ms[layer.inputs[0]] = ms[layer.name]
     return [(layer, ms[layer.name]) for layer in counted.layers if layer.flops and layer.name in ms]

@@ -5,12 +5,12 @@ file imports only the standard library, numpy and the runtime asked for; a runti
 onnxruntime and ncnn is loaded through the featherweight installed beside it.
 
 Job (JSON on stdin): `runtime`, `precision`, `num_threads`, `networks` (list of `{directory, files,
-input_shape (H, W, C)}`), `samples`, `max_s_each`, `seed`, `cpus` (list, or null to choose),
-`answers` (optional: whether to return the logits for the seeded picture).
+input_shape (H, W, C), outputs (names)}`), `samples`, `max_s_each`, `seed`, `cpus` (list, or null to
+choose), `answers` (optional: whether to return what they answer to the seeded picture).
 Answer (one JSON line on stdout): `runtime_version`, `cpus`, `samples_ms`, `retaken_samples`,
 `warm_up_runs` and `runs_per_sample` (per network), `wall_s`, `process_cpu_s`, `foreign_cpu_share`
-(`{machine, pinned}`), `involuntary_switches`, `clock_change`, `answers` (logits each, or null).
-Whatever a runtime prints goes to stderr.
+(`{machine, pinned}`), `involuntary_switches`, `clock_change`, `answers` (`{output: numbers}` each,
+or null). Whatever a runtime prints goes to stderr.
 """
 
 from __future__ import annotations
@@ -31,8 +31,6 @@ __all__ = [
     "CpuTicks",
     "choose_cpus",
     "foreign_share",
-    "main",
-    "measure",
     "read_cpu_ticks",
     "seeded_picture",
     "turn_order",
@@ -181,7 +179,7 @@ def _open_onnxruntime(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
             providers=["CPUExecutionProvider"],
         )
         feed = {session.get_inputs()[0].name: seeded_picture(network["input_shape"], job["seed"])}
-        runs.append(functools.partial(session.run, None, feed))
+        runs.append(functools.partial(session.run, network["outputs"], feed))
     return onnxruntime.__version__, runs
 
 
@@ -199,12 +197,12 @@ def _open_ncnn(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
         param, weights = (os.path.join(network["directory"], f) for f in network["files"])  # noqa: PTH118
         if net.load_param(param) != 0 or net.load_model(weights) != 0:
             raise RuntimeError(f"ncnn {ncnn.__version__} cannot read {param}")
-        picture = seeded_picture(network["input_shape"], job["seed"])[0]
-        runs.append(functools.partial(_run_ncnn, ncnn, net, np.ascontiguousarray(picture)))
+        picture = np.ascontiguousarray(seeded_picture(network["input_shape"], job["seed"])[0])
+        runs.append(functools.partial(_run_ncnn, ncnn, net, picture, network["outputs"]))
     return str(ncnn.__version__), runs
 
 
-def _run_ncnn(ncnn: Any, net: Any, picture: Any) -> Any:
+def _run_ncnn(ncnn: Any, net: Any, picture: Any, outputs: Sequence[str]) -> list[Any]:
     """Answer one picture; the cast to float32 is part of the time."""
     import numpy as np
 
@@ -212,8 +210,7 @@ def _run_ncnn(ncnn: Any, net: Any, picture: Any) -> Any:
     pixels = ncnn.Mat.from_pixels(picture, ncnn.Mat.PixelType.PIXEL_RGB, width, height)
     extractor = net.create_extractor()
     extractor.input("image", pixels)
-    _, answer = extractor.extract("logits")
-    return np.array(answer, dtype=np.float32)
+    return [np.array(extractor.extract(name)[1], dtype=np.float32) for name in outputs]
 
 
 def _open_installed(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
@@ -243,10 +240,11 @@ def seeded_picture(shape: Sequence[int], seed: int) -> Any:
     return np.random.default_rng(seed).integers(0, 256, (1, *shape), dtype=np.uint8)
 
 
-def _logits(answer: Any) -> list[float]:
-    """Return the one row of logits that a runtime gave, (1, K) or a list of it."""
-    rows = answer[0] if isinstance(answer, (list, tuple)) else answer
-    return [float(value) for value in rows.reshape(-1)]
+def _numbers(answer: Any, outputs: Sequence[str]) -> dict[str, list[float]]:
+    """Return what a runtime gave, a list in the order of the outputs or by name, as numbers."""
+    listed = isinstance(answer, (list, tuple))
+    named = dict(zip(outputs, answer)) if listed else answer  # noqa: B905 - Python 3.8
+    return {name: [float(v) for v in values.reshape(-1)] for name, values in named.items()}
 
 
 def _time_s(run: Run, number: int) -> float:
@@ -348,7 +346,7 @@ def _involuntary_switches() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def measure(job: Mapping[str, Any]) -> dict[str, Any]:
+def _measure(job: Mapping[str, Any]) -> dict[str, Any]:
     """Do a job; see the module's docstring for both sides."""
     cpus: list[int] | None = None
     if hasattr(os, "sched_setaffinity"):
@@ -380,21 +378,23 @@ def measure(job: Mapping[str, Any]) -> dict[str, Any]:
         },
         "involuntary_switches": _involuntary_switches() - switches,
         "clock_change": clock_change,
-        "answers": [_logits(run()) for run in runs] if job.get("answers") else None,
+        "answers": [
+            _numbers(run(), network["outputs"])
+            for run, network in zip(runs, job["networks"])  # noqa: B905 - Python 3.8
+        ]
+        if job.get("answers")
+        else None,
     }
 
 
-def main() -> None:
+def _main() -> None:
     """Read a job from stdin, do it, write the answer."""
-    # Python puts this file's directory first, where platform.py would hide the standard one.
-    here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120
-    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry or ".") != here]  # noqa: PTH100
     answer = os.dup(1)
     os.dup2(2, 1)
-    result = measure(json.load(sys.stdin))
+    result = _measure(json.load(sys.stdin))
     with os.fdopen(answer, "w", encoding="utf-8") as stream:
         stream.write(json.dumps(result) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    _main()

@@ -18,6 +18,7 @@ from featherweight.nn.network import Network
 from featherweight.records import (
     Record,
     parse_record,
+    read_bounded,
     read_json,
     write_bytes,
     write_json,
@@ -29,9 +30,12 @@ __all__ = [
     "StoredNetwork",
     "load_network",
     "read_network_record",
+    "read_weights",
     "recorded_seed",
     "save_network",
 ]
+
+_WEIGHTS_BYTES = 1 << 30
 
 
 class NetworkRecord(Record):
@@ -42,12 +46,14 @@ class NetworkRecord(Record):
         weights_sha256: of weights.safetensors.
         preprocessing: how a picture becomes the input.
         classes: names of the outputs in order.
+        task: kind of the task that it was trained for.
     """
 
     architecture_digest: str
     weights_sha256: str
     preprocessing: Preprocessing
     classes: tuple[str, ...]
+    task: str = "classification"
 
 
 def recorded_seed(directory: Path) -> int:
@@ -73,6 +79,7 @@ class StoredNetwork(NamedTuple):
     network: Network
     preprocessing: Preprocessing
     classes: tuple[str, ...]
+    task: str = "classification"
 
 
 def save_network(
@@ -81,6 +88,7 @@ def save_network(
     *,
     preprocessing: Preprocessing,
     classes: tuple[str, ...],
+    task: str = "classification",
 ) -> None:
     """Write a network so that `load_network` gives bit-equal outputs.
 
@@ -104,6 +112,7 @@ def save_network(
         weights_sha256=hashlib.sha256(weights).hexdigest(),
         preprocessing=preprocessing,
         classes=classes,
+        task=task,
     )
     write_json(directory / "network.json", record)
 
@@ -118,6 +127,18 @@ def read_network_record(directory: Path) -> NetworkRecord:
     return parse_record(NetworkRecord, read_json(source), source=str(source))
 
 
+def read_weights(path: Path) -> bytes:
+    """Return the content of a safetensors file.
+
+    Raises:
+        RecordError: it is absent, no regular file (a device may never end), or above 1 GB.
+    """
+    try:
+        return read_bounded(path, limit_bytes=_WEIGHTS_BYTES)
+    except (OSError, ValueError) as error:
+        raise RecordError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
+
+
 def load_network(directory: str | Path) -> StoredNetwork:
     """Read a network that `save_network` wrote; torch's generator is left as it was.
 
@@ -128,10 +149,7 @@ def load_network(directory: str | Path) -> StoredNetwork:
     record = read_network_record(directory)
     architecture = read_architecture(directory / "architecture.json")
     file = directory / "weights.safetensors"
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise RecordError(f"cannot read {file}: {error.strerror}") from error
+    content = read_weights(file)
     digests = (architecture.digest, hashlib.sha256(content).hexdigest())
     if digests != (record.architecture_digest, record.weights_sha256):
         changed = file if digests[0] == record.architecture_digest else "architecture.json"
@@ -145,4 +163,4 @@ def load_network(directory: str | Path) -> StoredNetwork:
         network.load_state_dict(load(content), assign=True)
     except (SafetensorError, RuntimeError) as error:
         raise RecordError(f"{file} does not fit its architecture: {error}") from error
-    return StoredNetwork(network.eval(), record.preprocessing, record.classes)
+    return StoredNetwork(network.eval(), record.preprocessing, record.classes, record.task)

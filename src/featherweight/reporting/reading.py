@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -15,6 +16,7 @@ from featherweight.errors import FeatherweightError, RecordError, UsageError
 from featherweight.records import parse_json, parse_record, read_json, read_yaml
 from featherweight.reporting.run import FitSummary
 from featherweight.run_lock import is_locked
+from featherweight.tasks.task import CLASSIFICATION, TASKS
 
 __all__ = [
     "EpochLine",
@@ -102,10 +104,10 @@ class VerificationLine(_Line):
 
 
 class TrainedLine(_Line):
-    """What summary.json holds of a `train`."""
+    """What summary.json holds of a `train`; `value` is that of the task's metric."""
 
     split: str
-    accuracy: float
+    value: float
     interval: tuple[float, float]
     n: int
     epochs: int
@@ -118,12 +120,14 @@ class FitRun(NamedTuple):
         under_way: whether a process works in the directory now.
         ended: whether the run wrote its summary, be it readable or not.
         trained: the answer of a `train`, which has no verdict.
+        metric: what the network's answers are judged by, as the task names it.
     """
 
     directory: Path
     under_way: bool
     ended: bool
     trained: TrainedLine | None
+    metric: str
     settings: Mapping[str, Any]
     environment: Mapping[str, Any]
     splits: Mapping[str, Any]
@@ -207,13 +211,15 @@ def read_run(directory: Path) -> FitRun:
 
     events = lines("train.jsonl")
     is_epoch = [isinstance(plain, dict) and plain.get("event") == "epoch" for _, plain in events]
-    answer = one("summary.json", _read_answer)
+    metric = one("network.json", _read_metric) or TASKS[CLASSIFICATION].metric
+    answer = one("summary.json", partial(_read_answer, metric=metric))
     summary = answer if isinstance(answer, FitSummary) else None
     return FitRun(
         directory=directory,
         under_way=under_way,
         ended=(directory / "summary.json").is_file(),
         trained=answer if isinstance(answer, TrainedLine) else None,
+        metric=metric,
         settings=_without_version(one("run.yaml", read_yaml)),
         environment=_without_version(one("environment.json", read_json)),
         splits=_without_version(one("splits.json", read_json)),
@@ -249,12 +255,19 @@ def _artifact_record(directory: Path, summary: FitSummary | None) -> str:
     return str(folder / "artifact.json")
 
 
-def _read_answer(path: Path) -> FitSummary | TrainedLine:
+def _read_metric(path: Path) -> str:
+    """Return the metric of the task that a network was made for."""
+    plain = read_json(path)
+    task = plain.get("task", CLASSIFICATION) if isinstance(plain, dict) else CLASSIFICATION
+    return TASKS[task].metric if task in TASKS else str(task)
+
+
+def _read_answer(path: Path, *, metric: str) -> FitSummary | TrainedLine:
     """Return what a fit or a training found; the latter has no verdict but epochs."""
     plain = read_json(path)
     if isinstance(plain, dict) and "verdict" not in plain and "epochs" in plain:
         try:
-            return TrainedLine.model_validate(plain)
+            return TrainedLine.model_validate({"value": plain.get(metric), **plain})
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])

@@ -11,6 +11,7 @@ __all__ = [
     "show_count",
     "show_integer",
     "show_interval_ms",
+    "show_metric",
     "show_ms",
     "show_percent",
     "show_seconds",
@@ -35,6 +36,11 @@ def show_interval_ms(interval: tuple[float, float] | None, to: str = "to") -> st
     if interval is None:
         return _DASH
     return f"{_milliseconds(interval[0])} {to} {_milliseconds(interval[1])}{_GAP}ms"
+
+
+def show_metric(name: str | None) -> str:
+    """Return a metric's name as words: `both right` for `both_right`."""
+    return _DASH if name is None else name.replace("_", " ")
 
 
 def show_percent(share: float | None, digits: int = 1) -> str:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.runtimes.artifact import Artifact
-from featherweight.runtimes.runtime import RUNTIMES, Predict
+from featherweight.runtimes.runtime import RUNTIMES, Answer, Predict
 
 __all__ = ["Answers", "load_answers"]
 
-Answers = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""uint8 (N, H, W, 3) -> float32 (N, classes) logits."""
+Answers = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
+"""uint8 (N, H, W, 3) -> {output: float32 (N, ...)}; a classifier answers `logits`."""
 
 _MOST_COPIES = 4
 """Each holds the whole network, and a caller may keep several files open."""
@@ -45,15 +45,19 @@ def _cores() -> int:
 
 
 def _answering(copies: list[Predict]) -> Answers:
-    def answers(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        def part(copy: Predict, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-            return np.concatenate([copy(np.ascontiguousarray(images[k : k + 1])) for k in rows])
+    def answers(images: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        def part(copy: Predict, rows: NDArray[np.int64]) -> dict[str, NDArray[np.float32]]:
+            return _joined([copy(np.ascontiguousarray(images[k : k + 1])) for k in rows])
 
         used = copies[: max(1, len(images) // _FEWEST_PICTURES)]
         parts = np.array_split(np.arange(len(images)), len(used))
         if len(used) == 1:
             return part(used[0], parts[0])
         with ThreadPoolExecutor(len(used)) as pool:
-            return np.concatenate(list(pool.map(part, used, parts)))
+            return _joined(list(pool.map(part, used, parts)))
 
     return answers
+
+
+def _joined(parts: Sequence[Answer]) -> dict[str, NDArray[np.float32]]:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import errno
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
+from featherweight.layers import LOGITS, graph
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import Record, parse_record, read_json, to_plain, write_json
 
 __all__ = [
     "ARTIFACT_FILE",
     "Artifact",
+    "ArtifactOutput",
+    "ExportOptions",
     "check_files",
     "digest_files",
     "read_artifact",
@@ -31,6 +36,36 @@ _FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*$")]
 """Beside artifact.json: what somebody else wrote there must not name other places."""
 
 
+@dataclass(frozen=True, eq=False)
+class ExportOptions:
+    """How a network is written for a runtime.
+
+    Attributes:
+        precision: one that the runtime has.
+        preprocessing: its normalisation becomes part of the file.
+        labels: class names in the order of the logits.
+        calibration: uint8 (N, H, W, 3) training pictures for int8; `None` draws seeded noise (for
+            timing only).
+        saturation_safe: whether int8 weights must be scaled so that sums of two products fit 16
+            bits, as `DeviceInfo.int8_pairs_saturate` says; `None` = as this machine needs it.
+        task: kind of the task that the answers are for.
+    """
+
+    precision: str
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+    calibration: np.ndarray | None = None
+    saturation_safe: bool | None = None
+    task: str = "classification"
+
+
+class ArtifactOutput(Record):
+    """Something that a file answers: its name and its shape with the batch of one."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
 class Artifact(Record):
     """An exported network: `directory/files`, described by `directory/artifact.json`.
 
@@ -42,6 +77,8 @@ class Artifact(Record):
         input_shape: (H, W, 3) of the uint8 picture it takes.
         preprocessing: resize and crop the caller does; normalisation is inside the file.
         labels: class names in the order of the logits.
+        task: kind of the task that its answers are for.
+        outputs: what it answers, float32.
         size_bytes: of all files together.
         sha256: of the file; of the lines `sha256sum` prints when there are several.
         architecture_digest: `Architecture.digest` of what was exported.
@@ -58,6 +95,8 @@ class Artifact(Record):
     input_shape: tuple[_Side, _Side, Literal[3]]
     preprocessing: Preprocessing
     labels: tuple[str, ...]
+    task: str = "classification"
+    outputs: tuple[ArtifactOutput, ...]
     size_bytes: int
     sha256: str
     architecture_digest: str
@@ -66,11 +105,14 @@ class Artifact(Record):
 
     @model_validator(mode="before")
     @classmethod
-    def _read_older_name(cls, plain: Any) -> Any:
-        """Read what files of before 2026-12 call `pairs_limited`."""
+    def _read_older_form(cls, plain: Any) -> Any:
+        """Read files of before 2026-12: `pairs_limited`, and one output that is not named."""
         if isinstance(plain, dict) and "pairs_limited" in plain:
             plain = {**plain, "saturation_safe": plain["pairs_limited"]}
             del plain["pairs_limited"]
+        if isinstance(plain, dict) and "outputs" not in plain and "labels" in plain:
+            classes = len(plain["labels"]) if isinstance(plain["labels"], list | tuple) else 0
+            plain = {**plain, "outputs": ({"name": LOGITS, "shape": (1, classes)},)}
         return plain
 
     @property
@@ -110,10 +152,8 @@ def record_artifact(
     files: tuple[str, ...],
     *,
     runtime: str,
-    precision: str,
     architecture: Architecture,
-    preprocessing: Preprocessing,
-    labels: tuple[str, ...],
+    options: ExportOptions,
     **int8: Any,
 ) -> Artifact:
     """Describe the files that a runtime wrote into `out`, and write artifact.json beside them.
@@ -122,10 +162,8 @@ def record_artifact(
         out: where the files lie.
         files: their names; the first is the one to load.
         runtime: name of the runtime that executes them.
-        precision: what they compute in.
         architecture: what was exported.
-        preprocessing: resize and crop the caller does.
-        labels: class names in the order of the logits.
+        options: what they compute in, take and answer.
         int8: `int8_operators` and `saturation_safe` of an int8 file.
 
     Raises:
@@ -134,12 +172,17 @@ def record_artifact(
     size_bytes, sha256 = digest_files(out, files)
     artifact = Artifact(
         runtime=runtime,
-        precision=precision,
+        precision=options.precision,
         files=files,
         directory=str(out),
         input_shape=(*architecture.input_shape[1:], 3),
-        preprocessing=preprocessing,
-        labels=labels,
+        preprocessing=options.preprocessing,
+        labels=options.labels,
+        task=options.task,
+        outputs=tuple(
+            ArtifactOutput(name=one.name, shape=(1, *one.shape))
+            for one in graph(architecture).outputs
+        ),
         size_bytes=size_bytes,
         sha256=sha256,
         architecture_digest=architecture.digest,

@@ -18,6 +18,7 @@ from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
 from featherweight.runtimes.runtime import (
     RUNTIMES,
+    Answer,
     ExportOptions,
     Predict,
     check_image,
@@ -95,10 +96,8 @@ class ExecuTorch:
             out,
             (_PROGRAM,),
             runtime=self.name,
-            precision=options.precision,
             architecture=architecture,
-            preprocessing=options.preprocessing,
-            labels=options.labels,
+            options=options,
             **int8,
         )
 
@@ -113,12 +112,15 @@ class ExecuTorch:
             program = Runtime.get().load_program(artifact.paths[0])
             method = program.load_method("forward")
             (_, channels, _, _) = method.metadata.input_tensor_meta(0).sizes()
-        input_shape = artifact.input_shape
+        input_shape, outputs = artifact.input_shape, artifact.outputs
 
-        def predict(image: np.ndarray) -> np.ndarray:
+        def predict(image: np.ndarray) -> Answer:
             check_image(image, input_shape)
-            (logits,) = method.execute([levels_of(image, channels=channels)])
-            return np.array(logits.numpy())
+            answer = method.execute([levels_of(image, channels=channels)])
+            return {
+                one.name: np.array(value.numpy())
+                for one, value in zip(outputs, answer, strict=True)
+            }
 
         return tried(predict, artifact, *_ERRORS)
 

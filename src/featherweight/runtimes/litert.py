@@ -16,6 +16,7 @@ from featherweight.runtimes.artifact import Artifact, record_artifact
 from featherweight.runtimes.litert_writer import write_litert
 from featherweight.runtimes.runtime import (
     RUNTIMES,
+    Answer,
     ExportOptions,
     Predict,
     check_image,
@@ -88,10 +89,8 @@ class LiteRt:
             out,
             (_MODEL,),
             runtime=self.name,
-            precision=options.precision,
             architecture=architecture,
-            preprocessing=options.preprocessing,
-            labels=options.labels,
+            options=options,
             int8_operators=operators,
             saturation_safe=False if options.precision == "int8" else None,
         )
@@ -104,15 +103,17 @@ class LiteRt:
             interpreter = create(model_path=str(artifact.paths[0]), num_threads=num_threads)
             interpreter.allocate_tensors()
             given = interpreter.get_input_details()[0]["index"]
-            answered = interpreter.get_output_details()[0]["index"]
-        input_shape = artifact.input_shape
+            answered = [one["index"] for one in interpreter.get_output_details()]
+        input_shape, outputs = artifact.input_shape, artifact.outputs
 
-        def predict(image: np.ndarray) -> np.ndarray:
+        def predict(image: np.ndarray) -> Answer:
             check_image(image, input_shape)
             interpreter.set_tensor(given, image)
             interpreter.invoke()
-            logits: np.ndarray = interpreter.get_tensor(answered)
-            return logits
+            return {
+                one.name: interpreter.get_tensor(index)
+                for one, index in zip(outputs, answered, strict=True)
+            }
 
         return tried(predict, artifact, *_ERRORS)
 

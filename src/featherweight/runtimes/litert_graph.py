@@ -5,7 +5,7 @@ Source: the schema that comes with ai-edge-litert (`schema_py_generated`). Maps 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -195,13 +195,14 @@ class Graph:
         self._tensors[number].type = self._tensors[x].type
         return number
 
-    def file(self, *, output: int, description: str, notes: str) -> bytes:
+    def file(self, *, outputs: Mapping[str, int], description: str, notes: str) -> bytes:
         """Return the serialised model."""
         schema = self._schema
         graph = schema.SubGraphT()
         graph.name, graph.tensors, graph.operators = "main", self._tensors, self._operators
-        graph.inputs, graph.outputs = [self.input], [output]
-        self._tensors[output].name = "logits"
+        graph.inputs, graph.outputs = [self.input], list(outputs.values())
+        for name, number in outputs.items():
+            self._tensors[number].name = name
         model = schema.ModelT()
         model.version, model.description = 3, description
         model.subgraphs = [graph]

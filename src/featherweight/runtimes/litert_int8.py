@@ -16,7 +16,7 @@ import onnx
 from onnx import numpy_helper
 
 from featherweight.runtimes.litert_graph import Graph, Quantised, Window
-from featherweight.runtimes.onnx_writer import IMAGE, LOGITS
+from featherweight.runtimes.onnx_writer import IMAGE
 
 __all__ = ["write_litert_int8"]
 
@@ -64,7 +64,7 @@ class _Translator:
                 self._numbers[node.output[0]] = number
         notes = {one.key: one.value for one in self._model.metadata_props}
         return self._graph.file(
-            output=self._numbers[LOGITS],
+            outputs={one.name: self._numbers[one.name] for one in self._model.graph.output},
             description=self._model.graph.name,
             notes=json.dumps(
                 {

@@ -13,7 +13,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from featherweight.architecture import Architecture
-from featherweight.layers import INPUT, Layer, layers
+from featherweight.layers import INPUT, Layer
+from featherweight.layers import graph as graph_of
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import to_plain
 from featherweight.runtimes.litert_graph import Graph, Window
@@ -51,7 +52,7 @@ def write_litert(
         labels: class names, kept in the file's metadata.
 
     Returns:
-        the file: input uint8 (1, H, W, 3), output float32 (1, classes).
+        the file: input uint8 (1, H, W, 3), the outputs of `layers.graph` in float32.
 
     Raises:
         MissingDependencyError: ai-edge-litert is not installed.
@@ -62,7 +63,8 @@ def write_litert(
     if weights is None:
         weights = random_weights(architecture, seed=0)
     check_weights(architecture, weights)
-    plan = layers(architecture)
+    network = graph_of(architecture)
+    plan = network.layers
     folded = {
         layer.name: folded_weights(layer, weights)
         for layer in plan
@@ -83,7 +85,9 @@ def write_litert(
         )
     notes = {"labels": list(labels), "preprocessing": to_plain(preprocessing)}
     return graph.file(
-        output=names[plan[-1].name], description=architecture.name, notes=json.dumps(notes)
+        outputs={one.name: names[one.layer] for one in network.outputs},
+        description=architecture.name,
+        notes=json.dumps(notes),
     )
 
 

@@ -12,9 +12,10 @@ from featherweight.architecture import Architecture
 from featherweight.errors import MissingDependencyError, UsageError
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
-from featherweight.runtimes.ncnn_writer import IMAGE, LOGITS, write_ncnn
+from featherweight.runtimes.ncnn_writer import IMAGE, write_ncnn
 from featherweight.runtimes.runtime import (
     RUNTIMES,
+    Answer,
     ExportOptions,
     Predict,
     check_image,
@@ -62,10 +63,8 @@ class Ncnn:
             out,
             (_PARAM, _BIN),
             runtime=self.name,
-            precision=options.precision,
             architecture=architecture,
-            preprocessing=options.preprocessing,
-            labels=options.labels,
+            options=options,
         )
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
@@ -74,16 +73,21 @@ class Ncnn:
         ncnn, net = _ncnn(), _open(artifact, num_threads=num_threads)
         input_shape = artifact.input_shape
         height, width, _ = input_shape
+        outputs = artifact.outputs
 
-        def predict(image: np.ndarray) -> np.ndarray:
+        def predict(image: np.ndarray) -> Answer:
             check_image(image, input_shape)
             pixels = ncnn.Mat.from_pixels(
                 np.ascontiguousarray(image[0]), ncnn.Mat.PixelType.PIXEL_RGB, width, height
             )
             extractor = net.create_extractor()
             extractor.input(IMAGE, pixels)
-            _, answer = extractor.extract(LOGITS)
-            return np.array(answer, dtype=np.float32).reshape(1, -1)
+            return {
+                one.name: np.array(extractor.extract(one.name)[1], dtype=np.float32).reshape(
+                    one.shape
+                )
+                for one in outputs
+            }
 
         return tried(predict, artifact, RuntimeError, ValueError, TypeError)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from featherweight.architecture import Architecture
-from featherweight.layers import INPUT, Layer, layers
+from featherweight.layers import INPUT, Layer, graph
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.runtimes.weights import (
     check_labels,
@@ -23,12 +23,10 @@ from featherweight.runtimes.weights import (
     random_weights,
 )
 
-__all__ = ["IMAGE", "LOGITS", "write_ncnn"]
+__all__ = ["IMAGE", "write_ncnn"]
 
 IMAGE = "image"
 """Name of the input: float32 (3, H, W) with the values of the uint8 picture."""
-LOGITS = "logits"
-"""Name of the output: float32 (classes,)."""
 
 _MAGIC = "7767517"
 _FLOAT32 = np.zeros(1, dtype="<u4").tobytes()
@@ -104,15 +102,16 @@ def write_ncnn(
     check_weights(architecture, weights)
     files = _Files()
     names = {INPUT: _write_input(files, architecture, preprocessing)}
-    plan = layers(architecture)
+    network = graph(architecture)
+    plan = network.layers
     fused = fused_activations(plan, functions=_FUSED, after=("conv", "linear"))
     flat: set[str] = set()  # ncnn's global pooling drops the axes of height and width
     for layer in plan:
         if layer.name in fused.values():
             names[layer.name] = names[layer.inputs[0]]
             continue
-        last = fused.get(layer.name, layer.name) == plan[-1].name
-        output = LOGITS if last else layer.name
+        last = fused.get(layer.name, layer.name)
+        output = network.name_of(last) if network.name_of(last) != last else layer.name
         inputs = [names[name] for name in layer.inputs]
         function = next((a.function for a in plan if a.name == fused.get(layer.name)), "")
         is_dense = layer.op == "conv" and layer.groups == 1 and inputs[0] in flat

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from featherweight.architecture import Architecture
-from featherweight.layers import INPUT, Layer, layers
+from featherweight.layers import INPUT, Layer, graph
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import to_plain
 from featherweight.runtimes.weights import (
@@ -23,12 +23,10 @@ from featherweight.runtimes.weights import (
     random_weights,
 )
 
-__all__ = ["CENTRED", "IMAGE", "LOGITS", "NORMALISED", "Graph", "finish_model", "write_onnx"]
+__all__ = ["CENTRED", "IMAGE", "NORMALISED", "OnnxGraph", "finish_model", "write_onnx"]
 
 IMAGE = "image"
 """Name of the input: uint8 (1, H, W, 3)."""
-LOGITS = "logits"
-"""Name of the output: float32 (1, classes)."""
 
 CENTRED = "input.centred"
 """Name of the picture less its mean, which a first convolution reads: it divides, too."""
@@ -39,7 +37,7 @@ _OPSET = 17
 _IR_VERSION = 8
 
 
-class Graph:
+class OnnxGraph:
     """Nodes and constants of an ONNX graph under construction."""
 
     def __init__(self) -> None:
@@ -85,7 +83,7 @@ def write_onnx(
             take normalised float32 (1, C, H, W).
 
     Returns:
-        The model: one input `image`, one output `logits` float32 (1, classes); labels,
+        The model: one input `image`, the outputs of `layers.graph` in float32; labels,
         preprocessing, architecture and its digest are in `metadata_props`.
 
     Raises:
@@ -95,35 +93,35 @@ def write_onnx(
     if weights is None:
         weights = random_weights(architecture, seed=0)
     check_weights(architecture, weights)
-    plan = layers(architecture)
+    network = graph(architecture)
     folded = {
         layer.name: folded_weights(layer, weights)
-        for layer in plan
+        for layer in network.layers
         if layer.op in ("conv", "linear")
     }
-    graph = Graph()
+    model = OnnxGraph()
     source = IMAGE
     if uint8_input:
-        source = _write_input(graph, plan, folded, architecture, preprocessing)
+        source = _write_input(model, network.layers, folded, architecture, preprocessing)
     names = {INPUT: source}
-    for layer in plan:
-        output = LOGITS if layer is plan[-1] else layer.name
+    for layer in network.layers:
+        output = network.name_of(layer.name)
         inputs = [names[name] for name in layer.inputs]
-        names[layer.name] = _NODES[layer.op](graph, layer, inputs, output, folded.get(layer.name))
+        names[layer.name] = _NODES[layer.op](model, layer, inputs, output, folded.get(layer.name))
     return finish_model(
-        graph, architecture, preprocessing=preprocessing, labels=labels, uint8_input=uint8_input
+        model, architecture, preprocessing=preprocessing, labels=labels, uint8_input=uint8_input
     )
 
 
 def finish_model(
-    graph: Graph,
+    model: OnnxGraph,
     architecture: Architecture,
     *,
     preprocessing: Preprocessing,
     labels: tuple[str, ...],
     uint8_input: bool = True,
 ) -> onnx.ModelProto:
-    """Wrap a graph from `image` to `logits` as a model with its metadata.
+    """Wrap nodes from `image` to the outputs as a model with its metadata.
 
     Raises:
         UnsupportedError: a network without a classifier.
@@ -136,16 +134,19 @@ def finish_model(
         if uint8_input
         else helper.make_tensor_value_info(IMAGE, TensorProto.FLOAT, [1, channels, height, width])
     )
-    logits = helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, [1, architecture.num_classes])
-    constants = [numpy_helper.from_array(value, name) for name, value in graph.constants.items()]
-    model = helper.make_model(
-        helper.make_graph(graph.nodes, architecture.name, [image], [logits], constants),
+    answers = [
+        helper.make_tensor_value_info(one.name, TensorProto.FLOAT, [1, *one.shape])
+        for one in graph(architecture).outputs
+    ]
+    constants = [numpy_helper.from_array(value, name) for name, value in model.constants.items()]
+    finished = helper.make_model(
+        helper.make_graph(model.nodes, architecture.name, [image], answers, constants),
         producer_name="featherweight",
         opset_imports=[helper.make_opsetid("", _OPSET)],
         ir_version=_IR_VERSION,
     )
     helper.set_model_props(
-        model,
+        finished,
         {
             "labels": json.dumps(labels),
             "preprocessing": json.dumps(to_plain(preprocessing)),
@@ -153,11 +154,11 @@ def finish_model(
             "architecture_digest": architecture.digest,
         },
     )
-    return model
+    return finished
 
 
 def _write_input(
-    graph: Graph,
+    model: OnnxGraph,
     plan: tuple[Layer, ...],
     folded: dict[str, FoldedLayer],
     architecture: Architecture,
@@ -165,16 +166,16 @@ def _write_input(
 ) -> str:
     """Write uint8 NHWC -> normalised NCHW and return what the first layer reads."""
     mean, deviation = input_levels(architecture, preprocessing)
-    x = graph.node("Transpose", [IMAGE], "input.nchw", {"perm": [0, 3, 1, 2]})
-    x = graph.node("Cast", [x], "input.float", {"to": TensorProto.FLOAT})
+    x = model.node("Transpose", [IMAGE], "input.nchw", {"perm": [0, 3, 1, 2]})
+    x = model.node("Cast", [x], "input.float", {"to": TensorProto.FLOAT})
     if architecture.input_shape[0] == 1:
-        x = graph.node("ReduceMean", [x], "input.grey", {"axes": [1], "keepdims": 1})
-    mean_name = graph.constant("input.mean", _channels(mean))
-    x = graph.node("Sub", [x, mean_name], CENTRED)
+        x = model.node("ReduceMean", [x], "input.grey", {"axes": [1], "keepdims": 1})
+    mean_name = model.constant("input.mean", _channels(mean))
+    x = model.node("Sub", [x, mean_name], CENTRED)
     if fold_division(plan, folded, deviation):
         return x
-    scale = graph.constant("input.scale", _channels(1.0 / deviation))
-    return graph.node("Mul", [x, scale], NORMALISED)
+    scale = model.constant("input.scale", _channels(1.0 / deviation))
+    return model.node("Mul", [x, scale], NORMALISED)
 
 
 def _channels(values: np.ndarray) -> np.ndarray:
@@ -182,50 +183,50 @@ def _channels(values: np.ndarray) -> np.ndarray:
 
 
 def _conv(
-    graph: Graph, layer: Layer, inputs: list[str], output: str, folded: FoldedLayer | None
+    model: OnnxGraph, layer: Layer, inputs: list[str], output: str, folded: FoldedLayer | None
 ) -> str:
     assert folded is not None
-    weight = graph.constant(f"{layer.name}.weight", folded.weight)
-    bias = graph.constant(f"{layer.name}.bias", folded.bias)
+    weight = model.constant(f"{layer.name}.weight", folded.weight)
+    bias = model.constant(f"{layer.name}.bias", folded.bias)
     attributes = {
         "kernel_shape": [layer.kernel_size] * 2,
         "strides": [layer.stride] * 2,
         "pads": list(layer.padding),
         "group": layer.groups,
     }
-    return graph.node("Conv", [*inputs, weight, bias], output, attributes)
+    return model.node("Conv", [*inputs, weight, bias], output, attributes)
 
 
 def _linear(
-    graph: Graph, layer: Layer, inputs: list[str], output: str, folded: FoldedLayer | None
+    model: OnnxGraph, layer: Layer, inputs: list[str], output: str, folded: FoldedLayer | None
 ) -> str:
     assert folded is not None
     flat = inputs[0]
     if len(layer.input_shape) > 1:
-        flat = graph.node("Flatten", [flat], f"{layer.name}.flat", {"axis": 1})
-    weight = graph.constant(f"{layer.name}.weight", folded.weight)
-    bias = graph.constant(f"{layer.name}.bias", folded.bias)
-    return graph.node("Gemm", [flat, weight, bias], output, {"transB": 1})
+        flat = model.node("Flatten", [flat], f"{layer.name}.flat", {"axis": 1})
+    weight = model.constant(f"{layer.name}.weight", folded.weight)
+    bias = model.constant(f"{layer.name}.bias", folded.bias)
+    return model.node("Gemm", [flat, weight, bias], output, {"transB": 1})
 
 
 def _activation(
-    graph: Graph, layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
+    model: OnnxGraph, layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
 ) -> str:
     if layer.function == "relu6":
-        low = graph.constant("zero", np.array(0.0, dtype=np.float32))
-        high = graph.constant("six", np.array(6.0, dtype=np.float32))
-        return graph.node("Clip", [*inputs, low, high], output)
+        low = model.constant("zero", np.array(0.0, dtype=np.float32))
+        high = model.constant("six", np.array(6.0, dtype=np.float32))
+        return model.node("Clip", [*inputs, low, high], output)
     if layer.function == "hard_sigmoid":
-        return graph.node("HardSigmoid", inputs, output, {"alpha": 1.0 / 6.0, "beta": 0.5})
+        return model.node("HardSigmoid", inputs, output, {"alpha": 1.0 / 6.0, "beta": 0.5})
     if layer.function == "silu":
-        gate = graph.node("Sigmoid", inputs, f"{layer.name}.gate")
-        return graph.node("Mul", [*inputs, gate], output)
+        gate = model.node("Sigmoid", inputs, f"{layer.name}.gate")
+        return model.node("Mul", [*inputs, gate], output)
     op = {"relu": "Relu", "hard_swish": "HardSwish", "sigmoid": "Sigmoid"}[layer.function]
-    return graph.node(op, inputs, output)
+    return model.node(op, inputs, output)
 
 
 def _pool(
-    graph: Graph, layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
+    model: OnnxGraph, layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
 ) -> str:
     attributes: dict[str, object] = {
         "kernel_shape": [layer.kernel_size] * 2,
@@ -233,55 +234,55 @@ def _pool(
         "pads": list(layer.padding),
     }
     if layer.function == "max":
-        return graph.node("MaxPool", inputs, output, attributes)
-    return graph.node("AveragePool", inputs, output, {**attributes, "count_include_pad": 0})
+        return model.node("MaxPool", inputs, output, attributes)
+    return model.node("AveragePool", inputs, output, {**attributes, "count_include_pad": 0})
 
 
 def _pad(
-    graph: Graph, layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
+    model: OnnxGraph, layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
 ) -> str:
     added = layer.output_shape[0] - layer.input_shape[0]
-    pads = graph.constant(
+    pads = model.constant(
         f"{layer.name}.pads", np.array([0, 0, 0, 0, 0, added, 0, 0], dtype=np.int64)
     )
-    return graph.node("Pad", [*inputs, pads], output)
+    return model.node("Pad", [*inputs, pads], output)
 
 
 def _concat(
-    graph: Graph, _layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
+    model: OnnxGraph, _layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
 ) -> str:
-    return graph.node("Concat", inputs, output, {"axis": 1})
+    return model.node("Concat", inputs, output, {"axis": 1})
 
 
 def _select(
-    graph: Graph, layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
+    model: OnnxGraph, layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
 ) -> str:
     first, last = layer.first_channel, layer.first_channel + layer.output_shape[0]
     bounds = [
-        graph.constant(f"{layer.name}.{key}", np.array([value], dtype=np.int64))
+        model.constant(f"{layer.name}.{key}", np.array([value], dtype=np.int64))
         for key, value in (("first", first), ("end", last), ("axis", 1))
     ]
-    return graph.node("Slice", [*inputs, *bounds], output)
+    return model.node("Slice", [*inputs, *bounds], output)
 
 
 def _shuffle(
-    graph: Graph, layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
+    model: OnnxGraph, layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
 ) -> str:
     order = np.arange(layer.output_shape[0], dtype=np.int64).reshape(layer.groups, -1).T.reshape(-1)
-    channels = graph.constant(f"{layer.name}.order", order)
-    return graph.node("Gather", [*inputs, channels], output, {"axis": 1})
+    channels = model.constant(f"{layer.name}.order", order)
+    return model.node("Gather", [*inputs, channels], output, {"axis": 1})
 
 
 def _plain(op: str) -> Callable[..., str]:
     def write(
-        graph: Graph, _layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
+        model: OnnxGraph, _layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
     ) -> str:
-        return graph.node(op, inputs, output)
+        return model.node(op, inputs, output)
 
     return write
 
 
-_NODES: dict[str, Callable[[Graph, Layer, list[str], str, FoldedLayer | None], str]] = {
+_NODES: dict[str, Callable[[OnnxGraph, Layer, list[str], str, FoldedLayer | None], str]] = {
     "conv": _conv,
     "activation": _activation,
     "pool": _pool,

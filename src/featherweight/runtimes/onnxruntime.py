@@ -18,6 +18,7 @@ from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
 from featherweight.runtimes.runtime import (
     RUNTIMES,
+    Answer,
     ExportOptions,
     Predict,
     check_image,
@@ -95,10 +96,8 @@ class OnnxRuntime:
             out,
             (_MODEL,),
             runtime=self.name,
-            precision=options.precision,
             architecture=architecture,
-            preprocessing=options.preprocessing,
-            labels=options.labels,
+            options=options,
             int8_operators=operators,
             saturation_safe=saturation_safe,
         )
@@ -110,11 +109,11 @@ class OnnxRuntime:
         with reading(artifact, *errors):
             session = open_session(str(artifact.paths[0]), num_threads=num_threads)
         input_shape = artifact.input_shape
+        names = [one.name for one in session.get_outputs()]
 
-        def predict(image: np.ndarray) -> np.ndarray:
+        def predict(image: np.ndarray) -> Answer:
             check_image(image, input_shape)
-            logits: np.ndarray = session.run(None, {"image": image})[0]
-            return logits
+            return dict(zip(names, session.run(names, {"image": image}), strict=True))
 
         return tried(predict, artifact, *errors)
 

@@ -16,6 +16,7 @@ from featherweight.runtimes.artifact import Artifact, record_artifact
 from featherweight.runtimes.onnxruntime import is_saturation_safe, quantised
 from featherweight.runtimes.runtime import (
     RUNTIMES,
+    Answer,
     ExportOptions,
     Predict,
     check_image,
@@ -85,10 +86,8 @@ class OpenVino:
             out,
             (_MODEL,),
             runtime=self.name,
-            precision=options.precision,
             architecture=architecture,
-            preprocessing=options.preprocessing,
-            labels=options.labels,
+            options=options,
             int8_operators=operators,
             saturation_safe=saturation_safe,
         )
@@ -103,12 +102,12 @@ class OpenVino:
             )
             request = compiled.create_infer_request()
         input_shape = artifact.input_shape
+        names = [one.get_any_name() for one in compiled.outputs]
 
-        def predict(image: np.ndarray) -> np.ndarray:
+        def predict(image: np.ndarray) -> Answer:
             check_image(image, input_shape)
             answer = request.infer({0: image})
-            logits: np.ndarray = np.array(answer[0])
-            return logits
+            return {name: np.array(answer[index]) for index, name in enumerate(names)}
 
         return tried(predict, artifact, RuntimeError, TypeError)
 

@@ -104,11 +104,11 @@ def _absorbed(graph: onnx.GraphProto) -> dict[str, str]:
 def _ranged_tensors(model: onnx.ModelProto) -> list[str]:
     """The tensors that become uint8 with a range of their own, in graph order."""
     absorbed = _absorbed(model.graph)
-    logits = model.graph.output[0].name
+    answers = {one.name for one in model.graph.output}
     return [
         node.output[0]
         for node in model.graph.node
-        if node.output[0] != logits
+        if node.output[0] not in answers
         and node.output[0] not in absorbed
         and node.op_type not in (*_SAME_SCALE, *_INPUT_OPS)
     ]

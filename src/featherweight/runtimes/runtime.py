@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -12,12 +11,12 @@ import numpy as np
 
 from featherweight.architecture import Architecture
 from featherweight.errors import UnsupportedError, UsageError
-from featherweight.networks.preprocessing import Preprocessing
 from featherweight.registry import Registry
-from featherweight.runtimes.artifact import Artifact, digest_files
+from featherweight.runtimes.artifact import Artifact, ExportOptions, digest_files
 
 __all__ = [
     "RUNTIMES",
+    "Answer",
     "ExportOptions",
     "Predict",
     "Runtime",
@@ -28,29 +27,10 @@ __all__ = [
     "tried",
 ]
 
-Predict = Callable[[np.ndarray], np.ndarray]
-"""uint8 (1, H, W, 3) -> float32 (1, classes) logits."""
-
-
-@dataclass(frozen=True, eq=False)
-class ExportOptions:
-    """How a network is written for a runtime.
-
-    Attributes:
-        precision: one that the runtime has.
-        preprocessing: its normalisation becomes part of the file.
-        labels: class names in the order of the logits.
-        calibration: uint8 (N, H, W, 3) training pictures for int8; `None` draws seeded noise (for
-            timing only).
-        saturation_safe: whether int8 weights must be scaled so that sums of two products fit 16
-            bits, as `DeviceInfo.int8_pairs_saturate` says; `None` = as this machine needs it.
-    """
-
-    precision: str
-    preprocessing: Preprocessing
-    labels: tuple[str, ...]
-    calibration: np.ndarray | None = None
-    saturation_safe: bool | None = None
+Answer = Mapping[str, np.ndarray]
+"""What a network answers to one picture: float32 arrays by the names of its outputs."""
+Predict = Callable[[np.ndarray], Answer]
+"""uint8 (1, H, W, 3) -> {output: float32}; a classifier answers `logits` (1, classes)."""
 
 
 class Runtime(Protocol):
@@ -92,7 +72,7 @@ class Runtime(Protocol):
         ...
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
-        """Return a callable uint8 (1, H, W, 3) -> float32 (1, classes) logits.
+        """Return a callable uint8 (1, H, W, 3) -> {output: float32}; see `Predict`.
 
         Raises:
             UsageError: the files are absent or of another runtime; the callable raises it for
@@ -167,15 +147,20 @@ def tried(predict: Predict, artifact: Artifact, *errors: type[Exception]) -> Pre
     """
     with reading(artifact, *errors):
         answer = predict(np.zeros((1, *artifact.input_shape), dtype=np.uint8))
-    expected = (1, len(artifact.labels))
-    if getattr(answer, "shape", None) != expected or answer.dtype != np.float32:
+    expected = {one.name: one.shape for one in artifact.outputs}
+    found = {name: getattr(value, "shape", None) for name, value in answer.items()}
+    kinds = {str(value.dtype) for value in answer.values()}
+    if found != expected or kinds != {"float32"}:
         raise UsageError(
-            f"{artifact.paths[0]} answers {getattr(answer, 'dtype', type(answer).__name__)} "
-            f"{getattr(answer, 'shape', '')}",
-            allowed=f"float32 {expected}, as its artifact.json has labels",
+            f"{artifact.paths[0]} answers {', '.join(sorted(kinds))} {_in_words(found)}",
+            allowed=f"float32 {_in_words(expected)}, as its artifact.json says",
             hint=_AGAIN,
         )
     return predict
+
+
+def _in_words(shapes: Mapping[str, tuple[int, ...] | None]) -> str:
+    return ", ".join(f"{name} {shape}" for name, shape in shapes.items())
 
 
 def check_image(image: np.ndarray, input_shape: tuple[int, int, int]) -> None:

@@ -14,6 +14,7 @@ from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
 from featherweight.runtimes.runtime import (
     RUNTIMES,
+    Answer,
     ExportOptions,
     Predict,
     check_image,
@@ -65,10 +66,8 @@ class TorchRuntime:
             out,
             (_WEIGHTS, _ARCHITECTURE),
             runtime=self.name,
-            precision=options.precision,
             architecture=architecture,
-            preprocessing=options.preprocessing,
-            labels=options.labels,
+            options=options,
         )
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
@@ -98,8 +97,9 @@ class TorchRuntime:
         deviation = torch.tensor(deviation_values, dtype=torch.float32).reshape(1, -1, 1, 1)
         grey = architecture.input_shape[0] == 1
         input_shape = artifact.input_shape
+        (output,) = artifact.outputs
 
-        def predict(image: np.ndarray) -> np.ndarray:
+        def predict(image: np.ndarray) -> Answer:
             check_image(image, input_shape)
             threads = torch.get_num_threads()
             torch.set_num_threads(num_threads)
@@ -107,10 +107,10 @@ class TorchRuntime:
                 with torch.inference_mode():
                     x = torch.tensor(image).permute(0, 3, 1, 2).float()  # NHWC in memory
                     x = x.mean(1, keepdim=True) if grey else x
-                    logits: np.ndarray = network((x - mean) / deviation).numpy()
+                    answer = network((x - mean) / deviation).numpy()
             finally:
                 torch.set_num_threads(threads)
-            return logits
+            return {output.name: answer}
 
         return tried(predict, artifact, RuntimeError)
 

@@ -1,18 +1,20 @@
-"""Loss and accuracy of a network on pictures held in memory (or in a memory map)."""
+"""Loss and score of a network on pictures held in memory (or in a memory map)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from featherweight.data.augmentation import normalise_batch
 from featherweight.errors import DataError
+from featherweight.layers import graph
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
+from featherweight.tasks.task import CLASSIFICATION, TASKS
 from featherweight.training.compute import Compute, choose_device
 from featherweight.training.fake_quantisation import FakeQuantised
 from featherweight.training.forward import answer
@@ -20,6 +22,7 @@ from featherweight.training.memory import memory_kept
 
 __all__ = [
     "EvaluationResult",
+    "Sample",
     "TrainingImages",
     "evaluate_network",
     "evaluate_placed",
@@ -29,26 +32,44 @@ _BATCH_PIXELS = 2**22  # keeps the activations of a batch at 224 pixels below ab
 _CPU_BATCH_PIXELS = 2**16  # stays in the caches: 64 pictures of 32 pixels took 0.73 of 256's time
 
 
+class Sample(NamedTuple):
+    """Some of the pictures of a split, on the CPU.
+
+    Attributes:
+        pixels: uint8 (n, S, S, C).
+        targets: (n, ...).
+        aspects: width by height of pictures that were squeezed, float32 (n,); `None` = none was.
+        weights: of each in losses, float32 (n,); `None` = all count the same.
+    """
+
+    pixels: Tensor
+    targets: Tensor
+    aspects: Tensor | None
+    weights: Tensor | None
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingImages:
-    """Pictures and labels of one split.
+    """Pictures of one split and what is right for them.
 
     Attributes:
         pixels: uint8 (N, S, S, C), an array or a memory map.
-        labels: int64 (N,).
-        weights: float64 (N,) with mean 1, of every picture in losses and accuracies; `None` = all
-            count the same. Pictures of one class have one weight.
+        targets: (N, ...), as the task has it; of a classification int64 (N,).
+        weights: float64 (N,) with mean 1, of every picture in losses and scores; `None` = all
+            count the same.
         aspects: float32 (N,), width by height of whole pictures that were squeezed into the
             squares; `None` = nothing was squeezed.
+        task: kind of the task.
 
     Raises:
         DataError: types, shapes or lengths do not fit.
     """
 
     pixels: np.ndarray
-    labels: np.ndarray
+    targets: np.ndarray
     weights: np.ndarray | None = None
     aspects: np.ndarray | None = None
+    task: str = CLASSIFICATION
 
     def __post_init__(self) -> None:
         if self.pixels.dtype != np.uint8 or self.pixels.ndim != 4:
@@ -56,49 +77,35 @@ class TrainingImages:
                 f"pictures of type {self.pixels.dtype} and shape {self.pixels.shape}",
                 allowed="uint8 (N, height, width, channels)",
             )
-        if self.labels.shape != (len(self.pixels),) or not np.issubdtype(
-            self.labels.dtype, np.integer
-        ):
-            raise DataError(
-                f"labels of type {self.labels.dtype} and shape {self.labels.shape} for "
-                f"{len(self.pixels)} pictures",
-                allowed="one integer per picture",
-            )
-        if self.weights is not None and self.weights.shape != self.labels.shape:
-            raise DataError(
-                f"{self.weights.shape} weights for {len(self.labels)} pictures",
-                allowed="one number per picture",
-            )
-        if self.aspects is not None and self.aspects.shape != self.labels.shape:
-            raise DataError(
-                f"{self.aspects.shape} aspects for {len(self.labels)} pictures",
-                allowed="one number per picture",
-            )
+        for name in ("targets", "weights", "aspects"):
+            values = getattr(self, name)
+            if values is None:
+                continue
+            if len(values) != len(self.pixels) or (name != "targets" and values.ndim != 1):
+                raise DataError(
+                    f"{name} of shape {values.shape} for {len(self.pixels)} pictures",
+                    allowed="one row for each" if name == "targets" else "one number for each",
+                )
 
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def batch(self, indices: np.ndarray | slice) -> tuple[Tensor, Tensor]:
-        """Return the chosen pictures, uint8 (n, S, S, C), and labels, int64 (n,)."""
-        pixels = torch.from_numpy(np.array(self.pixels[indices]))
-        return pixels, torch.from_numpy(np.array(self.labels[indices], dtype=np.int64))
-
-    def aspects_of(self, indices: np.ndarray | slice) -> Tensor | None:
-        """Return width by height of the chosen pictures, float32 (n,), if they were squeezed."""
-        return None if self.aspects is None else torch.from_numpy(self.aspects[indices])
-
-    def class_weights(self, num_classes: int) -> Tensor | None:
-        """Return the weight of each class, float32 (num_classes,), 1 where a class is absent."""
-        if self.weights is None:
-            return None
-        weights = torch.ones(num_classes)
-        weights[torch.from_numpy(self.labels.astype(np.int64))] = torch.from_numpy(
-            self.weights.astype(np.float32)
+    def batch(self, indices: np.ndarray | slice) -> Sample:
+        """Return the chosen pictures."""
+        targets = np.array(self.targets[indices])
+        whole = np.issubdtype(targets.dtype, np.integer)
+        aspects, weights = self.aspects, self.weights
+        return Sample(
+            pixels=torch.from_numpy(np.array(self.pixels[indices])),
+            targets=torch.from_numpy(targets.astype(np.int64) if whole else targets),
+            aspects=None if aspects is None else torch.from_numpy(aspects[indices]),
+            weights=None
+            if weights is None
+            else torch.from_numpy(weights[indices].astype(np.float32)),
         )
-        return weights
 
     def check(self, network: Network | FakeQuantised) -> None:
-        """Raise DataError unless the network can read the pictures and answer the labels."""
+        """Raise DataError unless the network can read the pictures and answer the targets."""
         architecture = network.architecture
         if self.pixels.shape[3] != architecture.input_shape[0]:
             raise DataError(
@@ -107,12 +114,7 @@ class TrainingImages:
             )
         if not len(self):
             raise DataError("no pictures", allowed="at least one")
-        low, high = int(self.labels.min()), int(self.labels.max())
-        if low < 0 or high >= architecture.num_classes:
-            raise DataError(
-                f"labels from {low} to {high}",
-                allowed=f"0 to {architecture.num_classes - 1} ({architecture.name})",
-            )
+        TASKS[self.task].check(self.targets, outputs=architecture.num_classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,22 +122,22 @@ class EvaluationResult:
     """How a network answered.
 
     Attributes:
-        loss: mean cross-entropy, weighted as the pictures are.
-        accuracy: share of correct answers in [0, 1], weighted likewise: with the weights of
-            `balanced_weights` the balanced accuracy.
-        top5: share of pictures whose class is among the five most probable ones.
+        loss: mean loss of the task, weighted as the pictures are.
+        accuracy: mean score of the task in [0, 1], weighted likewise: of a classification the
+            share of right answers, with the weights of `balanced_weights` the balanced accuracy.
         n: number of pictures.
-        predictions: int64 (n,), the most probable class.
-        losses: float32 (n,), cross-entropy of each picture times its weight (for paired
-            comparisons); their mean is `loss`.
+        losses: float64 (n,), loss of each picture times its weight (for paired comparisons); their
+            mean is `loss`.
+        scores: float64 (n,), score of each picture, without its weight.
+        details: further figures of the task, not weighted, such as `top5`.
     """
 
     loss: float
     accuracy: float
-    top5: float
     n: int
-    predictions: np.ndarray
     losses: np.ndarray
+    scores: np.ndarray
+    details: dict[str, float]
 
 
 def evaluate_network(
@@ -149,14 +151,14 @@ def evaluate_network(
     """Answer every picture once, in float32; the network is left as it was.
 
     Args:
-        network: the classifier.
+        network: what is asked.
         images: pictures of the network's resolution.
         preprocessing: mean and standard deviation of the network's input.
         batch_size: most pictures at once (fewer when they are large).
         device: `auto`, `cpu`, `cuda` or `mps`.
 
     Raises:
-        DataError: the pictures or labels do not fit the network.
+        DataError: the pictures or targets do not fit the network.
     """
     compute = Compute(device=choose_device(device))
     before = next(network.parameters()).device
@@ -192,33 +194,29 @@ def evaluate_placed(
         )
     most_pixels = _CPU_BATCH_PIXELS if compute.device.type == "cpu" else _BATCH_PIXELS
     batch_size = min(batch_size, max(16, most_pixels // resolution**2))
-    predictions, losses, in_top5 = [], [], 0
+    task, (output,) = TASKS[images.task], graph(network.architecture).outputs
+    parts: list[np.ndarray] = []
     was_training = network.training
     network.eval()
     try:
         with torch.inference_mode():
             for start in range(0, len(images), batch_size):
-                pixels, labels = images.batch(slice(start, start + batch_size))
+                part = images.batch(slice(start, start + batch_size))
                 inputs = normalise_batch(
-                    pixels.to(compute.device), mean=preprocessing.mean, std=preprocessing.std
+                    part.pixels.to(compute.device), mean=preprocessing.mean, std=preprocessing.std
                 )
-                logits = answer(network, compute.arrange(inputs)).float()
-                target = labels.to(compute.device)
-                losses.append(functional.cross_entropy(logits, target, reduction="none").cpu())
-                best = logits.topk(min(5, logits.shape[1]), 1).indices
-                in_top5 += int((best == target[:, None]).sum())
-                predictions.append(best[:, 0].cpu())
+                parts.append(answer(network, compute.arrange(inputs)).float().cpu().numpy())
     finally:
         network.train(was_training)
-    answered, loss = torch.cat(predictions).numpy(), torch.cat(losses).numpy()
-    correct = answered == images.labels
-    if images.weights is not None:
-        loss, correct = loss * images.weights.astype(np.float32), correct * images.weights
+    answers = {output.name: np.concatenate(parts)}
+    losses, scores = task.losses(answers, images.targets), task.scores(answers, images.targets)
+    weights = np.ones(len(images)) if images.weights is None else images.weights
+    losses = losses * weights
     return EvaluationResult(
-        loss=float(loss.mean(dtype=np.float64)),
-        accuracy=float(correct.mean()),
-        top5=in_top5 / len(images),
+        loss=float(losses.mean()),
+        accuracy=float((scores * weights).mean()),
         n=len(images),
-        predictions=answered,
-        losses=loss,
+        losses=losses,
+        scores=scores,
+        details=task.details(answers, images.targets),
     )

@@ -20,10 +20,10 @@ from torch.nn import functional
 
 from featherweight.architecture import Architecture
 from featherweight.exporting.export import network_weights
-from featherweight.layers import INPUT, layers
+from featherweight.layers import INPUT, graph
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Conv, Linear, Network
-from featherweight.runtimes.onnx_writer import CENTRED, LOGITS, NORMALISED, write_onnx
+from featherweight.runtimes.onnx_writer import CENTRED, NORMALISED, write_onnx
 from featherweight.runtimes.onnxruntime import is_saturation_safe, observations
 from featherweight.runtimes.quantisation import Levels, levels_of, mean_error, weight_steps
 from featherweight.runtimes.weights import input_levels, spread_channels
@@ -90,9 +90,9 @@ def observe_levels(
     seen = observations(model, architecture, calibration)
     read = {node.output[0]: node.input[0] for node in model.graph.node if node.op_type in _WEIGHTED}
     outputs, means, pictures = {}, {}, {}
-    plan = layers(architecture)
-    for layer in plan:
-        tensor = LOGITS if layer is plan[-1] else layer.name
+    plan = graph(architecture)
+    for layer in plan.layers:
+        tensor = plan.name_of(layer.name)
         if tensor in seen.ranges:
             outputs[layer.name] = levels_of(seen.ranges[tensor])
         if tensor in read:

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featherweight.architecture import Architecture
-from featherweight.data.images import load_images
 from featherweight.errors import DataError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.pretrained import load_pretrained
 from featherweight.networks.storage import load_network, save_network
 from featherweight.nn.network import Network, build_network, resized
-from featherweight.training.classify import TrainingResult, train_classifier
+from featherweight.tasks.task import load_data
 from featherweight.training.compute import Compute, choose_device
 from featherweight.training.fake_quantisation import Int8Levels, observe_levels
+from featherweight.training.loop import TrainingResult, train_network
 from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.recipe import Recipe
 from featherweight.training.results import EpochRecord, TrainingTick
@@ -41,7 +41,7 @@ class DataReference:
     """Pictures that every worker can find.
 
     Attributes:
-        data: as `load_images` takes it; the same path on every machine.
+        data: as `load_data` takes it; the same path on every machine.
         seed: of the splits.
         balanced: whether every class counts the same.
         fingerprint: of the pictures: others are refused.
@@ -156,7 +156,7 @@ def run_job(
         )
     else:
         network = load_network(job.before).network
-    result = train_classifier(
+    result = train_network(
         network,
         train=store.train(resolution, preprocessing, teacher=teacher_network),
         val=store.held_out("val", resolution, preprocessing),
@@ -211,7 +211,7 @@ def first_network(
 @functools.lru_cache(maxsize=1)
 def _opened(data: DataReference) -> PixelStore:
     """Open pictures once in a process."""
-    images = load_images(data.data, seed=data.seed)
+    images = load_data(data.data, seed=data.seed)
     if images.fingerprint != data.fingerprint:
         raise DataError(
             f"{data.data} has other pictures here than where the fit was started",
@@ -247,5 +247,6 @@ def _saved(job: TrainingJob, result: TrainingResult, store: PixelStore) -> Train
         job.folder,
         preprocessing=job.preprocessing,
         classes=store.data.classes,
+        task=store.data.task,
     )
     return TrainingOutcome(result.best.val_accuracy, tuple(result.history))

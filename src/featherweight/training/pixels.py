@@ -13,11 +13,11 @@ from featherweight.data.cache import cached_pixels
 from featherweight.data.decode import WHOLE_ASPECT
 from featherweight.data.home import cache_directory
 from featherweight.data.images import ImageData
-from featherweight.data.metrics import balanced_weights
 from featherweight.exporting.export_run import calibration_rows
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
-from featherweight.training.classify import TrainingImages
+from featherweight.tasks.task import TASKS, Task
+from featherweight.training.evaluate import TrainingImages
 
 __all__ = ["SMALL_PICTURE", "PixelStore", "open_store"]
 
@@ -52,6 +52,11 @@ class PixelStore:
     directory: Path
     balanced: bool = False
 
+    @property
+    def task(self) -> Task:
+        """What is asked about the pictures."""
+        return TASKS[self.data.task]
+
     def train(
         self, resolution: int, preprocessing: Preprocessing, *, teacher: Network | None = None
     ) -> TrainingImages:
@@ -73,14 +78,15 @@ class PixelStore:
             directory=self.directory,
             whole=True,
         )
-        labels = self.data.splits["train"].labels
+        targets = self.data.splits["train"].targets
         seen = self.data.splits["train"].inspections
         aspects = np.array([picture.aspect for picture in seen], dtype=np.float32)
         return TrainingImages(
             pixels=pixels,
-            labels=labels,
-            weights=balanced_weights(labels) if self.balanced else None,
+            targets=targets,
+            weights=self.task.balance(targets) if self.balanced else None,
             aspects=aspects.clip(1 / WHOLE_ASPECT, WHOLE_ASPECT),
+            task=self.data.task,
         )
 
     def centres(
@@ -96,13 +102,15 @@ class PixelStore:
         squares = np.empty((len(rows), resolution, resolution, 3), dtype=np.uint8)
         for start in range(0, len(rows), _CUT_AT_ONCE):
             part = rows[start : start + _CUT_AT_ONCE]
-            (pixels, _), aspects = whole.batch(part), whole.aspects_of(part)
-            assert aspects is not None
+            sample = whole.batch(part)
+            assert sample.aspects is not None
             squares[start : start + len(part)] = cut_centres(
-                pixels, aspects, size=resolution, share=preprocessing.crop_fraction
+                sample.pixels, sample.aspects, size=resolution, share=preprocessing.crop_fraction
             ).numpy()
         weights = None if whole.weights is None else whole.weights[rows]
-        return TrainingImages(pixels=squares, labels=whole.labels[rows], weights=weights)
+        return TrainingImages(
+            pixels=squares, targets=whole.targets[rows], weights=weights, task=whole.task
+        )
 
     def held_out(
         self,
@@ -139,12 +147,12 @@ class PixelStore:
             directory=self.directory,
             rows=rows,
         )
-        labels = self.data.splits[split].labels
-        weights = balanced_weights(labels) if self.balanced and split != "test" else None
+        targets = self.data.splits[split].targets
+        weights = self.task.balance(targets) if self.balanced and split != "test" else None
         if rows is not None:
-            labels = labels[rows]
+            targets = targets[rows]
             weights = None if weights is None else weights[rows]
-        return TrainingImages(pixels=pixels, labels=labels, weights=weights)
+        return TrainingImages(pixels=pixels, targets=targets, weights=weights, task=self.data.task)
 
 
 def open_store(data: ImageData, *, balanced: bool = False) -> PixelStore:

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from featherweight.arguments import check_seed, to_data, to_path
 from featherweight.data.augmentation import normalise_batch
 from featherweight.data.decode import decode_square, read_picture
-from featherweight.data.images import load_images
-from featherweight.data.metrics import accuracy_interval
 from featherweight.errors import DataError, UsageError
+from featherweight.layers import graph
 from featherweight.networks.storage import StoredNetwork, load_network, recorded_seed
+from featherweight.tasks.task import TASKS, check_same_task, load_data
 from featherweight.training.compute import choose_device
 from featherweight.training.evaluate import evaluate_network
 from featherweight.training.pixels import open_store
@@ -31,12 +32,13 @@ def evaluate(
     seed: int | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """State a trained network's accuracy on one split.
+    """State how well a trained network answers one split.
 
     The splits are cut with `seed`, by default the training's, so that test is what it was then.
 
     Returns:
-        `split, accuracy, interval, n, top5`.
+        `split, interval, n` and the metric and details of the task: of a classification
+        `accuracy` and `top5`.
 
     Raises:
         UsageError: no trained network there, an unknown split, other classes than trained on, or
@@ -46,12 +48,8 @@ def evaluate(
     choose_device(device)  # refused before anything is read
     seed = recorded_seed(network) if seed is None else check_seed(seed)
     stored = load_network(network)
-    images = load_images(source, seed=seed)
-    if images.classes != stored.classes:
-        raise UsageError(
-            f"{data} has the classes {', '.join(images.classes)}",
-            allowed=f"those of the network: {', '.join(stored.classes)}",
-        )
+    images = load_data(source, seed=seed)
+    check_same_task(images, task=stored.task, classes=stored.classes)
     if split not in images.splits:
         raise UsageError(f"no split named {split!r}", allowed=", ".join(images.splits))
     held_out = open_store(images).held_out(
@@ -60,13 +58,14 @@ def evaluate(
     result = evaluate_network(
         stored.network, images=held_out, preprocessing=stored.preprocessing, device=device
     )
-    correct = int((np.asarray(result.predictions) == held_out.labels).sum())
+    task = TASKS[images.task]
+    details = {name: value for name, value in result.details.items() if name != "balanced_accuracy"}
     return {
         "split": split,
-        "accuracy": result.accuracy,
-        "interval": list(accuracy_interval(correct, len(held_out.labels))),
-        "n": len(held_out.labels),
-        "top5": result.top5,
+        task.metric: result.accuracy,
+        "interval": list(task.interval(result.accuracy, result.n)),
+        "n": result.n,
+        **details,
     }
 
 
@@ -80,8 +79,9 @@ def predict(
         pictures: files, or one file.
 
     Returns:
-        For each picture `image, label, score, error`: `score` is the softmax of the best class;
-        of a picture that cannot be read `label` and `score` are None and `error` says why.
+        For each picture `image`, what the task says of it, and `error`: of a classification
+        `label` and `score`, the softmax of the best class. Of a picture that cannot be read
+        these are None, and `error` says why.
 
     Raises:
         DataError: none of the files is a picture.
@@ -106,17 +106,19 @@ def _predict_one(stored: StoredNetwork, picture: Path) -> dict[str, Any]:
         square = decode_square(read_picture(picture), size=size, preprocessing=stored.preprocessing)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        return {"image": str(picture), "label": None, "score": None, "error": reason}
+        nothing = dict.fromkeys(_describe(stored, np.zeros((1, len(stored.classes)))))
+        return {"image": str(picture), **nothing, "error": reason}
     batch = torch.from_numpy(np.array(square))[None]  # (1, R, R, 3)
     with torch.inference_mode():
         pixels = normalise_batch(
             batch, mean=stored.preprocessing.mean, std=stored.preprocessing.std
         )
-        scores = stored.network.eval()(pixels)[0].softmax(0)
-    best = int(scores.argmax())
-    return {
-        "image": str(picture),
-        "label": stored.classes[best],
-        "score": float(scores[best]),
-        "error": None,
-    }
+        answer = stored.network.eval()(pixels).numpy()
+    return {"image": str(picture), **_describe(stored, answer), "error": None}
+
+
+def _describe(stored: StoredNetwork, answer: NDArray[Any]) -> dict[str, Any]:
+    """Return what the task says of one answer, (1, ...)."""
+    (output,) = graph(stored.network.architecture).outputs
+    (said,) = TASKS[stored.task].describe({output.name: answer}, stored.classes)
+    return said

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from featherweight.training.objective import Objective
+
 __all__ = ["refit_classifier"]
 
 # Chosen by hand on the photographs, the first values tried; benchmarks/refit.py shows their effect.
@@ -22,8 +24,9 @@ def refit_classifier(
     weight: Tensor,
     bias: Tensor,
     features: Tensor,
-    labels: Tensor,
+    targets: Tensor,
     *,
+    objective: Objective,
     importance: Tensor | None = None,
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
@@ -33,7 +36,8 @@ def refit_classifier(
         weight: of the classifier there is, (K, F); it stays as it is.
         bias: likewise, (K,).
         features: (n, F), of training pictures.
-        labels: (n,) in 0 .. K - 1.
+        targets: of those pictures, (n, ...).
+        objective: its loss is made small.
         importance: weight of each picture, (n,); `None` = all the same.
         seed: of batches and dropout; torch's generator is left as it was.
     """
@@ -41,16 +45,19 @@ def refit_classifier(
     weight, bias = first.clone().requires_grad_(), bias.detach().clone().requires_grad_()
     optimizer = torch.optim.Adam([weight, bias], lr=_LEARNING_RATE)
     generator = torch.Generator().manual_seed(seed)
-    importance = torch.ones(len(labels)) if importance is None else importance
+    weights = torch.ones(len(features)) if importance is None else importance
     with torch.enable_grad():
         for _ in range(_STEPS):
-            rows = torch.randint(len(labels), (min(_BATCH, len(labels)),), generator=generator)
+            rows = torch.randint(len(features), (min(_BATCH, len(features)),), generator=generator)
             kept = torch.rand((len(rows), features.shape[1]), generator=generator) >= _DROPOUT
             logits = functional.linear(features[rows] * kept / (1 - _DROPOUT), weight, bias)
-            losses = functional.cross_entropy(
-                logits, labels[rows], reduction="none", label_smoothing=_LABEL_SMOOTHING
+            loss = objective.loss(
+                logits,
+                targets[rows],
+                smoothing=_LABEL_SMOOTHING,
+                weights=weights[rows],
             )
-            loss = (losses * importance[rows]).mean() + _PULL * (weight - first).square().sum()
+            loss = loss + _PULL * (weight - first).square().sum()
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -203,7 +203,7 @@ def open_session(
     """
     started_s = time.perf_counter()
     identity = training_identity(
-        timer.network, timer.recipe, timer.train.labels, timer.train.weights
+        timer.network, timer.recipe, timer.train.targets, timer.train.weights
     )
     found = read_checkpoint(directory / CHECKPOINT)
     if found is None:

@@ -17,6 +17,7 @@ from featherweight.nn.network import Network
 from featherweight.training.compute import Compute
 from featherweight.training.evaluate import TrainingImages, evaluate_placed
 from featherweight.training.fake_quantisation import Int8Levels
+from featherweight.training.objective import OBJECTIVES
 from featherweight.training.recipe import Recipe
 from featherweight.training.step import Learner, Teacher, create_learner
 
@@ -74,7 +75,7 @@ class StepTimer:
             preprocessing=self.preprocessing,
             compute=compute,
             teacher=self.teacher,
-            class_weights=self.train.class_weights(self.network.architecture.num_classes),
+            objective=OBJECTIVES[self.train.task],
             levels=self.levels,
         )
 
@@ -84,15 +85,12 @@ class StepTimer:
         rows = np.arange(min(batch_size, len(self.train)))
         learner.compute.synchronise()
         start = time.perf_counter()
-        pixels, labels = self.train.batch(rows)
         learner.step(
-            pixels,
-            labels,
+            self.train.batch(rows),
             size=size,
             frozen=frozen,
             learning_rate=1e-6,
             generator=generator,
-            aspects=self.train.aspects_of(rows),
         ).item()
         learner.compute.synchronise()
         return time.perf_counter() - start
@@ -129,7 +127,7 @@ class StepTimer:
         """Return the estimated seconds of validating all pictures."""
         learner = self.learner(compute)
         few = min(len(val), 256)
-        part = TrainingImages(val.pixels[:few], val.labels[:few])
+        part = TrainingImages(val.pixels[:few], val.targets[:few], task=val.task)
         seconds = []
         for _ in range(2):
             start = time.perf_counter()

@@ -19,6 +19,7 @@ from torch.nn import functional
 from featherweight.data.augmentation import Augmentation, augment_batch
 from featherweight.data.rows import spaced_rows
 from featherweight.networks.preprocessing import Preprocessing
+from featherweight.networks.storage import read_weights
 from featherweight.nn.network import Network
 from featherweight.records import write_bytes
 from featherweight.training.evaluate import TrainingImages
@@ -53,7 +54,7 @@ def kept_first_weights(directory: Path, draw: Callable[[], Network]) -> Network:
     path = directory / FIRST_WEIGHTS
     network = draw()
     if path.exists():
-        network.load_state_dict(load(path.read_bytes()))
+        network.load_state_dict(load(read_weights(path)))
     else:
         directory.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
@@ -73,7 +74,7 @@ def save_classifier(path: Path, weight: Tensor, bias: Tensor) -> None:
 
 def with_classifier(network: Network, path: Path) -> Network:
     """Return the network, its classifier replaced by the one that `save_classifier` wrote."""
-    kept = load(path.read_bytes())
+    kept = load(read_weights(path))
     parts = {"classifier.weight": kept["weight"], "classifier.bias": kept["bias"]}
     network.load_state_dict({**network.state_dict(), **parts})
     return network
@@ -117,15 +118,15 @@ def _sample(images: TrainingImages, size: int, preprocessing: Preprocessing) -> 
     """Return evenly spaced pictures as the network sees them, (n, C, size, size)."""
     count = min(len(images), max(_FEWEST, _PIXELS // size**2))
     rows = spaced_rows(len(images), most=count)
-    pixels, _ = images.batch(rows)
+    sample = images.batch(rows)
     return augment_batch(
-        pixels,
+        sample.pixels,
         size=size,
         augmentation=Augmentation(),
         generator=torch.Generator(),
         mean=preprocessing.mean,
         std=preprocessing.std,
-        aspects=images.aspects_of(rows),
+        aspects=sample.aspects,
     )
 
 

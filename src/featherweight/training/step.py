@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from featherweight.data.augmentation import Augmentation, augment_batch
+from featherweight.data.augmentation import Augmentation
 from featherweight.errors import UsageError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.slicing import norms_of
 from featherweight.nn.network import Network
 from featherweight.training.averaging import WeightAverage
-from featherweight.training.blending import Blend, draw_blend
 from featherweight.training.compute import Compute
+from featherweight.training.evaluate import Sample
 from featherweight.training.fake_quantisation import FakeQuantised, Int8Levels
 from featherweight.training.forward import answer
+from featherweight.training.objective import Objective, View
 from featherweight.training.optimizer import create_optimizer, set_learning_rate
 from featherweight.training.recipe import Recipe
 
@@ -58,7 +60,7 @@ class Learner:
     preprocessing: Preprocessing
     compute: Compute
     teacher: Teacher | None
-    class_weights: Tensor | None = None
+    objective: Objective
     levels: Int8Levels | None = None
 
     @property
@@ -69,52 +71,45 @@ class Learner:
 
     def step(
         self,
-        pixels: Tensor,
-        labels: Tensor,
+        sample: Sample,
         *,
         size: int,
         frozen: bool,
         learning_rate: float,
         generator: torch.Generator,
         strength: float = 1.0,
-        aspects: Tensor | None = None,
     ) -> Tensor:
         """Learn from one batch; return its loss (a scalar on the device).
 
         Args:
-            pixels: uint8 (N, S, S, C) on the CPU.
-            labels: int64 (N,).
+            sample: N pictures.
             size: side of the pictures the network sees.
             frozen: whether only the classifier learns.
             learning_rate: the classifier's.
             generator: of the augmentation.
             strength: share of the recipe's shifts, colours, erasing, mixup and cutmix, in 0..1.
-            aspects: width by height of pictures that were squeezed (N,); `None` = none was.
         """
-        view = self._view_size(size)
-        inputs = augment_batch(
-            pixels.to(self.compute.device),
-            size=view,
-            augmentation=self._augmentation(view / size, strength),
-            generator=generator,
-            mean=self.preprocessing.mean,
-            std=self.preprocessing.std,
-            aspects=aspects,
+        side = self._view_size(size)
+        view = View(
+            size=side,
+            augmentation=self._augmentation(side / size, strength),
+            strength=strength,
+            preprocessing=self.preprocessing,
+            aspects=sample.aspects,
         )
-        targets = labels.to(self.compute.device)
-        blend = draw_blend(
-            len(targets),
-            size=view,
-            mixup=strength * self.recipe.mixup,
-            cutmix=strength * self.recipe.cutmix,
+        inputs, right = self.objective.batch(
+            sample.pixels.to(self.compute.device),
+            sample.targets.to(self.compute.device),
+            view,
+            recipe=self.recipe,
             generator=generator,
         )
-        inputs = self.compute.arrange(inputs if blend is None else blend.pixels(inputs))
+        inputs = self.compute.arrange(inputs)
         with self.compute.autocast():
             seen = self._seen(inputs, size)
-            logits = self._classify_frozen(seen) if frozen else self._classify(seen)
+            answers = self._answer_frozen(seen) if frozen else self._answer(seen)
             taught = self._taught(inputs)
-        loss = self._loss(logits.float(), targets, blend, taught)
+        loss = self._loss(answers.float(), right, taught, sample.weights)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         set_learning_rate(self.optimizer, learning_rate)
@@ -146,7 +141,7 @@ class Learner:
         smaller = functional.interpolate(inputs, (size, size), mode="bilinear", antialias=True)
         return self.compute.arrange(smaller)
 
-    def _classify(self, inputs: Tensor) -> Tensor:
+    def _answer(self, inputs: Tensor) -> Tensor:
         if self.levels is not None:  # norms keep their statistics, and nothing is dropped
             logits: Tensor = FakeQuantised(self.network.eval(), self.levels)(inputs)
             return logits
@@ -156,7 +151,7 @@ class Learner:
                 norm.eval()
         return answer(self.network, inputs)
 
-    def _classify_frozen(self, inputs: Tensor) -> Tensor:
+    def _answer_frozen(self, inputs: Tensor) -> Tensor:
         """Norms keep their statistics; dropout before the classifier stays on."""
         self.network.eval()
         with torch.no_grad():
@@ -171,35 +166,23 @@ class Learner:
         return self.teacher.logits(inputs, student=self.preprocessing, compute=self.compute)
 
     def _loss(
-        self, logits: Tensor, labels: Tensor, blend: Blend | None, taught: Tensor | None
+        self, answers: Tensor, right: Any, taught: Tensor | None, weights: Tensor | None
     ) -> Tensor:
-        """Cross-entropy with smoothing, mixed with KL(teacher || student) at a temperature.
+        """Return the loss of the task, mixed with how far the teacher is.
 
         Source: arXiv 1503.02531 (the factor temperature^2 keeps the gradients' scale) and
         2106.05237 (teacher and student see the same crop, blended pictures included).
         """
-        loss = self._cross_entropy(logits, labels)
-        if blend is not None:
-            other = self._cross_entropy(logits, labels[blend.partners])
-            loss = torch.lerp(other, loss, blend.ratio)
+        if weights is not None:
+            weights = weights.to(self.compute.device)
+        loss = self.objective.loss(
+            answers, right, smoothing=self.recipe.label_smoothing, weights=weights
+        )
         if taught is None:
             return loss
         temperature, weight = self.recipe.distillation_temperature, self.recipe.distillation_weight
-        divergence = functional.kl_div(
-            functional.log_softmax(logits / temperature, 1),
-            functional.log_softmax(taught.float() / temperature, 1),
-            reduction="batchmean",
-            log_target=True,
-        )
-        return (1.0 - weight) * loss + weight * temperature**2 * divergence
-
-    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        smoothing = self.recipe.label_smoothing
-        if self.class_weights is None:
-            return functional.cross_entropy(logits, labels, label_smoothing=smoothing)
-        # Not cross_entropy's own weights: its smoothing would weigh the wrong classes too.
-        each = functional.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-        return (each * self.class_weights[labels]).mean()
+        distance = self.objective.imitation(answers, taught.float(), temperature=temperature)
+        return (1.0 - weight) * loss + weight * temperature**2 * distance
 
 
 def create_learner(
@@ -209,7 +192,7 @@ def create_learner(
     preprocessing: Preprocessing,
     compute: Compute,
     teacher: Teacher | None,
-    class_weights: Tensor | None = None,
+    objective: Objective,
     levels: Int8Levels | None = None,
 ) -> Learner:
     """Copy a network (and its teacher) to where `compute` says, with a fresh optimizer."""
@@ -232,7 +215,7 @@ def create_learner(
         preprocessing=preprocessing,
         compute=compute,
         teacher=teacher,
-        class_weights=None if class_weights is None else class_weights.to(compute.device),
+        objective=objective,
         levels=levels,
     )
 

@@ -5,28 +5,34 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from featherweight.architecture import Architecture
 from featherweight.arguments import check_seed, optional_path, to_data, to_path
 from featherweight.budget import parse_duration_s
-from featherweight.data.images import load_images
+from featherweight.data.dataset import ImageData
 from featherweight.errors import UsageError
 from featherweight.networks.preprocessing import Preprocessing, fine_tuning_preprocessing
 from featherweight.networks.pretrained import read_pretrained
 from featherweight.networks.resolve import given_settings, resolve_architecture, with_resolution
-from featherweight.networks.storage import load_network, save_network
+from featherweight.networks.storage import (
+    StoredNetwork,
+    load_network,
+    read_network_record,
+    save_network,
+)
 from featherweight.networks.weight_sources import find_pretrained
-from featherweight.nn.network import build_network
+from featherweight.nn.network import Network, build_network
 from featherweight.records import read_json
-from featherweight.run_directory import open_run
+from featherweight.run_directory import RunDirectory, open_run
 from featherweight.run_record import named_content
-from featherweight.training.classify import train_classifier
+from featherweight.tasks.task import TASKS, load_data
 from featherweight.training.compute import choose_device
-from featherweight.training.pixels import open_store
+from featherweight.training.loop import train_network
+from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.predict import evaluate
 from featherweight.training.progress import ProgressLog
-from featherweight.training.recipe import default_recipe
+from featherweight.training.recipe import Recipe, default_recipe
 from featherweight.training.start import kept_first_weights, suit_to_pictures
 
 __all__ = ["TrainSummary", "train"]
@@ -36,28 +42,53 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainSummary:
-    """What `train` hands back; `run_directory` can be given wherever a network is asked for."""
+    """What `train` hands back; `run_directory` can be given wherever a network is asked for.
+
+    Attributes:
+        run_directory: of the network.
+        split: which pictures were asked.
+        metric: what `accuracy` is called: the mean score of the task.
+        accuracy: that figure, in 0..1.
+        interval: its 95 % interval.
+        n: number of pictures.
+        details: further figures of the task, such as `top5`.
+        epochs: passes over the training pictures.
+        images_per_s: median over the epochs.
+        pretrained: where the first weights came from.
+    """
 
     run_directory: Path
     split: str
+    metric: str
     accuracy: float
     interval: tuple[float, float]
     n: int
-    top5: float
+    details: dict[str, float]
     epochs: int
     images_per_s: float
     pretrained: str
 
     def plain(self) -> dict[str, Any]:
         """Return the JSON of `train --json`."""
-        return {**self.__dict__, "run_directory": str(self.run_directory)}
+        return {
+            "run_directory": str(self.run_directory),
+            "split": self.split,
+            self.metric: self.accuracy,
+            "interval": self.interval,
+            "n": self.n,
+            **self.details,
+            "epochs": self.epochs,
+            "images_per_s": self.images_per_s,
+            "pretrained": self.pretrained,
+        }
 
     def lines(self) -> list[str]:
         """Return what a person reads."""
         low, high = self.interval
         return [
             (
-                f"accuracy {self.accuracy:.3f} on {self.n} {self.split} pictures "
+                f"{self.metric.replace('_', ' ')} {self.accuracy:.3f} "
+                f"on {self.n} {self.split} pictures "
                 f"(95 % interval {low:.3f}-{high:.3f}) after {self.epochs} epochs, "
                 f"{self.images_per_s:.0f} pictures/s"
             ),
@@ -108,7 +139,7 @@ def train(  # noqa: PLR0913 - the parameters of the command
     seconds = None if time is None else parse_duration_s(time)
     teacher, output = optional_path(teacher, name="teacher"), optional_path(output, name="output")
     stored = None if teacher is None else load_network(teacher)
-    images = load_images(to_data(data), seed=seed)
+    images = load_data(to_data(data), seed=seed)
     store = open_store(images)
     architecture = resolve_architecture(model).changed(num_classes=len(images.classes))
     if store.small and "resolution" not in given_settings(model):
@@ -127,7 +158,7 @@ def train(  # noqa: PLR0913 - the parameters of the command
     recipe = default_recipe(
         pretrained=pretrained != "none",
         resolution=architecture.resolution,
-        images=len(images.splits["train"].labels),
+        images=len(images.splits["train"]),
         epochs=epochs,
         time_s=seconds,
         distillation=teacher is not None,
@@ -156,45 +187,84 @@ def train(  # noqa: PLR0913 - the parameters of the command
         given=given,
     ) as run:
         if not run.finished:
-            log = ProgressLog(model, logger=logger)
-            imitated = None if stored is None else stored.network
-            pictures = store.train(architecture.resolution, preprocessing, teacher=imitated)
-            if network is None:
-                network = kept_first_weights(
-                    run.path,
-                    lambda: suit_to_pictures(
-                        build_network(architecture, seed=seed),
-                        pictures,
-                        preprocessing=preprocessing,
-                    ),
-                )
-            result = train_classifier(
-                network,
-                train=pictures,
-                val=store.held_out("val", architecture.resolution, preprocessing),
-                recipe=recipe,
-                preprocessing=preprocessing,
-                directory=run.path,
-                teacher=imitated,
-                teacher_preprocessing=None if stored is None else stored.preprocessing,
+            _learn(
+                run,
+                _Start(images, store, architecture, preprocessing, network, stored),
+                recipe,
+                data=data,
                 device=device,
-                progress=log.epoch,
-                tick=log.tick,
-            )
-            save_network(
-                result.network, run.path, preprocessing=preprocessing, classes=images.classes
-            )
-            evaluated = evaluate(run.path, data=data, split="val", seed=seed, device=device)
-            speed = sorted(epoch.images_per_s for epoch in result.history)
-            run.finish(
-                {
-                    **evaluated,
-                    "epochs": len(result.history),
-                    "images_per_s": speed[len(speed) // 2],
-                    "pretrained": pretrained,
-                }
+                log=ProgressLog(model, logger=logger),
+                pretrained=pretrained,
             )
         return _read_summary(run.path)
+
+
+class _Start(NamedTuple):
+    """What a training starts with; `network` is `None` where weights are drawn."""
+
+    images: ImageData
+    store: PixelStore
+    architecture: Architecture
+    preprocessing: Preprocessing
+    network: Network | None
+    teacher: StoredNetwork | None
+
+
+def _learn(
+    run: RunDirectory,
+    start: _Start,
+    recipe: Recipe,
+    *,
+    data: str | Path,
+    device: str,
+    log: ProgressLog,
+    pretrained: str,
+) -> None:
+    """Train, save and judge a network, and finish the run."""
+    imitated = None if start.teacher is None else start.teacher.network
+    pictures = start.store.train(
+        start.architecture.resolution, start.preprocessing, teacher=imitated
+    )
+    network = start.network
+    if network is None:
+        network = kept_first_weights(
+            run.path,
+            lambda: suit_to_pictures(
+                build_network(start.architecture, seed=recipe.seed),
+                pictures,
+                preprocessing=start.preprocessing,
+            ),
+        )
+    result = train_network(
+        network,
+        train=pictures,
+        val=start.store.held_out("val", start.architecture.resolution, start.preprocessing),
+        recipe=recipe,
+        preprocessing=start.preprocessing,
+        directory=run.path,
+        teacher=imitated,
+        teacher_preprocessing=None if start.teacher is None else start.teacher.preprocessing,
+        device=device,
+        progress=log.epoch,
+        tick=log.tick,
+    )
+    save_network(
+        result.network,
+        run.path,
+        preprocessing=start.preprocessing,
+        classes=start.images.classes,
+        task=start.images.task,
+    )
+    evaluated = evaluate(run.path, data=data, split="val", seed=recipe.seed, device=device)
+    speed = sorted(epoch.images_per_s for epoch in result.history)
+    run.finish(
+        {
+            **evaluated,
+            "epochs": len(result.history),
+            "images_per_s": speed[len(speed) // 2],
+            "pretrained": pretrained,
+        }
+    )
 
 
 def _say_scratch(model: str, architecture: Architecture, *, small: bool) -> None:
@@ -210,13 +280,17 @@ def _say_scratch(model: str, architecture: Architecture, *, small: bool) -> None
 
 def _read_summary(path: Path) -> TrainSummary:
     plain = read_json(path / "summary.json")
+    metric = TASKS[read_network_record(path).task].metric
+    own = {"schema_version", "split", metric, "interval", "n"}
+    own |= {"epochs", "images_per_s", "pretrained"}
     return TrainSummary(
         run_directory=path,
         split=plain["split"],
-        accuracy=plain["accuracy"],
+        metric=metric,
+        accuracy=plain[metric],
         interval=(plain["interval"][0], plain["interval"][1]),
         n=plain["n"],
-        top5=plain["top5"],
+        details={name: value for name, value in plain.items() if name not in own},
         epochs=plain["epochs"],
         images_per_s=plain["images_per_s"],
         pretrained=plain.get("pretrained", "none"),  # absent from runs of earlier versions

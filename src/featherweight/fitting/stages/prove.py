@@ -235,7 +235,7 @@ class Prover:
             artifact,
             network,
             images=test.pixels,
-            labels=test.labels,
+            targets=test.targets,
             split="test",
             most_compared=self._compared,
         )
@@ -258,7 +258,7 @@ class Prover:
             network=network,
             measurement=shipped.measurement,
             verification=verification,
-            commonest=float(np.bincount(test.labels).max() / len(test.labels)),
+            commonest=trainer.task.chance(test.targets),
             val_accuracy=val.value,
             bundle=bundle,
             met=met,

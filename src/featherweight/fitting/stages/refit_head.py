@@ -82,7 +82,9 @@ def refit_head(
     family, growth = before.family, after.size / before.size
     has_learnt = _has_learnt(context, trained)
     suits = has_learnt and family.knows(growth)
-    keeps = has_learnt or family.name in context.trainer.classifiers
+    keeps = (
+        has_learnt or family.name in context.trainer.classifiers or not context.trainer.task.linear
+    )
     if (growth == 1.0 and keeps) or (growth < 1.0 and (suits or (is_short and keeps))):
         return trained
     phase = trained.phase.model_copy(update={"trained_at": before.size})
@@ -92,7 +94,7 @@ def refit_head(
         phase,
         load=lambda: context.trainer.load(before, trained.phase),
         inputs={"trained": before.key, "phase": str(trained.phase), "size": after.size},
-        refits=not suits,
+        refits=not suits and context.trainer.task.linear,
     )
     found = Trained(fitting, trained.training, phase, losses, val)
     context.ledger.note_trained(

@@ -9,16 +9,19 @@ import pytest
 import torch
 from oracles.transplant import randomise, relative_error
 
-from featherweight.adapting.importance import channel_importance
-from featherweight.adapting.propose import propose_widths
-from featherweight.adapting.savings import hidden_options, measure_savings
-from featherweight.adapting.shrink import (
-    DROPPED,
-    hidden_widths,
-    is_droppable,
-    shrink_network,
-    shrunk,
+from featherweight.adapting.groups import (
+    Change,
+    Drop,
+    Narrow,
+    WidthGroup,
+    apply,
+    changed,
+    droppable_blocks,
+    width_groups,
 )
+from featherweight.adapting.importance import channel_importance
+from featherweight.adapting.propose import propose_changes
+from featherweight.adapting.savings import Saving, change_options, measure_savings
 from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
 from featherweight.nn.network import Network
@@ -48,26 +51,39 @@ def silence(network: Network, layer: str, channels: list[int]) -> None:
             network.get_parameter(f"{layer}.norm.{part}")[channels] = 0.0
 
 
-def droppable(architecture: Architecture) -> list[int]:
-    return [k for k in range(len(architecture.blocks)) if is_droppable(architecture, k)]
+def group_of(architecture: Architecture, block: int) -> WidthGroup:
+    return next(group for group in width_groups(architecture) if group.block == block)
 
 
-def test_a_thinner_block_computes_the_same_without_its_silent_channels(parent: Network) -> None:
+def narrow(block: int, channels: int) -> Narrow:
+    return Narrow(group=f"blocks.{block}.hidden", channels=channels)
+
+
+def test_a_group_is_what_the_hidden_channels_of_a_block_are_written_by() -> None:
+    group = group_of(build(), 4)
+    assert group.layers == ("blocks.4.expand", "blocks.4.depthwise")
+    assert group.channels == build().blocks[4].hidden_channels
+    assert [change.channels for change in group.narrowed((1.0, 0.5, 0.5))] == [
+        group.channels // 2 // 8 * 8
+    ]
+
+
+def test_a_narrower_block_computes_the_same_without_its_silent_channels(parent: Network) -> None:
     position, width = 4, 16
-    hidden = hidden_widths(parent.architecture)[position]
+    hidden = group_of(parent.architecture, position).channels
     importance = {f"blocks.{position}.depthwise": np.arange(float(hidden))}
     silence(parent, f"blocks.{position}.depthwise", list(range(hidden - width)))
-    small = shrink_network(parent, {position: width}, importance=importance)
-    assert hidden_widths(small.architecture)[position] == width
+    small = apply(parent, [narrow(position, width)], importance=importance)
+    assert group_of(small.architecture, position).channels == width
     with torch.no_grad():
         assert relative_error(small(pictures()), parent(pictures())) <= 1e-5
 
 
 def test_a_dropped_block_computes_the_same_where_it_added_nothing(parent: Network) -> None:
-    position = droppable(parent.architecture)[1]
+    position = droppable_blocks(parent.architecture)[1]
     out = parent.architecture.blocks[position].out_channels
     silence(parent, f"blocks.{position}.project", list(range(out)))
-    small = shrink_network(parent, {position: DROPPED}, name="smaller")
+    small = apply(parent, [Drop(block=position)], name="smaller")
     assert small.architecture.name == "smaller"
     assert len(small.architecture.blocks) == len(parent.architecture.blocks) - 1
     with torch.no_grad():
@@ -75,21 +91,26 @@ def test_a_dropped_block_computes_the_same_where_it_added_nothing(parent: Networ
 
 
 def test_both_at_once_are_the_architecture_that_was_asked_for(parent: Network) -> None:
-    dropped = droppable(parent.architecture)
-    widths = {dropped[0]: DROPPED, dropped[2]: DROPPED, 1 + dropped[2]: 8}
-    small = shrink_network(parent, widths)
-    assert small.architecture == shrunk(parent.architecture, widths)
+    dropped = droppable_blocks(parent.architecture)
+    changes = [Drop(block=dropped[0]), Drop(block=dropped[2]), narrow(1 + dropped[2], 8)]
+    small = apply(parent, changes)
+    assert small.architecture == changed(parent.architecture, changes)
     assert (profile(small.architecture).macs or 0) < (profile(parent.architecture).macs or 0)
     assert small(pictures()).shape == (4, 5)
 
 
 @pytest.mark.parametrize(
-    ("widths", "message"),
-    [({0: DROPPED}, "cannot be left out"), ({2: 4096}, "4096 hidden"), ({0: 8}, "no other number")],
+    ("change", "message"),
+    [
+        (Drop(block=0), "block 0 .* cannot be left out"),
+        (narrow(2, 4096), "4096 channels; allowed: 1 to"),
+        (narrow(2, 0), "0 channels"),
+        (narrow(0, 8), "no group 'blocks.0.hidden'"),
+    ],
 )
-def test_what_cannot_be_shrunk_is_one_line(widths: dict[int, int], message: str) -> None:
+def test_what_cannot_be_changed_is_one_line(change: Change, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        shrunk(build(), widths)
+        changed(build(), [change])
 
 
 def test_importance_is_what_the_loss_changes_by(parent: Network) -> None:
@@ -99,7 +120,9 @@ def test_importance_is_what_the_loss_changes_by(parent: Network) -> None:
     with torch.no_grad():
         for part in ("weight", "bias"):
             parent.get_parameter(f"{layer}.norm.{part}").mul_(1e-6)
-    found = channel_importance(parent.double(), [(images.double(), labels)])[layer]
+    found = channel_importance(
+        parent.double(), [(images.double(), labels)], loss=torch.nn.functional.cross_entropy
+    )[layer]
 
     def loss() -> float:
         with torch.no_grad():
@@ -128,36 +151,44 @@ def test_savings_are_those_of_the_block_in_the_network() -> None:
 
     savings = measure_savings(architecture, time=time)
     (whole,) = macs([architecture])
-    assert set(savings) == set(hidden_widths(architecture))
-    for position, saved in savings.items():
-        assert set(saved) == set(hidden_options(architecture)[position])
-        for width, value in saved.items():
-            (smaller,) = macs([shrunk(architecture, {position: width})])
-            assert value == pytest.approx(whole - smaller, abs=1e-9)
+    options = change_options(architecture)
+    assert [one.change for one in savings] == [one for many in options.values() for one in many]
+    assert {type(one.change) for one in savings} == {Narrow, Drop}
+    for one in savings:
+        (smaller,) = macs([changed(architecture, [one.change])])
+        assert one.saved_ms == pytest.approx(whole - smaller, abs=1e-9)
 
 
 @pytest.mark.parametrize("share", [0.9, 0.7, 0.5])
 def test_a_proposal_meets_its_target_and_keeps_what_matters(share: float) -> None:
     architecture = build()
+    groups = width_groups(architecture)
     generator = np.random.default_rng(0)
-    importance = {
-        f"blocks.{position}.depthwise": generator.uniform(0, 1, width)
-        for position, width in hidden_widths(architecture).items()
-    }
-    precious = droppable(architecture)[0]
+    importance = {group.layers[-1]: generator.uniform(0, 1, group.channels) for group in groups}
+    precious = droppable_blocks(architecture)[0]
     importance[f"blocks.{precious}.depthwise"] += 1000.0
     savings = measure_savings(architecture, time=lambda networks: macs(list(networks)))
     (present,) = macs([architecture])
-    widths = propose_widths(savings, importance, present_ms=present, target_ms=share * present)
-    assert widths is not None
-    assert precious not in widths
-    (proposed,) = macs([shrunk(architecture, widths)])
+    changes = propose_changes(
+        groups, savings, importance, present_ms=present, target_ms=share * present
+    )
+    assert changes is not None
+    assert Drop(block=precious) not in changes
+    assert f"blocks.{precious}.hidden" not in {
+        change.group for change in changes if isinstance(change, Narrow)
+    }
+    (proposed,) = macs([changed(architecture, changes)])
     assert 0.95 * share * present <= proposed <= share * present
 
 
 def test_a_target_out_of_reach_is_none() -> None:
-    savings = {2: {16: 0.0, 8: 0.1}}
+    group = WidthGroup("blocks.2.hidden", 2, ("blocks.2.depthwise",), channels=16, step=8)
+    savings = [Saving(block=2, change=narrow(2, 8), saved_ms=0.1)]
     importance = {"blocks.2.depthwise": np.ones(16)}
-    assert propose_widths(savings, importance, present_ms=1.0, target_ms=0.8) is None
-    assert propose_widths(savings, importance, present_ms=1.0, target_ms=0.9) == {2: 8}
-    assert propose_widths(savings, importance, present_ms=1.0, target_ms=1.0) == {}
+
+    def propose(target_ms: float) -> tuple[Change, ...] | None:
+        return propose_changes([group], savings, importance, present_ms=1.0, target_ms=target_ms)
+
+    assert propose(0.8) is None
+    assert propose(0.9) == (narrow(2, 8),)
+    assert propose(1.0) == ()

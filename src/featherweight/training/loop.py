@@ -1,4 +1,4 @@
-"""Train a classifier: one loop, on the CPU or an accelerator."""
+"""Train a network: one loop for every task, on the CPU or an accelerator."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ __all__ = [
     "TrainingImages",
     "TrainingResult",
     "evaluate_network",
-    "train_classifier",
+    "train_network",
 ]
 
 logger = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ _SETTLING_BATCHES = 4
 _CHECKED_STEPS = 20  # on an accelerator, reading the loss of every step would make it wait
 
 
-def train_classifier(  # noqa: PLR0913 - one call says all of a training
+def train_network(  # noqa: PLR0913 - one call says all of a training
     network: Network,
     *,
     train: TrainingImages,
@@ -190,16 +190,16 @@ def _plain_batches(learner: Learner, train: TrainingImages) -> Iterator[Tensor]:
     rows = spaced_rows(len(train), most=count)
     # At least two in each: norms have no statistics of one.
     for chosen in np.array_split(rows, max(1, min(_SETTLING_BATCHES, count // 2))):
-        pixels, _ = train.batch(chosen)
+        part = train.batch(chosen)
         yield learner.compute.arrange(
             augment_batch(
-                pixels.to(learner.compute.device),
+                part.pixels.to(learner.compute.device),
                 size=learner.network.architecture.resolution,
                 augmentation=Augmentation(),
                 generator=torch.Generator(),
                 mean=learner.preprocessing.mean,
                 std=learner.preprocessing.std,
-                aspects=train.aspects_of(chosen),
+                aspects=part.aspects,
             )
         )
 
@@ -225,16 +225,13 @@ def _train_epoch(
         for rows in _batches(session, len(train)):
             place = session.position(step)
             rate = _learning_rate(session, place)
-            pixels, labels = train.batch(rows)
             loss = learner.step(
-                pixels,
-                labels,
+                train.batch(rows),
                 size=plan.side_at(place),
                 frozen=plan.frozen_at(place),
                 learning_rate=rate,
                 generator=session.generator,
                 strength=plan.strength,
-                aspects=train.aspects_of(rows),
             )
             step += 1
             losses.append(loss)

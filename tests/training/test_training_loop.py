@@ -7,7 +7,6 @@ import time
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import balanced_accuracy_score
 
 from featherweight.data.augmentation import Augmentation, normalise_batch
 from featherweight.data.metrics import balanced_weights
@@ -21,14 +20,15 @@ from featherweight.errors import (
 from featherweight.journal import Journal
 from featherweight.nn.network import build_network
 from featherweight.training import averaging as averaging_module
-from featherweight.training import classify as classify_module
 from featherweight.training import length as length_module
+from featherweight.training import loop as loop_module
 from featherweight.training import session as session_module
 from featherweight.training import step as step_module
 from featherweight.training.checkpoint import CHECKPOINT
-from featherweight.training.classify import evaluate_network, train_classifier
 from featherweight.training.compute import Compute
-from featherweight.training.evaluate import TrainingImages
+from featherweight.training.evaluate import TrainingImages, evaluate_network
+from featherweight.training.loop import train_network
+from featherweight.training.objective import OBJECTIVES
 from featherweight.training.recipe import Recipe
 from featherweight.training.results import EpochRecord, best_epoch
 from featherweight.training.session import JOURNAL
@@ -44,15 +44,15 @@ def part(digits):
     """A part of the digits with a rest that no batch of 64 takes."""
     train, val = digits
     return (
-        TrainingImages(train.pixels[:321], train.labels[:321]),
-        TrainingImages(val.pixels[:100], val.labels[:100]),
+        TrainingImages(train.pixels[:321], train.targets[:321]),
+        TrainingImages(val.pixels[:100], val.targets[:100]),
     )
 
 
 @pytest.fixture
 def run(tiny_architecture, gray, part, tmp_path):
     def train(recipe=BASE, *, directory="run", data=part, network=None, **more):
-        return train_classifier(
+        return train_network(
             network or build_network(tiny_architecture, seed=1),
             train=data[0],
             val=data[1],
@@ -94,7 +94,7 @@ def _equal(first, second):
 def test_it_learns_digits(tiny_architecture, gray, digits, tmp_path):
     train, val = digits
     epochs = []
-    result = train_classifier(
+    result = train_network(
         build_network(tiny_architecture, seed=0),
         train=train,
         val=val,
@@ -108,8 +108,8 @@ def test_it_learns_digits(tiny_architecture, gray, digits, tmp_path):
     assert answer.accuracy > 0.95
     assert answer.accuracy == result.best.val_accuracy
     assert answer.loss == pytest.approx(result.best.val_loss, rel=1e-5)
-    assert answer.losses.shape == answer.predictions.shape == (400,)
-    assert answer.top5 >= answer.accuracy
+    assert answer.losses.shape == answer.scores.shape == (400,)
+    assert answer.details["top5"] >= answer.accuracy
     assert tuple(epochs) == result.history
     assert result.best == best_epoch(result.history, pictures=len(val))
     assert result.history[-1].images_seen == 8 * (len(train) // 32) * 32
@@ -287,7 +287,7 @@ def test_a_loss_that_is_not_finite_twice_stops_the_training(run):
 
 
 def test_time_is_kept_and_used(run, tmp_path, monkeypatch):
-    monkeypatch.setattr(classify_module, "_TICK_S", 0.05)
+    monkeypatch.setattr(loop_module, "_TICK_S", 0.05)
     start = time.perf_counter()
     ticks = []
     result = run(Recipe(time_s=3.0, batch_size=64, learning_rate=0.05), tick=ticks.append)
@@ -359,9 +359,9 @@ def test_every_step_takes_pictures_of_a_drawn_size(run, monkeypatch):
     sides = []
     step = Learner.step
 
-    def seen(learner, pixels, labels, *, size, **more):
+    def seen(learner, sample, *, size, **more):
         sides.append(size)
-        return step(learner, pixels, labels, size=size, **more)
+        return step(learner, sample, size=size, **more)
 
     monkeypatch.setattr(Learner, "step", seen)
     result = run(BASE.model_copy(update={"epochs": 4, "resolution_scales": (0.5, 1.0)}))
@@ -377,8 +377,8 @@ def test_a_student_follows_its_teacher_and_not_the_labels(
     quick = {"epochs": 5, "batch_size": 32, "learning_rate": 0.2}
     teacher = run(BASE.model_copy(update=quick), directory="teacher", data=digits).network
     small = tiny_architecture.at_resolution(8)
-    shrunk = TrainingImages(train.pixels[:, ::2, ::2], (train.labels + 1) % 10)
-    held = TrainingImages(val.pixels[:, ::2, ::2], val.labels)
+    shrunk = TrainingImages(train.pixels[:, ::2, ::2], (train.targets + 1) % 10)
+    held = TrainingImages(val.pixels[:, ::2, ::2], val.targets)
     result = run(
         BASE.model_copy(
             update={**quick, "distillation_weight": 1.0, "augmentation": Augmentation()}
@@ -397,7 +397,7 @@ def test_pictures_are_cut_at_the_size_of_a_larger_teacher(
 ):
     """The teacher must see what the student's size loses, not an enlargement of it."""
     seen = {"teacher": set(), "student": set()}
-    logits, classify = step_module.Teacher.logits, step_module.Learner._classify
+    logits, answer = step_module.Teacher.logits, step_module.Learner._answer
 
     def watch_teacher(self, inputs, **more):
         seen["teacher"].add(tuple(inputs.shape[2:]))
@@ -405,15 +405,15 @@ def test_pictures_are_cut_at_the_size_of_a_larger_teacher(
 
     def watch_student(self, inputs):
         seen["student"].add(tuple(inputs.shape[2:]))
-        return classify(self, inputs)
+        return answer(self, inputs)
 
     monkeypatch.setattr(step_module.Teacher, "logits", watch_teacher)
-    monkeypatch.setattr(step_module.Learner, "_classify", watch_student)
+    monkeypatch.setattr(step_module.Learner, "_answer", watch_student)
     train, val = digits
     result = run(
         BASE.model_copy(update={"epochs": 1, "distillation_weight": 0.5, "mixup": 0.5}),
         network=build_network(tiny_architecture.at_resolution(8), seed=0),
-        data=(train, TrainingImages(val.pixels[:, ::2, ::2], val.labels)),
+        data=(train, TrainingImages(val.pixels[:, ::2, ::2], val.targets)),
         teacher=build_network(tiny_architecture, seed=1),
     )
     assert seen == {"teacher": {(16, 16)}, "student": {(8, 8)}}
@@ -423,7 +423,7 @@ def test_pictures_are_cut_at_the_size_of_a_larger_teacher(
 @pytest.mark.parametrize("images", [2, 63, 65])
 def test_awkward_numbers_of_images(run, part, images):
     train, val = part
-    few = TrainingImages(train.pixels[:images], train.labels[:images])
+    few = TrainingImages(train.pixels[:images], train.targets[:images])
     result = run(data=(few, val), directory=str(images))
     assert result.history[-1].images_seen == 2 * min(images, 64)
 
@@ -431,15 +431,15 @@ def test_awkward_numbers_of_images(run, part, images):
 def test_wrong_input_is_named(run, part, tiny_architecture):
     train, val = part
     with pytest.raises(DataError, match="one training picture"):
-        run(data=(TrainingImages(train.pixels[:1], train.labels[:1]), val))
+        run(data=(TrainingImages(train.pixels[:1], train.targets[:1]), val))
     with pytest.raises(DataError, match="labels from 0 to 10"):
-        run(data=(TrainingImages(train.pixels, train.labels + train.labels // 9), val))
+        run(data=(TrainingImages(train.pixels, train.targets + train.targets // 9), val))
     with pytest.raises(DataError, match="3 channels"):
-        run(data=(TrainingImages(train.pixels.repeat(3, axis=3), train.labels), val))
+        run(data=(TrainingImages(train.pixels.repeat(3, axis=3), train.targets), val))
     with pytest.raises(DataError, match="8 x 8 pixels"):
-        run(data=(train, TrainingImages(val.pixels[:, ::2, ::2], val.labels)))
+        run(data=(train, TrainingImages(val.pixels[:, ::2, ::2], val.targets)))
     with pytest.raises(DataError, match="float32"):
-        TrainingImages(train.pixels.astype(np.float32), train.labels)
+        TrainingImages(train.pixels.astype(np.float32), train.targets)
     with pytest.raises(UsageError, match="without a teacher"):
         run(BASE.model_copy(update={"distillation_weight": 0.5}))
     with pytest.raises(UsageError, match="device 'tpu'"):
@@ -502,8 +502,8 @@ def test_a_second_divergence_ends_and_can_be_continued(run, monkeypatch, tmp_pat
 
 def test_weights_make_loss_and_accuracy_balanced(tiny_architecture, gray, part):
     _, val = part
-    uneven = np.flatnonzero((val.labels != 3) | (np.arange(len(val)) % 4 == 0))
-    pixels, labels = val.pixels[uneven], val.labels[uneven]
+    uneven = np.flatnonzero((val.targets != 3) | (np.arange(len(val)) % 4 == 0))
+    pixels, labels = val.pixels[uneven], val.targets[uneven]
     network = build_network(tiny_architecture, seed=1)
     plain = evaluate_network(
         network, images=TrainingImages(pixels, labels), preprocessing=gray, device="cpu"
@@ -517,17 +517,18 @@ def test_weights_make_loss_and_accuracy_balanced(tiny_architecture, gray, part):
     per_class = [plain.losses[labels == k].mean(dtype=np.float64) for k in np.unique(labels)]
     assert weighed.loss == pytest.approx(np.mean(per_class), rel=1e-5)
     assert weighed.losses.mean() == pytest.approx(weighed.loss, rel=1e-5)
-    assert weighed.accuracy == pytest.approx(balanced_accuracy_score(labels, plain.predictions))
+    recalls = [plain.scores[labels == k].mean() for k in np.unique(labels)]
+    assert weighed.accuracy == pytest.approx(np.mean(recalls))
+    assert weighed.accuracy == pytest.approx(weighed.details["balanced_accuracy"])
 
 
 def test_the_training_loss_weighs_the_classes(tiny_architecture, gray, part):
     train, _ = part
-    weights = balanced_weights(train.labels)
-    images = TrainingImages(train.pixels, train.labels, weights)
-    table = images.class_weights(10)
-    assert table is not None
-    assert np.allclose(table.numpy()[train.labels], weights)
-    pixels, labels = train.batch(slice(0, 32))
+    weights = balanced_weights(train.targets)
+    images = TrainingImages(train.pixels, train.targets, weights)
+    sample = images.batch(slice(0, 32))
+    assert sample.weights is not None
+    assert np.allclose(sample.weights.numpy(), weights[:32])
     recipe = Recipe(epochs=1, label_smoothing=0.1)
     learner = create_learner(
         build_network(tiny_architecture.changed(dropout=0.0), seed=1),
@@ -535,16 +536,15 @@ def test_the_training_loss_weighs_the_classes(tiny_architecture, gray, part):
         preprocessing=gray,
         compute=Compute(torch.device("cpu")),
         teacher=None,
-        class_weights=table,
+        objective=OBJECTIVES["classification"],
     )
-    inputs = normalise_batch(pixels, mean=gray.mean, std=gray.std)
+    inputs = normalise_batch(sample.pixels, mean=gray.mean, std=gray.std)
     with torch.no_grad():
         log_share = learner.network.train()(inputs).log_softmax(1)
-    smooth = 0.9 * torch.nn.functional.one_hot(labels, 10) + 0.01
+    smooth = 0.9 * torch.nn.functional.one_hot(sample.targets, 10) + 0.01
     expected = (-(smooth * log_share).sum(1) * torch.from_numpy(weights[:32]).float()).mean()
     loss = learner.step(
-        pixels,
-        labels,
+        sample,
         size=16,
         frozen=False,
         learning_rate=1e-6,
@@ -556,11 +556,11 @@ def test_the_training_loss_weighs_the_classes(tiny_architecture, gray, part):
 def test_weights_are_another_training(run, part, tmp_path):
     train, val = part
     run()
-    weighed = TrainingImages(train.pixels, train.labels, balanced_weights(train.labels))
+    weighed = TrainingImages(train.pixels, train.targets, balanced_weights(train.targets))
     with pytest.raises(RunDirectoryError, match="belongs to another training"):
         run(data=(weighed, val))
-    with pytest.raises(DataError, match="weights for"):
-        TrainingImages(train.pixels, train.labels, np.ones(3))
+    with pytest.raises(DataError, match="weights of shape"):
+        TrainingImages(train.pixels, train.targets, np.ones(3))
 
 
 def test_a_young_average_answers_with_norms_of_its_own(run, digits, monkeypatch):
