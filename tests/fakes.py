@@ -5,7 +5,10 @@ A test names what it uses; whatever else it touches fails, because it is `None`.
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
@@ -14,7 +17,8 @@ import numpy as np
 
 from featherweight.architecture import Architecture
 from featherweight.budget import Evaluation, Latency
-from featherweight.devices.device import DeviceInfo
+from featherweight.devices.device import DEVICES, CompletedRun, DeviceInfo
+from featherweight.errors import UsageError
 from featherweight.exporting.onnx_profile import profile_onnx
 from featherweight.fitting.candidate import Candidate, Measured, Phase, Trained, Training
 from featherweight.fitting.context import FitContext
@@ -143,6 +147,53 @@ class PlayedDevice:
     def _ms(self, artifact: Artifact) -> float:
         macs = profile_onnx(Path(artifact.directory) / artifact.files[0]).macs or 0
         return self.fixed_ms + macs / self.gmacs[artifact.precision] / 1e6
+
+
+class FakeDevice:
+    """A machine with a folder of its own: what is pushed is copied there, commands run here."""
+
+    url = "local"
+    python = sys.executable
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pushed = 0
+
+    def info(self) -> DeviceInfo:
+        """Return the facts of no machine."""
+        return INFO
+
+    def push(self, files: Sequence[str], directory: Path) -> str:
+        """Copy files into a folder of this push."""
+        missing = [name for name in files if not (directory / name).is_file()]
+        if missing:
+            raise UsageError(f"the file {directory / missing[0]} does not exist")
+        self._pushed += 1
+        there = self._folder / str(self._pushed)
+        for name in files:
+            (there / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(directory / name, there / name)
+        return str(there)
+
+    def remove(self, directories: Sequence[str]) -> None:
+        """Delete what was pushed."""
+        for directory in directories:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Nobody else is there."""
+        return nullcontext()
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float,
+        stdin: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> CompletedRun:
+        """Run a command here."""
+        return DEVICES["local"].run(argv, timeout_s=timeout_s, stdin=stdin, environment=environment)
 
 
 class MemoryRun:
