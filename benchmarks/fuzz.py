@@ -11,7 +11,8 @@ evenly over the kinds. Each goes, in a worker process that does many, to the com
 
 - a traceback: an exception that is not a FeatherweightError, an exit code outside 0, 1, 2, 3, 4 and
   130, or the word Traceback on standard error;
-- a hang: more than --limit seconds (20); the worker is killed;
+- a hang: more than --limit seconds (20); the worker is killed, and the input done once more by one
+  that has imported all runtimes before (ExecuTorch alone takes up to 20 s, once a process);
 - memory: a peak of more than 2 GB resident in a fresh worker, its children not counted; a worker
   above twice that is killed, and no input may map more than 3 GB;
 - a death: the worker ended by itself (a signal).
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import json
 import multiprocessing
 import os
@@ -51,6 +53,7 @@ LARGEST_BYTES = 2 << 30
 MAPPED_BYTES = 3 << 30
 A_WORKERS_LIFE = 250
 SHOWN = 60
+RUNTIME_MODULES = ("executorch.runtime", "openvino", "ncnn", "ai_edge_litert.interpreter")
 Case = tuple[str, int]
 
 
@@ -58,7 +61,12 @@ Case = tuple[str, int]
 
 
 def work(
-    connection: Connection, folder: str, base: str, seed: int, stand_ins: str
+    connection: Connection,
+    folder: str,
+    base: str,
+    seed: int,
+    stand_ins: str,
+    warm: bool,  # noqa: FBT001 - multiprocessing gives it by position
 ) -> None:  # pragma: no cover - another process
     """Take cases from the connection until it closes; answer what each came to."""
     os.setsid()
@@ -73,6 +81,9 @@ def work(
     import featherweight.cli.app
     import featherweight.training.predict  # noqa: F401
 
+    for module in RUNTIME_MODULES if warm else ():
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
     torch.set_num_threads(1)
     mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (mapped + MAPPED_BYTES,) * 2)
@@ -158,6 +169,7 @@ class Worker:
         self.folder = folder / f"worker-{number}"
         self.arguments = arguments
         self.case: Case | None = None
+        self.warm = False
         self._start()
 
     def _start(self) -> None:
@@ -166,7 +178,7 @@ class Worker:
         self.connection, other = context.Pipe()
         base, seed, stand_ins = self.arguments
         self.process = context.Process(
-            target=work, args=(other, str(self.folder), base, seed, stand_ins)
+            target=work, args=(other, str(self.folder), base, seed, stand_ins, self.warm)
         )
         self.process.start()
         other.close()
@@ -196,9 +208,10 @@ class Worker:
         self.connection.close()
         return code
 
-    def renew(self) -> None:
-        """Begin again with a fresh process."""
+    def renew(self, *, warm: bool = False) -> None:
+        """Begin again with a fresh process; a warm one has imported all runtimes."""
         self.end()
+        self.warm = warm
         self.case = None
         self._start()
 
@@ -209,19 +222,19 @@ def run_all(
     """Yield what every case came to, in the order they end.
 
     A worker may still hold what the inputs before took: one that is above the memory is done again,
-    as the first of a fresh worker.
+    as the first of a fresh worker. One that took too long is done again by a warm one.
     """
     left = iter(cases)
     again: list[Case] = []
+    hung: set[Case] = set()
     busy = len(cases)
     while busy:
         wait([worker.connection for worker in workers], timeout=0.05)
         for worker in workers:
             done = worker.done
             found = listen(worker, limit_s=limit_s)
-            if found is not None and done > 1 and found.get("peak_bytes", 0) > LARGEST_BYTES:
-                worker.renew()
-                again.append((found["kind"], found["number"]))
+            if found is not None and is_for_another(worker, found, done=done, hung=hung):
+                again.append(case_of(found))
             elif found is not None:
                 busy -= 1
                 yield found
@@ -234,6 +247,22 @@ def run_all(
                     worker.give(case)
                 elif again:
                     worker.renew()
+
+
+def is_for_another(worker: Worker, found: dict[str, Any], *, done: int, hung: set[Case]) -> bool:
+    """Renew a worker where the outcome may be its own fault; whether the case is done again."""
+    if found.get("hung") and case_of(found) not in hung:
+        hung.add(case_of(found))
+        worker.renew(warm=True)
+        return True
+    if done > 1 and found.get("peak_bytes", 0) > LARGEST_BYTES:
+        worker.renew()
+        return True
+    return False
+
+
+def case_of(found: dict[str, Any]) -> Case:
+    return found["kind"], found["number"]
 
 
 def listen(worker: Worker, *, limit_s: float) -> dict[str, Any] | None:

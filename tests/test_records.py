@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 
@@ -42,6 +43,23 @@ def test_plain_data_and_records_are_one_thing() -> None:
     assert record == Outer(items=(Inner(name="a", share=0.25), Inner(name="b")), count=2)
     assert to_plain(record) == PLAIN
     assert parse_record(Outer, to_plain(record), source="f") == record
+
+
+def test_reading_takes_the_memory_of_the_file_and_not_of_the_limit(tmp_path: Path) -> None:
+    file = tmp_path / "a.bin"
+    file.write_bytes(b"abc")
+    tracemalloc.start()
+    try:
+        assert records.read_bounded(file, limit_bytes=1 << 40) == b"abc"
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4 * 1024**2
+    with pytest.raises(ValueError, match="larger than"):
+        records.read_bounded(file, limit_bytes=2)
+    kernel = Path("/proc/self/status")  # announces 0 bytes
+    if kernel.exists():
+        assert b"VmPeak" in records.read_bounded(kernel, limit_bytes=1 << 20)
 
 
 def test_records_are_frozen_and_hashable() -> None:

@@ -38,6 +38,7 @@ SCHEMA_VERSION = 1
 _JSON_BYTES = 64 * 1024**2
 """As much as 5 million rows of splits.json; Python needs about twenty times as much memory."""
 _YAML_BYTES = 1024**2
+_PIECE_BYTES = 1024**2
 _DEPTH = 100
 """Of mappings and lists in each other: ten times what a record has, a tenth of what Python can."""
 
@@ -157,9 +158,13 @@ def read_bounded(path: Path, *, limit_bytes: int) -> bytes:
         if not stat.S_ISREG(found.st_mode):
             raise ValueError("it is not a regular file")
         if found.st_size <= limit_bytes:
-            content = stream.read(limit_bytes + 1)
-            if len(content) <= limit_bytes:
-                return content
+            # No more at once than is announced: `read` makes room for all that it is asked for.
+            content = stream.read(found.st_size + 1)
+            while len(content) <= limit_bytes:
+                more = stream.read(_PIECE_BYTES)  # of a file that grows, or of the kernel's
+                if not more:
+                    return content
+                content += more
     raise ValueError(f"it is larger than {limit_bytes // 1024**2} MB")
 
 

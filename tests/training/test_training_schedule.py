@@ -250,7 +250,7 @@ def test_a_timed_plan_knows_the_share_of_the_time_of_its_low_steps():
     assert plan.due(share / 2) == pytest.approx(plan.low_steps / 2, abs=1)
 
 
-@pytest.mark.parametrize(("steps", "peak"), [(4, 0.2), (25, 0.5), (100, 1.0), (400, 1.0)])
+@pytest.mark.parametrize(("steps", "peak"), [(4, 0.04), (25, 0.25), (100, 1.0), (400, 1.0)])
 def test_a_few_steps_have_a_low_peak_where_the_classifier_is_fitted(steps, peak):
     recipe = Recipe(epochs=steps, batch_size=10, least_peak_steps=100, warm_up_share=0.0)
     plan = plan_epochs(recipe, images=10, resolution=8)

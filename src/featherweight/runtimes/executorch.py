@@ -104,9 +104,9 @@ class ExecuTorch:
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Load the program; see `Runtime.load`."""
         check_loadable(self.name, artifact, num_threads=num_threads)
+        _check_identifier(artifact)  # first: the import takes seconds
         from executorch.runtime import Runtime
 
-        _check_identifier(artifact)
         _set_threads(num_threads)
         with reading(artifact, *_ERRORS):
             program = Runtime.get().load_program(artifact.paths[0])

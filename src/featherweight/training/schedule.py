@@ -193,7 +193,7 @@ def _plan(recipe: Recipe, *, total_steps: int, images: int, resolution: int) -> 
         low_steps=int(recipe.low_resolution_share * total_steps) if low < resolution else 0,
         warm_up_steps=min(int(recipe.warm_up_share * scheduled), scheduled - 1),
         strength=min(1.0, total_steps / (recipe.full_strength_epochs * steps_per_epoch)),
-        peak=min(1.0, math.sqrt(meant / total_steps), math.sqrt(total_steps / least)),
+        peak=min(1.0, math.sqrt(meant / total_steps), total_steps / least),
         decay=recipe.decay,
         resolution=resolution,
         low_resolution=min(low, resolution),
