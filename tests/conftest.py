@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 GOLDEN = Path(__file__).parent / "golden"
 LARGEST_GOLDEN_BYTES = 50_000
@@ -28,6 +32,20 @@ def ctrl_c_is_heard() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of 50 digits a class: a fit of it is like one of the demo, and shorter."""
+    digits, counts = load_digits(), Counter[int]()
+    folder = tmp_path_factory.mktemp("few")
+    for index, (scan, digit) in enumerate(zip(digits.images, digits.target, strict=True)):
+        counts[digit] += 1
+        if counts[digit] <= 50:
+            (folder / str(digit)).mkdir(exist_ok=True)
+            picture = Image.fromarray(np.rint(scan * 15.9375).astype(np.uint8))
+            picture.save(folder / str(digit) / f"{index}.png")
+    return folder
 
 
 @pytest.fixture

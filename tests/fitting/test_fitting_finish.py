@@ -121,14 +121,17 @@ def test_time_is_reserved_for_int8(precision: str, time_s: float, reserved: bool
 
 
 def test_a_whole_fit_ends_in_int8(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    few_digits: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """On the bundled digits int8 costs nothing: here the end is wanted whatever it costs."""
+    """On digits int8 costs nothing: here the end is wanted whatever it costs."""
     policy = replace(DEFAULT_POLICY, int8=Int8Policy(most_cost=-1.0))
     monkeypatch.setattr("featherweight.fitting.context.DEFAULT_POLICY", policy)
     path = tmp_path / "run"
     flags = ["--latency", "2ms", "--epochs", "8", "--model", NETWORK, "--precision", "int8"]
-    assert cli(["fit", "demo", *flags, "--output", str(path), "--json"]) == 0
+    assert cli(["fit", str(few_digits), *flags, "--output", str(path), "--json"]) == 0
     summary = json.loads(capsys.readouterr().out)
     lines = {line["stage"].split(":")[0]: line for line in Journal(path / "stages.jsonl").read()}
     names = list(lines)

@@ -53,7 +53,10 @@ def test_an_accuracy_that_is_of_no_use_is_named(
 
 
 def test_a_file_below_the_asked_accuracy_ends_with_exit_code_3(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    few_digits: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     settled: list[tuple[str, float]] = []
 
@@ -64,7 +67,7 @@ def test_a_file_below_the_asked_accuracy_ends_with_exit_code_3(
     monkeypatch.setattr(fitting, "refit_head", watched)
     command = [
         "fit",
-        "demo",
+        str(few_digits),
         "--latency",
         "3ms",
         "--epochs",
