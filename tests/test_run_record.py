@@ -15,7 +15,7 @@ import yaml
 from featherweight.errors import FeatherweightError, RecordError, RunDirectoryError, UsageError
 from featherweight.journal import Journal
 from featherweight.run_directory import RunDirectory, open_run
-from featherweight.run_record import StageRecord, named_content, read_stages
+from featherweight.run_record import StageRecord, file_digest, named_content, read_stages
 
 ATTEMPT = "{command: fit, started: '2026-01-01T00:00:00+00:00', pid: 1}"
 ODD = {
@@ -201,3 +201,8 @@ def test_files_that_come_and_go_while_a_run_is_opened_are_no_error(
     monkeypatch.setattr(os, "scandir", replaced)
     with start(tmp_path / "run") as run:
         assert len(run.attempts) == 2
+
+
+@pytest.mark.parametrize("name", ["absent", "x" * 5000, ".", "/dev/zero"])
+def test_what_cannot_be_read_has_no_digest(tmp_path: Path, name: str) -> None:
+    assert file_digest(tmp_path / name) is None

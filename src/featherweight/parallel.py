@@ -178,10 +178,14 @@ class _RayExecutor(Executor):
         self._open = contextlib.ExitStack()
         # Of a lost worker Ray tells on standard output, which belongs to --json.
         self._open.enter_context(contextlib.redirect_stdout(sys.stderr))
-        self._is_ours = not ray.is_initialized()
-        if self._is_ours:
-            ray.init(address=address, log_to_driver=False, include_dashboard=False)
-        self.width = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        try:
+            self._is_ours = not ray.is_initialized()
+            if self._is_ours:
+                ray.init(address=address, log_to_driver=False, include_dashboard=False)
+            self.width = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+        except BaseException:
+            self._open.close()
+            raise
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """Give work to the cluster."""
@@ -191,6 +195,6 @@ class _RayExecutor(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002 - Executor's
         """Leave the cluster; one that was started here ends."""
-        if self._is_ours:
-            self._ray.shutdown()
-        self._open.close()
+        with self._open:
+            if self._is_ours:
+                self._ray.shutdown()

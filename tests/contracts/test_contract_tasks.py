@@ -76,6 +76,17 @@ def test_train_evaluate_predict_export_and_verify(pictures: Path, tmp_path: Path
     assert told[0]["label"] == "odd large"
 
 
+def test_what_is_printed_names_the_metric(pictures: Path, tmp_path: Path, capsys: Any) -> None:
+    output = tmp_path / "run"
+    words = ["--model", NETWORK, "--epochs", "1", "--output", str(output)]
+    assert run(["train", str(pictures), *words]) == 0
+    assert run(["evaluate", str(output), str(pictures)]) == 0
+    assert run(["predict", str(output), str(next(pictures.glob("odd+large/*.png")))]) == 0
+    text = capsys.readouterr().out
+    assert text.count("both right ") == 2
+    assert "second right " in text
+
+
 def test_fit_reports_and_packs(pictures: Path, tmp_path: Path, ask: Any) -> None:
     output = tmp_path / "run"
     words = (

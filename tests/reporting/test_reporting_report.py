@@ -336,6 +336,16 @@ def test_damaged_file_is_named_not_raised(run: Path, name: str) -> None:
             assert any("summary.json" in text for text in read.problems)
 
 
+@pytest.mark.parametrize("content", ["{", "[1]", '{"task": []}', '{"task": {}}'])
+def test_a_damaged_network_record_costs_the_name_of_the_metric_only(
+    run: Path, content: str
+) -> None:
+    (run / "network.json").write_text(content, encoding="utf-8")
+    read = read_run(run)
+    assert read.metric == "accuracy"
+    assert "accuracy of the file on test" in Page(write_report(run)).text
+
+
 def test_damaged_line_costs_only_itself(run: Path) -> None:
     before = len(read_run(run).candidates)
     write_lines(run / "candidates.jsonl", [{"name": "half"}])

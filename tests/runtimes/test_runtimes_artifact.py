@@ -1,4 +1,5 @@
 import hashlib
+import json
 import shutil
 
 import pytest
@@ -34,6 +35,14 @@ def test_a_moved_artifact_is_found_where_it_is_read(artifact, tmp_path) -> None:
     assert moved.sha256 == hashlib.sha256(content).hexdigest()
     assert moved.size_bytes == len(content)
     assert str(tmp_path) not in (tmp_path / "second" / "artifact.json").read_text()
+
+
+def test_a_classifier_has_one_output_for_each_label(artifact, tmp_path) -> None:
+    described = tmp_path / "first" / "artifact.json"
+    plain = json.loads(described.read_text())
+    described.write_text(json.dumps({**plain, "labels": plain["labels"][1:]}))
+    with pytest.raises(RecordError, match="outputs that are not logits of 6 labels"):
+        read_artifact(tmp_path / "first")
 
 
 def test_changed_and_absent_files_are_refused(artifact, tmp_path) -> None:

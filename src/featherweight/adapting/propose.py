@@ -38,7 +38,7 @@ def propose_changes(
         none where the parent is fast enough; `None` when all changes together do not save enough.
     """
     offered = [
-        [(None, 0.0)] + [(one.change, one.saved_ms) for one in savings if one.block == group.block]
+        [(None, 0.0)] + [(one.change, one.saved_ms) for one in savings if _is_of(one, group)]
         for group in groups
     ]
     most = [max(saved for _, saved in options) for options in offered]
@@ -51,6 +51,12 @@ def propose_changes(
         return None
     changes = [options[choice][0] for options, choice in zip(offered, chosen, strict=True)]
     return tuple(change for change in changes if change is not None)
+
+
+def _is_of(saving: Saving, group: WidthGroup) -> bool:
+    if isinstance(saving.change, Drop):
+        return saving.change.block == group.block
+    return saving.change.group == group.name
 
 
 def _worth(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -79,15 +79,7 @@ def evaluate(
     if json:
         output.print_json(found)
     else:
-        low, high = found["interval"]
-        output.print_lines(
-            [
-                (
-                    f"accuracy {found['accuracy']:.3f} on {found['n']} {found['split']} pictures "
-                    f"(95 % interval {low:.3f}-{high:.3f}), top-5 {found['top5']:.3f}"
-                )
-            ]
-        )
+        output.print_lines([_in_words(found)])
 
 
 def predict(
@@ -102,14 +94,34 @@ def predict(
     if json:
         output.print_json(found)
     else:
+        told = [name for name in found[0] if name not in ("image", "error")]
         output.print_table(
-            ["picture", "label", "score"],
+            ["picture", *told],
             [
-                [p["image"], p["label"], f"{p['score']:.3f}"]
+                [p["image"], *(_show(p[name]) for name in told)]
                 if p["error"] is None
-                else [p["image"], "-", p["error"]]
+                else [p["image"], *["-"] * (len(told) - 1), p["error"]]
                 for p in found
             ],
         )
     if any(p["error"] is not None for p in found):
         raise typer.Exit(DataError.exit_code)
+
+
+def _in_words(found: dict[str, Any]) -> str:
+    """Return what `evaluate` found in a line: the metric first, the task's further figures last."""
+    metric, *details = (name for name in found if name not in ("split", "interval", "n"))
+    low, high = found["interval"]
+    more = (f", {_name(detail)} {found[detail]:.3f}" for detail in details)
+    return (
+        f"{_name(metric)} {found[metric]:.3f} on {found['n']} {found['split']} pictures "
+        f"(95 % interval {low:.3f}-{high:.3f}){''.join(more)}"
+    )
+
+
+def _name(key: str) -> str:
+    return "top-5" if key == "top5" else key.replace("_", " ")
+
+
+def _show(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -140,6 +140,8 @@ def verify(
             f"{found.directory} was not exported from the network of {network}",
             hint="export that network again",
         )
+    if found.task != stored.task:
+        raise UsageError(f"{found.directory} answers {found.task}", allowed=stored.task)
     RUNTIMES[found.runtime].load(found, num_threads=1)  # refused before pictures are read
     images = _load(stored, data, seed=recorded_seed(network) if seed is None else seed)
     text = f"local/{found.runtime}:threads=1,precision={found.precision}"

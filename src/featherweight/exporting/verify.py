@@ -68,8 +68,13 @@ def verify_artifact(
     expected = network_answers(network, images[rows], preprocessing=artifact.preprocessing)
     compared = {name: values[rows] for name, values in found.items()}
     errors = {name: float(np.abs(compared[name] - expected[name]).max()) for name in expected}
-    relative_error = max(
-        error / max(float(np.abs(expected[name]).max()), 1e-30) for name, error in errors.items()
+    relative_error = float(
+        np.max(
+            [
+                error / max(float(np.abs(expected[name]).max()), 1e-30)
+                for name, error in errors.items()
+            ]
+        )
     )
     agreement = task.agreement(compared, expected)
     evaluation = evaluated(task, found, targets, split=split)

@@ -51,7 +51,9 @@ def device_difference(artifact: Artifact, *, platform: Platform) -> float | None
     there = answer["answers"][0]
     predict = RUNTIMES[platform.runtime].load(artifact, num_threads=1)
     here = predict(seeded_picture(artifact.input_shape, _SEED))
-    return max(
-        float(np.abs(np.asarray(there[name]) - values.reshape(-1)).max() / np.abs(values).max())
+    differences = [
+        np.abs(np.asarray(there[name]) - values.reshape(-1)).max()
+        / max(np.abs(values).max(), 1e-30)
         for name, values in here.items()
-    )
+    ]
+    return float(np.max(differences))  # not max(): it may pass over NaN

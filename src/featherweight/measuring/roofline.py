@@ -40,7 +40,6 @@ _UNCACHED = (64, 512)
 _SAMPLES, _MOST_S_EACH = 30, 4.0
 _ENDINGS = re.compile(r"(\.d?q|_nchwc|_token_\d+)+$")
 """What onnxruntime appends to the name of a node that it rewrites, and our own int8 nodes."""
-"""Name of the last node of our files."""
 
 
 class Roof(Record):

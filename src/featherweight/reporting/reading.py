@@ -259,7 +259,9 @@ def _read_metric(path: Path) -> str:
     """Return the metric of the task that a network was made for."""
     plain = read_json(path)
     task = plain.get("task", CLASSIFICATION) if isinstance(plain, dict) else CLASSIFICATION
-    return TASKS[task].metric if task in TASKS else str(task)
+    if not isinstance(task, str):
+        raise RecordError(f"{path.name}: key 'task': {task!r} is no text")
+    return TASKS[task].metric if task in TASKS else task
 
 
 def _read_answer(path: Path, *, metric: str) -> FitSummary | TrainedLine:
@@ -271,6 +273,7 @@ def _read_answer(path: Path, *, metric: str) -> FitSummary | TrainedLine:
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"])
+            key = metric if key == "value" else key
             raise RecordError(f"{path.name}: key {key!r}: {first['msg']}") from error
     return parse_record(FitSummary, plain, source=path.name)
 

@@ -115,6 +115,14 @@ class Artifact(Record):
             plain = {**plain, "outputs": ({"name": LOGITS, "shape": (1, classes)},)}
         return plain
 
+    @model_validator(mode="after")
+    def _fits_its_labels(self) -> Artifact:
+        """Refuse a classifier whose file has not one output for each label."""
+        expected = (ArtifactOutput(name=LOGITS, shape=(1, len(self.labels))),)
+        if self.task == "classification" and self.outputs != expected:
+            raise ValueError(f"outputs that are not logits of {len(self.labels)} labels")
+        return self
+
     @property
     def paths(self) -> tuple[Path, ...]:
         """The files with their directory."""

@@ -101,8 +101,8 @@ class OpenVino:
                 artifact.paths[0], num_threads=num_threads, precision=artifact.precision
             )
             request = compiled.create_infer_request()
+            names = [one.get_any_name() for one in compiled.outputs]
         input_shape = artifact.input_shape
-        names = [one.get_any_name() for one in compiled.outputs]
 
         def predict(image: np.ndarray) -> Answer:
             check_image(image, input_shape)

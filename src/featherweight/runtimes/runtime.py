@@ -149,7 +149,7 @@ def tried(predict: Predict, artifact: Artifact, *errors: type[Exception]) -> Pre
         answer = predict(np.zeros((1, *artifact.input_shape), dtype=np.uint8))
     expected = {one.name: one.shape for one in artifact.outputs}
     found = {name: getattr(value, "shape", None) for name, value in answer.items()}
-    kinds = {str(value.dtype) for value in answer.values()}
+    kinds = {str(getattr(value, "dtype", type(value).__name__)) for value in answer.values()}
     if found != expected or kinds != {"float32"}:
         raise UsageError(
             f"{artifact.paths[0]} answers {', '.join(sorted(kinds))} {_in_words(found)}",

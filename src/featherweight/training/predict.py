@@ -106,7 +106,8 @@ def _predict_one(stored: StoredNetwork, picture: Path) -> dict[str, Any]:
         square = decode_square(read_picture(picture), size=size, preprocessing=stored.preprocessing)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        nothing = dict.fromkeys(_describe(stored, np.zeros((1, len(stored.classes)))))
+        (output,) = graph(stored.network.architecture).outputs
+        nothing = dict.fromkeys(_describe(stored, np.zeros((1, *output.shape))))
         return {"image": str(picture), **nothing, "error": reason}
     batch = torch.from_numpy(np.array(square))[None]  # (1, R, R, 3)
     with torch.inference_mode():

@@ -140,6 +140,8 @@ def train(  # noqa: PLR0913 - the parameters of the command
     teacher, output = optional_path(teacher, name="teacher"), optional_path(output, name="output")
     stored = None if teacher is None else load_network(teacher)
     images = load_data(to_data(data), seed=seed)
+    if stored is not None and stored.task != images.task:
+        raise UsageError(f"the teacher was trained for {stored.task}", allowed=images.task)
     store = open_store(images)
     architecture = resolve_architecture(model).changed(num_classes=len(images.classes))
     if store.small and "resolution" not in given_settings(model):
