@@ -2,7 +2,7 @@
 
     python benchmarks/linear_start.py ../shared/data/clothing --epochs 1
     python benchmarks/linear_start.py ../shared/data/clothing --share 0.2 --epochs 4
-    python benchmarks/linear_start.py ../untuned/grocery --epochs 1
+    python benchmarks/linear_start.py ../untuned/birds100 --epochs 1 --peak 0.3
 
 EfficientNet-Lite0 with ImageNet weights at 112 pixels, the recipe of `fit`, equal pictures in the
 same order; three seeds, which draw parts of the data where a share is asked for. Without: the
@@ -37,12 +37,25 @@ NETWORK, PIXELS = "efficientnet_lite0", 112
 PREPROCESSING = PRETRAINED[NETWORK].preprocessing
 
 
-def trained(store: PixelStore, *, linear: bool, epochs: int, seed: int) -> dict[str, Any]:
+def trained(
+    store: PixelStore, *, linear: bool, epochs: int, seed: int, peak: float | None = None
+) -> dict[str, Any]:
     """Train once; return accuracies on val and test and what the training started from."""
     classes = len(store.data.classes)
     drawn = create_architecture(NETWORK, resolution=PIXELS, classes=classes, form="standard")
     network = load_pretrained(drawn, source="auto", seed=seed)
     test = store.held_out("test", PIXELS, PREPROCESSING)
+    recipe = default_recipe(
+        pretrained=True,
+        resolution=PIXELS,
+        images=len(store.data.splits["train"]),
+        epochs=epochs,
+        fitted_classifier=linear,
+        seed=seed,
+    )
+    if peak is not None:
+        rate = peak * recipe.learning_rate
+        recipe = recipe.model_copy(update={"learning_rate": rate, "least_peak_steps": None})
     with tempfile.TemporaryDirectory() as folder:
         if linear:
             network = start_linear(network, store, PREPROCESSING)
@@ -52,14 +65,7 @@ def trained(store: PixelStore, *, linear: bool, epochs: int, seed: int) -> dict[
             network,
             train=store.train(PIXELS, PREPROCESSING),
             val=store.held_out("val", PIXELS, PREPROCESSING),
-            recipe=default_recipe(
-                pretrained=True,
-                resolution=PIXELS,
-                images=len(store.data.splits["train"]),
-                epochs=epochs,
-                fitted_classifier=linear,
-                seed=seed,
-            ),
+            recipe=recipe,
             preprocessing=PREPROCESSING,
             directory=Path(folder) / "training",
         )
@@ -85,8 +91,12 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the training pictures")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--peak", type=float, help="of the learning rate, times the full one, whatever the length"
+    )
     options = parser.parse_args()
     name = f"{options.data.resolve().name} x {options.share:g}, {options.epochs} epochs"
+    name += "" if options.peak is None else f", peak x {options.peak:g}"
     found = json.loads(RESULT.read_text()) if RESULT.exists() else {**about("-"), "tasks": {}}
     rows = found["tasks"].setdefault(name, {"rows": []})["rows"]
     images = load_images(options.data, seed=0)
@@ -95,7 +105,7 @@ def main() -> None:
         for linear in (False, True):
             if any((row["seed"], row["linear"]) == (seed, linear) for row in rows):
                 continue
-            row = trained(store, linear=linear, epochs=options.epochs, seed=seed)
+            row = trained(store, linear=linear, epochs=options.epochs, seed=seed, peak=options.peak)
             rows.append({"seed": seed, "linear": linear, **row})
             print(json.dumps(rows[-1]), flush=True)
             sides = [[r for r in rows if r["linear"] == one] for one in (True, False)]
