@@ -13,8 +13,9 @@ DEVELOP_STAMP := $(VENV)/.installed-develop-$(KEY)
 
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --no-input
 PYTEST := $(BIN)/python -m pytest -q --durations=15
-# A process a core, with a thread each: threads of several processes only fight each other.
-PYTEST_BESIDE := $(PYTEST) -n auto --dist worksteal
+# A process a core (of up to four: each takes 2 GB), with a thread each: threads of several processes only fight each other.
+WORKERS := $(shell $(PYTHON) -c "import os; print(min(4, os.cpu_count() or 1))")
+PYTEST_BESIDE := $(PYTEST) -n $(WORKERS) --dist worksteal
 test: export OMP_NUM_THREADS ?= 1
 test-slow golden: export OMP_NUM_THREADS ?= 2
 
