@@ -143,12 +143,7 @@ def train(  # noqa: PLR0913 - the parameters of the command
     if stored is not None and stored.task != images.task:
         raise UsageError(f"the teacher was trained for {stored.task}", allowed=images.task)
     store = open_store(images)
-    architecture = resolve_architecture(model).changed(num_classes=len(images.classes))
-    if store.small and "resolution" not in given_settings(model):
-        size = max(16, -(-int(images.typical_size) // 8) * 8)
-        architecture = resolve_architecture(with_resolution(model, size)).changed(
-            num_classes=len(images.classes)
-        )
+    architecture = _suited_architecture(model, images, small=store.small)
     preprocessing = Preprocessing()
     network, whole = None, True
     if pretrained != "none":
@@ -267,6 +262,13 @@ def _learn(
             "pretrained": pretrained,
         }
     )
+
+
+def _suited_architecture(model: str, images: ImageData, *, small: bool) -> Architecture:
+    """Return the named network with the classes of the data; small pictures set its resolution."""
+    if small and "resolution" not in given_settings(model):
+        model = with_resolution(model, max(16, -(-int(images.typical_size) // 8) * 8))
+    return resolve_architecture(model).changed(num_classes=len(images.classes))
 
 
 def _say_scratch(model: str, architecture: Architecture, *, small: bool) -> None:
