@@ -12,6 +12,7 @@ from typing import Any
 _PUBLIC = {
     "Architecture": "featherweight.architecture:Architecture",
     "BlockSpec": "featherweight.architecture:BlockSpec",
+    "adapt": "featherweight.fitting.adapt:adapt",
     "build_network": "featherweight.nn.network:build_network",
     "calibrate": "featherweight.measuring.calibrate:calibrate",
     "check_data": "featherweight.data.check:check_data",

@@ -9,19 +9,13 @@ import pytest
 import torch
 from oracles.transplant import randomise, relative_error
 
-from featherweight.adapting.groups import (
-    Change,
-    Drop,
-    Narrow,
-    WidthGroup,
-    apply,
-    changed,
-    droppable_blocks,
-    width_groups,
-)
+from featherweight.adapting.branches import droppable
+from featherweight.adapting.changes import apply, changed
+from featherweight.adapting.groups import Change, Drop, Narrow, WidthGroup, width_groups
 from featherweight.adapting.importance import channel_importance
 from featherweight.adapting.propose import propose_changes
-from featherweight.adapting.savings import Saving, change_options, measure_savings
+from featherweight.adapting.saving_model import SavingModel
+from featherweight.adapting.savings import change_options, measure_savings
 from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
 from featherweight.nn.network import Network
@@ -52,7 +46,8 @@ def silence(network: Network, layer: str, channels: list[int]) -> None:
 
 
 def group_of(architecture: Architecture, block: int) -> WidthGroup:
-    return next(group for group in width_groups(architecture) if group.block == block)
+    name = f"blocks.{block}.hidden"
+    return next(group for group in width_groups(architecture) if group.name == name)
 
 
 def narrow(block: int, channels: int) -> Narrow:
@@ -61,7 +56,7 @@ def narrow(block: int, channels: int) -> Narrow:
 
 def test_a_group_is_what_the_hidden_channels_of_a_block_are_written_by() -> None:
     group = group_of(build(), 4)
-    assert group.layers == ("blocks.4.expand", "blocks.4.depthwise")
+    assert group.layers == ("blocks.4.expand",)
     assert group.channels == build().blocks[4].hidden_channels
     assert [change.channels for change in group.narrowed((1.0, 0.5, 0.5))] == [
         group.channels // 2 // 8 * 8
@@ -71,7 +66,7 @@ def test_a_group_is_what_the_hidden_channels_of_a_block_are_written_by() -> None
 def test_a_narrower_block_computes_the_same_without_its_silent_channels(parent: Network) -> None:
     position, width = 4, 16
     hidden = group_of(parent.architecture, position).channels
-    importance = {f"blocks.{position}.depthwise": np.arange(float(hidden))}
+    importance = {f"blocks.{position}.expand": np.arange(float(hidden))}
     silence(parent, f"blocks.{position}.depthwise", list(range(hidden - width)))
     small = apply(parent, [narrow(position, width)], importance=importance)
     assert group_of(small.architecture, position).channels == width
@@ -80,10 +75,11 @@ def test_a_narrower_block_computes_the_same_without_its_silent_channels(parent: 
 
 
 def test_a_dropped_block_computes_the_same_where_it_added_nothing(parent: Network) -> None:
-    position = droppable_blocks(parent.architecture)[1]
+    drop = droppable(parent.architecture)[1]
+    position = int(drop.add.split(".")[1])
     out = parent.architecture.blocks[position].out_channels
     silence(parent, f"blocks.{position}.project", list(range(out)))
-    small = apply(parent, [Drop(block=position)], name="smaller")
+    small = apply(parent, [drop], name="smaller")
     assert small.architecture.name == "smaller"
     assert len(small.architecture.blocks) == len(parent.architecture.blocks) - 1
     with torch.no_grad():
@@ -91,8 +87,9 @@ def test_a_dropped_block_computes_the_same_where_it_added_nothing(parent: Networ
 
 
 def test_both_at_once_are_the_architecture_that_was_asked_for(parent: Network) -> None:
-    dropped = droppable_blocks(parent.architecture)
-    changes = [Drop(block=dropped[0]), Drop(block=dropped[2]), narrow(1 + dropped[2], 8)]
+    drops = droppable(parent.architecture)
+    behind = 1 + int(drops[2].add.split(".")[1])
+    changes = [drops[0], drops[2], narrow(behind, 8)]
     small = apply(parent, changes)
     assert small.architecture == changed(parent.architecture, changes)
     assert (profile(small.architecture).macs or 0) < (profile(parent.architecture).macs or 0)
@@ -102,7 +99,7 @@ def test_both_at_once_are_the_architecture_that_was_asked_for(parent: Network) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (Drop(block=0), "block 0 .* cannot be left out"),
+        (Drop(add="blocks.0.add"), "ends at blocks.0.add .* cannot be left out; allowed: .*blocks"),
         (narrow(2, 4096), "4096 channels; allowed: 1 to"),
         (narrow(2, 0), "0 channels"),
         (narrow(0, 8), "no group 'blocks.0.hidden'"),
@@ -118,11 +115,10 @@ def test_importance_is_what_the_loss_changes_by(parent: Network) -> None:
     layer = "blocks.4.depthwise"
     images, labels = pictures(8), torch.arange(8) % 5
     with torch.no_grad():
-        for part in ("weight", "bias"):
-            parent.get_parameter(f"{layer}.norm.{part}").mul_(1e-6)
+        parent.get_parameter("blocks.4.project.conv.weight").mul_(1e-6)
     found = channel_importance(
         parent.double(), [(images.double(), labels)], loss=torch.nn.functional.cross_entropy
-    )[layer]
+    )["blocks.4.expand"]
 
     def loss() -> float:
         with torch.no_grad():
@@ -149,46 +145,68 @@ def test_savings_are_those_of_the_block_in_the_network() -> None:
         assert {one.input_shape[0] for one in networks} == {3}, "files take pictures"
         return macs(list(networks))
 
-    savings = measure_savings(architecture, time=time)
-    (whole,) = macs([architecture])
     options = change_options(architecture)
-    assert [one.change for one in savings] == [one for many in options.values() for one in many]
+    savings = measure_savings(architecture, options, time=time)
+    (whole,) = macs([architecture])
+    assert tuple(one.change for one in savings) == options
     assert {type(one.change) for one in savings} == {Narrow, Drop}
+    kinds = {group.name: group.kind for group in width_groups(architecture)}
+    seen = {kinds[one.change.group] for one in savings if isinstance(one.change, Narrow)}
+    assert seen == {"hidden", "trunk", "head"} & set(kinds.values())
     for one in savings:
         (smaller,) = macs([changed(architecture, [one.change])])
         assert one.saved_ms == pytest.approx(whole - smaller, abs=1e-9)
 
 
+def exact_model(architecture: Architecture, kinds: Sequence[str]) -> SavingModel:
+    """Return what changes save on the clock that adds up."""
+    options = change_options(architecture, kinds=kinds)
+    savings = measure_savings(architecture, options, time=lambda networks: macs(list(networks)))
+    (present,) = macs([architecture])
+    return SavingModel(architecture, savings, present_ms=present)
+
+
+@pytest.mark.parametrize("kinds", [("hidden",), ("hidden", "trunk", "head")], ids=["dp", "solver"])
 @pytest.mark.parametrize("share", [0.9, 0.7, 0.5])
-def test_a_proposal_meets_its_target_and_keeps_what_matters(share: float) -> None:
+def test_a_proposal_meets_its_target_and_keeps_what_matters(
+    share: float, kinds: tuple[str, ...]
+) -> None:
     architecture = build()
     groups = width_groups(architecture)
     generator = np.random.default_rng(0)
-    importance = {group.layers[-1]: generator.uniform(0, 1, group.channels) for group in groups}
-    precious = droppable_blocks(architecture)[0]
-    importance[f"blocks.{precious}.depthwise"] += 1000.0
-    savings = measure_savings(architecture, time=lambda networks: macs(list(networks)))
+    importance = {group.layers[0]: generator.uniform(0, 1, group.channels) for group in groups}
+    precious = droppable(architecture)[0]
+    hidden = precious.add.replace(".add", ".hidden")
+    importance[precious.add.replace(".add", ".expand")] += 1000.0
+    model = exact_model(architecture, kinds)
     (present,) = macs([architecture])
-    changes = propose_changes(
-        groups, savings, importance, present_ms=present, target_ms=share * present
-    )
+    changes = propose_changes(architecture, model, importance, target_ms=share * present)
     assert changes is not None
-    assert Drop(block=precious) not in changes
-    assert f"blocks.{precious}.hidden" not in {
-        change.group for change in changes if isinstance(change, Narrow)
-    }
+    assert precious not in changes
+    assert hidden not in {one.group for one in changes if isinstance(one, Narrow)}
     (proposed,) = macs([changed(architecture, changes)])
-    assert 0.95 * share * present <= proposed <= share * present
+    assert proposed == pytest.approx(model.latency_ms(changes), rel=0.02), "overlaps are reckoned"
+    assert 0.93 * share * present <= proposed <= 1.02 * share * present
 
 
 def test_a_target_out_of_reach_is_none() -> None:
-    group = WidthGroup("blocks.2.hidden", 2, ("blocks.2.depthwise",), channels=16, step=8)
-    savings = [Saving(block=2, change=narrow(2, 8), saved_ms=0.1)]
-    importance = {"blocks.2.depthwise": np.ones(16)}
+    architecture = build()
+    model = exact_model(architecture, ("hidden",))
+    importance = {group.layers[0]: np.ones(group.channels) for group in width_groups(architecture)}
 
     def propose(target_ms: float) -> tuple[Change, ...] | None:
-        return propose_changes([group], savings, importance, present_ms=1.0, target_ms=target_ms)
+        return propose_changes(architecture, model, importance, target_ms=target_ms)
 
-    assert propose(0.8) is None
-    assert propose(0.9) == (narrow(2, 8),)
-    assert propose(1.0) == ()
+    assert propose(0.9 * model.reach_ms()) is None
+    assert propose(1.02 * model.reach_ms())
+    assert propose(model.present_ms) == ()
+
+
+def test_widths_between_those_measured_lie_on_a_line() -> None:
+    architecture = build()
+    model = exact_model(architecture, ("hidden",))
+    group = group_of(architecture, 10)
+    least = min(change.channels for change in group.narrowed((0.25,)))
+    for channels in range(least, group.channels, 8):
+        (smaller,) = macs([changed(architecture, [narrow(10, channels)])])
+        assert model.latency_ms([narrow(10, channels)]) == pytest.approx(smaller, rel=1e-6)

@@ -13,7 +13,8 @@ import torch
 from fakes import fake_context, measured, measurement
 from fakes import trained as trained_as
 
-from featherweight.adapting import by_knapsack, by_steps
+from featherweight.adapting import by_knapsack
+from featherweight.adapting.proposals import judged, tune_briefly
 from featherweight.architecture import Architecture
 from featherweight.budget import Budget
 from featherweight.data.images import load_images
@@ -26,7 +27,7 @@ from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.policy import DEFAULT_POLICY
 from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.stages import fill as filling
-from featherweight.fitting.stages.fill import fill, parent_size, training_batches
+from featherweight.fitting.stages.fill import fill, parent_size, training_pictures
 from featherweight.fitting.time_plan import TimePlan
 from featherweight.fitting.train_candidate import Length
 from featherweight.fitting.trainer import Trainer
@@ -252,10 +253,9 @@ def test_long_fits_also_adapt_step_by_step(run, trainer, monkeypatch):
     assert start.architecture.digest == chosen.candidate.architecture.digest
     done = run.stage_done("fill-steps", inputs={"winner": winner(40.0).candidate.key})
     assert done is not None
-    assert [step["median_ms"] for step in done["steps"]] == sorted(
-        (step["median_ms"] for step in done["steps"]), reverse=True
-    )
-    monkeypatch.setattr(filling, "adapt_by_steps", searched)
+    times = [step["latency"]["median_ms"] for step in done["steps"]]
+    assert times == sorted(times, reverse=True)
+    monkeypatch.setattr(filling, "netadapt", searched)
     second, _, _ = fill_with(losses, context, monkeypatch, **LONG)
     assert second.candidate.key == chosen.candidate.key
 
@@ -269,13 +269,13 @@ def test_steps_that_end_above_the_budget_are_not_trained(run, trainer, monkeypat
 
 
 def test_a_short_fine_tuning_learns(run, trainer):
-    batches = list(training_batches(trainer, winner(32.0).candidate, pictures=128))
-    network, loss = build_network(draw(32.0), seed=0).eval(), trainer.objective.loss
-    by_steps.tune_briefly(network, batches, loss=loss)
-    before = by_steps.mean_loss(network, batches, loss=loss)
+    pictures = training_pictures(trainer, winner(32.0).candidate, pictures=128)
+    network = build_network(draw(32.0), seed=0).eval()
+    tune_briefly(network, pictures)
+    before = judged(network, pictures).losses.mean()
     for _ in range(5):
-        by_steps.tune_briefly(network, batches, loss=loss)
-    assert by_steps.mean_loss(network, batches, loss=loss) < before
+        tune_briefly(network, pictures)
+    assert judged(network, pictures).losses.mean() < before
     drawn = build_network(draw(32.0), seed=0).state_dict()
     kept = [name for name in drawn if name.endswith(("running_mean", "running_var"))]
     assert all(torch.equal(drawn[name], network.state_dict()[name]) for name in kept)

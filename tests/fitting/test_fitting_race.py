@@ -10,8 +10,9 @@ import pytest
 import torch
 from fakes import fake_context, measured, small_family, trained
 
+from featherweight.data.metrics import difference_interval
 from featherweight.fitting.candidate import Candidate, Phase, Training
-from featherweight.fitting.ranking import cheapest_of_equals, difference_interval
+from featherweight.fitting.ranking import cheapest_of_equals
 from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.stages import race as racing
 from featherweight.fitting.stages.prove import worth_shipping

@@ -6,7 +6,7 @@ import pytest
 import torch
 from oracles.transplant import randomise, relative_error
 
-from featherweight.architecture import Architecture
+from featherweight.architecture import Architecture, BlockSpec
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.layers import layers
 from featherweight.networks.slicing import kept_channels, recalibrate_norms, slice_network
@@ -23,6 +23,10 @@ NAMES = (
     "resnet",
     "convnet",
     "vgg16",
+    "shufflenet_v1_g3",
+    "shufflenet_v1_g8",
+    "shufflenet_v2",
+    "snet49",
 )
 
 
@@ -79,11 +83,23 @@ def test_the_same_width_is_the_same_network() -> None:
             assert torch.equal(tensor, same.state_dict()[key]), key
 
 
-@pytest.mark.parametrize("name", ["shufflenet_v2", "ghostnet", "shufflenet_v1_g3"])
-def test_moved_channels_are_refused(name: str) -> None:
-    wide = Network(build(name, 1.0))
-    with pytest.raises(UnsupportedError, match="cannot be sliced"):
-        slice_network(wide, build(name, 0.5))
+def test_channels_that_go_different_ways_are_refused() -> None:
+    """Of the pass-through half of 8 channels two are shuffled into the next half; 6 have three."""
+    unit = BlockSpec(op="shuffle_v2", out_channels=16, hidden_channels=16, activation="relu")
+    stem = BlockSpec(op="conv", out_channels=16)
+
+    def build(width: int) -> Architecture:
+        units = [unit.model_copy(update={"out_channels": width})] * 3
+        return Architecture(
+            name="units",
+            input_shape=(3, 8, 8),
+            blocks=(stem.model_copy(update={"out_channels": width}), *units),
+            num_classes=2,
+        )
+
+    with pytest.raises(UnsupportedError, match="cannot be taken from"):
+        slice_network(Network(build(16)), build(14))
+    assert slice_network(Network(build(16)), build(8)).architecture == build(8)
 
 
 def test_a_skip_that_only_the_thin_network_has_is_refused() -> None:

@@ -14,15 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from featherweight.adapting.groups import (
-    Change,
-    Drop,
-    apply,
-    changed,
-    shrunk_name,
-    width_groups,
-)
+from featherweight.adapting.changes import apply, changed, shrunk_name
+from featherweight.adapting.groups import Change, Drop
 from featherweight.adapting.propose import propose_changes
+from featherweight.adapting.saving_model import SavingModel
 from featherweight.adapting.savings import Saving
 from featherweight.architecture import Architecture
 from featherweight.budget import Latency
@@ -71,7 +66,7 @@ def shrink_by_knapsack(
         network: with the weights that are kept; it stays as it is.
         importance: of its channels, as `channel_importance` tells of a trained one.
         pictures: training pictures, normalised (N, C, H, W), that norms are set by.
-        savings: measured block by block (`measure_savings`).
+        savings: see `measure_savings`.
         time_network: measures a proposal as it would ship.
         present_ms: latency of the network as it is.
         target_ms: latency that is asked for.
@@ -114,12 +109,10 @@ def _propose(
 ) -> tuple[tuple[Change, ...], Latency] | None:
     """Return the changes of the largest proposal that measures within the target."""
     aim_ms = target_ms
-    groups = width_groups(parent)
+    model = SavingModel(parent, savings, present_ms=present_ms)
     best: tuple[tuple[Change, ...], Latency] | None = None
     for _ in range(_ROUNDS):
-        changes = propose_changes(
-            groups, savings, importance, present_ms=present_ms, target_ms=aim_ms
-        )
+        changes = propose_changes(parent, model, importance, target_ms=aim_ms)
         if not changes:  # out of reach, or the parent is fast enough now: no gap of this kind
             break
         proposal = changed(parent, changes)
@@ -143,5 +136,5 @@ def _propose(
 
 def _words(change: Change) -> str:
     if isinstance(change, Drop):
-        return f"without block {change.block}"
+        return f"without what ends at {change.add}"
     return f"{change.group}: {change.channels}"

@@ -1,39 +1,64 @@
-"""What of a network can be made smaller, the changes, and the networks they make.
+"""What of a network can be made smaller: channels that are cut together, and branches.
 
-Channels that a depthwise convolution or a gate ties together are one group: they are kept or left
-out together. So far these are the hidden channels of inverted residuals.
+Channels that an addition, a gate or a depthwise filter ties together are one group: they are kept
+or left out together. Groups follow from the layers, so that they are found in every network of
+blocks and in every imported one.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
 
 from featherweight.architecture import Architecture, make_divisible
-from featherweight.errors import UsageError
-from featherweight.layers import layers
-from featherweight.networks.slicing import slice_network
-from featherweight.nn.network import Network
+from featherweight.layers import INPUT, Layer
+from featherweight.networks.channels import Kind, Numbers, channels_of, is_depthwise
 from featherweight.records import Record
 
 __all__ = [
+    "CHANNEL_STEP",
     "Change",
     "Drop",
+    "GroupKind",
     "Narrow",
+    "Place",
     "WidthGroup",
-    "apply",
-    "changed",
-    "droppable_blocks",
-    "shrunk_name",
+    "block_of",
     "width_groups",
 ]
 
-_CHANNEL_STEP = 8
-_BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
+CHANNEL_STEP = 8
+"""Widths are multiples of it: below, a runtime computes as long (reference/peers.md)."""
+
+GroupKind = Literal["hidden", "trunk", "gate", "head"]
+"""Inside a block, or written by one convolution of an imported network; between blocks; inside a
+squeeze-and-excitation; between pooling and classes."""
+
+_FIELDS: dict[str, tuple[GroupKind, str]] = {
+    "expand": ("hidden", "hidden_channels"),
+    "first": ("hidden", "hidden_channels"),
+    "se.reduce": ("gate", "se_channels"),
+}
+"""Name of a convolution in its block -> kind of group, and the field that says its width."""
+_TRUNK: tuple[GroupKind, str] = ("trunk", "out_channels")
+_DENSE = (".shortcut.project", ".se.reduce")
+"""Ends of the names of convolutions that are dense in blocks of ghost modules as well."""
+_FOLLOWS = ".se.expand"
+"""End of the name of what is as wide as the map it scales: no field says it."""
+
+
+class Place(NamedTuple):
+    """Where an architecture says a width.
+
+    Attributes:
+        where: `blocks.3`, `head.0`, or the name of a primitive.
+        field: of the block or primitive; empty of a head.
+    """
+
+    where: str
+    field: str
 
 
 class WidthGroup(NamedTuple):
@@ -41,17 +66,22 @@ class WidthGroup(NamedTuple):
 
     Attributes:
         name: of the group, as `Narrow` says it.
-        block: position of the block that the channels are inside of.
-        layers: the convolutions with a norm whose outputs these channels are, in their order.
+        kind: where in the network it is.
+        layers: the convolutions and linear layers whose outputs these channels are, in their
+            order; depthwise ones that the channels pass through are not among them.
         channels: how many there are.
         step: widths are multiples of it.
+        places: where the architecture says the width.
+        copies: channels that go together: 2 of a ghost module of ratio 2.
     """
 
     name: str
-    block: int
+    kind: GroupKind
     layers: tuple[str, ...]
     channels: int
     step: int
+    places: tuple[Place, ...]
+    copies: int = 1
 
     def narrowed(self, shares: Sequence[float]) -> tuple[Narrow, ...]:
         """Return the changes to shares of the present width, widest first, none twice."""
@@ -69,141 +99,127 @@ class Narrow(Record):
 
 
 class Drop(Record):
-    """A block is left out, by its position: what it adds to is its own input."""
+    """A branch is left out: the addition that ends it gives its other operand."""
 
-    block: int
+    add: str
 
 
 Change = Narrow | Drop
 
 
-def width_groups(architecture: Architecture) -> tuple[WidthGroup, ...]:
-    """Return what can be made narrower, in the order of the blocks.
+def block_of(layer: str) -> int | None:
+    """Return the position of the block that a layer is inside of; `None` = of none."""
+    first, _, rest = layer.partition(".")
+    return int(rest.partition(".")[0]) if first == "blocks" else None
 
-    These are the hidden channels of inverted residuals with an expansion: nothing outside a block
-    sees them.
+
+@functools.lru_cache(maxsize=64)
+def width_groups(architecture: Architecture, *, step: int = CHANNEL_STEP) -> tuple[WidthGroup, ...]:
+    """Return what can be made narrower, in the order of the layers.
+
+    Left out are channels of the input and of the answer; those that are partly concatenated with
+    zeros; and those that shuffles and selections send different ways.
+
+    Args:
+        architecture: of blocks, or imported.
+        step: widths are multiples of it.
+
+    Raises:
+        UnsupportedError: the network has a layer whose channels nobody knows.
     """
+    listed, numbers, kinds = channels_of(architecture)
+    fixed = {*numbers[INPUT], *numbers[listed[-1].name]}
     groups = []
-    listed = layers(architecture)
-    for position, block in enumerate(architecture.blocks):
-        if block.op != "inverted_residual" or block.hidden_channels is None:
+    for writers in _tied([one for one in listed if _writes(one)], numbers):
+        channels = set(numbers[writers[0].name])
+        alike = all(set(numbers[one.name]) == channels for one in writers)
+        if not alike or channels & fixed or not _are_of_one_kind(kinds, channels):
             continue
-        inside = f"blocks.{position}."
-        writers = tuple(
-            layer.name
-            for layer in listed
-            if layer.name in {f"{inside}expand", f"{inside}depthwise"}
-        )
-        groups.append(
-            WidthGroup(f"{inside}hidden", position, writers, block.hidden_channels, _CHANNEL_STEP)
-        )
+        divisors = _divisors(listed, numbers, channels)
+        group = _group(architecture, writers, count=len(channels), step=math.lcm(step, *divisors))
+        if group is not None:
+            groups.append(group)
     return tuple(groups)
 
 
-def droppable_blocks(architecture: Architecture) -> tuple[int, ...]:
-    """Return the positions of blocks without which the network is still one."""
-    return tuple(
-        position
-        for position, block in enumerate(architecture.blocks)
-        if block.skip == "identity" and block.stride == 1
+def _writes(layer: Layer) -> bool:
+    return layer.op == "linear" or (layer.op == "conv" and not is_depthwise(layer))
+
+
+def _tied(writers: Sequence[Layer], numbers: Numbers) -> list[list[Layer]]:
+    """Return the layers that write common channels, together, in the order of the first."""
+    sets: list[tuple[set[int], list[Layer]]] = []
+    for layer in writers:
+        own, members = set(numbers[layer.name]), [layer]
+        apart = []
+        for channels, others in sets:
+            if channels & own:
+                own |= channels
+                members = [*others, *members]
+            else:
+                apart.append((channels, others))
+        sets = [*apart, (own, members)]
+    order = {layer.name: position for position, layer in enumerate(writers)}
+    found = [sorted(members, key=lambda one: order[one.name]) for _, members in sets]
+    return sorted(found, key=lambda members: order[members[0].name])
+
+
+def _are_of_one_kind(kinds: Mapping[int, Kind], channels: set[int]) -> bool:
+    """Whether any channel can go, as far as the layers tell; groups of a convolution apart."""
+    seen = {tuple(place for place, _ in kinds[channel]) for channel in channels}
+    return len(seen) == 1
+
+
+def _divisors(listed: Sequence[Layer], numbers: Numbers, channels: set[int]) -> set[int]:
+    """Return what a width must be a multiple of: groups of convolutions and of shuffles."""
+    return {
+        layer.groups
+        for layer in listed
+        if layer.groups > 1
+        and not is_depthwise(layer)
+        and not channels.isdisjoint([*numbers[layer.name], *numbers[layer.inputs[0]]])
+    }
+
+
+def _group(
+    architecture: Architecture, writers: Sequence[Layer], *, count: int, step: int
+) -> WidthGroup | None:
+    """Return the group that some layers write; `None` where the widths said for it differ."""
+    said = [_said(architecture, layer) for layer in writers if not layer.name.endswith(_FOLLOWS)]
+    widths = {width for _, _, width in said}
+    if len(widths) != 1 or None in widths:
+        return None
+    width = said[0][2] or 0
+    if width % count:
+        return None
+    kinds = {kind for kind, _, _ in said}
+    kind = kinds.pop() if len(kinds) == 1 else "trunk"
+    where, field = said[0][1]
+    own_name = not field or bool(architecture.primitives)
+    return WidthGroup(
+        name=where if own_name else f"{where}.{kind}",
+        kind=kind,
+        layers=tuple(layer.name for layer in writers),
+        channels=width,
+        step=step,
+        places=tuple(dict.fromkeys(place for _, place, _ in said)),
+        copies=width // count,
     )
 
 
-def changed(
-    architecture: Architecture, changes: Iterable[Change], *, name: str | None = None
-) -> Architecture:
-    """Return the architecture after changes.
+def _said(architecture: Architecture, layer: Layer) -> tuple[GroupKind, Place, int | None]:
+    """Return the kind of a layer's output, where the architecture says its width, and the width.
 
-    Args:
-        architecture: of blocks.
-        changes: groups and blocks are those of `architecture`, also where blocks before them go.
-        name: of the result; by default the parent's.
-
-    Raises:
-        UsageError: a block cannot be dropped, or there is no such group, or it is narrower.
+    `None` = what is said there is the width of something else: half of it, in a shuffle unit.
     """
-    changes = tuple(changes)
-    return _without(_narrowed(architecture, changes), _dropped(architecture, changes), name=name)
-
-
-def apply(
-    network: Network,
-    changes: Iterable[Change],
-    *,
-    importance: Mapping[str, NDArray[np.float64]] | None = None,
-    name: str | None = None,
-) -> Network:
-    """Return a network after changes, with its most important channels, in eval mode.
-
-    Args:
-        network: it stays as it is.
-        changes: see `changed`.
-        importance: of the channels of layers (see `channel_importance`); the L2 norm of their
-            filters ranks those that it does not name.
-        name: of the result; by default the parent's.
-
-    Raises:
-        UsageError: see `changed`.
-        UnsupportedError: the network's channels cannot be sliced.
-    """
-    changes = tuple(changes)
-    parent = network.architecture
-    dropped = _dropped(parent, changes)
-    thin = slice_network(network, _narrowed(parent, changes), importance=importance)
-    kept = [k for k in range(len(parent.blocks)) if k not in dropped]
-    places = {old: new for new, old in enumerate(kept)}
-    result = Network(_without(thin.architecture, dropped, name=name))
-    moved = {}
-    for key, tensor in thin.state_dict().items():
-        match = _BLOCK.fullmatch(key)
-        if match is None:
-            moved[key] = tensor
-        elif int(match[1]) in places:
-            moved[f"blocks.{places[int(match[1])]}.{match[2]}"] = tensor
-    result.load_state_dict(moved)
-    return result.eval()
-
-
-def shrunk_name(base: str, architecture: Architecture) -> str:
-    """Return what a network is called that was made from the one called `base`."""
-    return f"{base}-shrunk-{architecture.digest[:6]}"
-
-
-def _dropped(architecture: Architecture, changes: Sequence[Change]) -> set[int]:
-    allowed = droppable_blocks(architecture)
-    dropped = {change.block for change in changes if isinstance(change, Drop)}
-    for position in sorted(dropped.difference(allowed)):
-        raise UsageError(
-            f"block {position} of {architecture.name} cannot be left out",
-            allowed="blocks of stride 1 that are added to their own input: "
-            + (", ".join(map(str, allowed)) or "none here"),
-        )
-    return dropped
-
-
-def _narrowed(architecture: Architecture, changes: Sequence[Change]) -> Architecture:
-    """Return the architecture with its groups narrowed and every block still there."""
-    groups = {group.name: group for group in width_groups(architecture)}
-    blocks = list(architecture.blocks)
-    for change in changes:
-        if isinstance(change, Drop):
-            continue
-        group = groups.get(change.group)
-        if group is None:
-            raise UsageError(
-                f"{architecture.name} has no group {change.group!r}",
-                allowed=", ".join(groups) or "none: no width of it can be changed",
-            )
-        if not 0 < change.channels <= group.channels:
-            raise UsageError(
-                f"{change.group} of {architecture.name} cannot have {change.channels} channels",
-                allowed=f"1 to {group.channels}",
-            )
-        block = blocks[group.block]
-        blocks[group.block] = block.model_copy(update={"hidden_channels": change.channels})
-    return architecture.changed(blocks=tuple(blocks))
-
-
-def _without(architecture: Architecture, dropped: set[int], *, name: str | None) -> Architecture:
-    kept = [block for k, block in enumerate(architecture.blocks) if k not in dropped]
-    return architecture.changed(blocks=tuple(kept), name=name or architecture.name)
+    width = layer.output_shape[0]
+    if architecture.primitives:
+        return "hidden", Place(layer.name, "out_channels"), width
+    position = block_of(layer.name)
+    if position is None:
+        return "head", Place(layer.name.rpartition(".")[0], ""), width
+    block = architecture.blocks[position]
+    kind, field = _FIELDS.get(layer.name.removeprefix(f"blocks.{position}."), _TRUNK)
+    own = width if layer.name.endswith(_DENSE) else width * block.ghost_ratio
+    said: int | None = getattr(block, field) or own
+    return kind, Place(f"blocks.{position}", field), said if said == own else None

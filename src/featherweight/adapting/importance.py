@@ -1,68 +1,199 @@
-"""What the loss would lose with each channel: a first-order estimate from gradients."""
+"""Which channels matter: by name, one number for every channel that can be cut.
+
+All channels that are cut together (`networks.channels`) are one here: what a number says is what
+the network loses without all of them.
+"""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from featherweight.adapting.lasso import entry_order
+from featherweight.adapting.pictures import Batch
 from featherweight.errors import UsageError
+from featherweight.layers import Layer, layers
+from featherweight.networks.channels import channels_of, is_depthwise
+from featherweight.networks.slicing import filter_norms
 from featherweight.nn.network import Network
+from featherweight.registry import Registry
 
-__all__ = ["channel_importance"]
+__all__ = ["IMPORTANCES", "Importance", "Loss", "channel_importance"]
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""Mean loss of answers to a batch, from them and its targets."""
+
+Importance = Callable[[Network, Sequence[Batch], Loss, int], dict[int, float]]
+"""(trained network in eval mode, batches, loss, seed) -> importance of each channel number."""
+
+IMPORTANCES: Registry[Importance] = Registry("importance", plugins=__name__)
 
 
 def channel_importance(
     network: Network,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[Batch],
     *,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    loss: Loss,
+    method: str = "taylor",
+    seed: int = 0,
 ) -> dict[str, NDArray[np.float64]]:
-    """Return the importance of every channel behind a norm.
-
-    Setting a channel to zero changes the loss by about -(gamma dL/dgamma + beta dL/dbeta); the
-    square of that, averaged over the batches, is the importance of the channel, and the sum over
-    channels that of a group.
-
-    Source: Molchanov et al. 2019, arXiv 1906.10771, equation 8, with the norm as the gate; used
-    with a latency table by HALP, arXiv 2110.10811.
+    """Return the importance of every channel that a convolution or linear layer gives.
 
     Args:
         network: trained for these targets; it stays as it is.
-        batches: normalised pictures (N, C, H, W) and their targets (N, ...), on the CPU.
-        loss: mean loss of answers to a batch, from them and its targets.
+        batches: pictures that tell; `l2` and `random` look at none.
+        loss: what the network was trained for.
+        method: a name in `IMPORTANCES`: `taylor`, `gradient`, `lasso`, `l2`, `random`.
+        seed: of `random` and of what `lasso` looks at.
 
     Returns:
-        name of the convolution in `layers` -> (its channels,).
+        name of the layer in `layers` -> (its channels,); tied channels have the same number.
 
     Raises:
-        UsageError: no batch was given.
+        UsageError: an unknown method, or no batch was given to one that needs pictures.
     """
+    estimate = IMPORTANCES[method]
     copied = copy.deepcopy(network).to("cpu").eval().requires_grad_(True)  # noqa: FBT003
-    norms = {
-        name.removesuffix(".norm"): module
-        for name, module in copied.named_modules()
-        if isinstance(module, nn.BatchNorm2d)
+    worth = estimate(copied, tuple(batches), loss, seed)
+    numbers = channels_of(network.architecture).numbers
+    return {
+        layer.name: np.array([worth.get(number, 0.0) for number in numbers[layer.name]])
+        for layer in layers(network.architecture)
+        if layer.op in {"conv", "linear"}
     }
-    sums = {name: np.zeros(norm.num_features) for name, norm in norms.items()}
-    seen = 0
+
+
+def _taylor(network: Network, batches: Sequence[Batch], loss: Loss, _seed: int) -> dict[int, float]:
+    """Square of the first-order change of the loss where a channel is zero for all its readers.
+
+    The change is the sum of w dL/dw over all weights that read the channel: for a layer y = W x it
+    equals the sum of x dL/dx, whatever lies before it. Averaged over batches.
+
+    Source: Molchanov et al. 2019, arXiv 1906.10771, equations 5 to 8; here at the readers, where
+    channels that are added to each other are one. Used with a latency table by HALP, arXiv
+    2110.10811.
+    """
+    numbers = channels_of(network.architecture).numbers
+    readers = [layer for layer in layers(network.architecture) if _reads(layer)]
+
+    def change() -> dict[int, float]:
+        found: dict[int, float] = {}
+        for layer in readers:
+            shares = _column_sums(_products(network, layer), layer)
+            for number, share in zip(numbers[layer.inputs[0]], shares.tolist(), strict=True):
+                found[number] = found.get(number, 0.0) + share
+        return {number: total**2 for number, total in found.items()}
+
+    return _mean_over(network, batches, loss, change)
+
+
+def _gradient(
+    network: Network, batches: Sequence[Batch], loss: Loss, _seed: int
+) -> dict[int, float]:
+    """Sum of (w dL/dw)^2 over the weights of the filters that compute a channel.
+
+    Source: Molchanov et al. 2019, arXiv 1906.10771, equation 8, weight by weight; averaged over
+    batches.
+    """
+    numbers = channels_of(network.architecture).numbers
+    writers = [layer for layer in layers(network.architecture) if layer.op in {"conv", "linear"}]
+
+    def change() -> dict[int, float]:
+        found: dict[int, float] = {}
+        for layer in writers:
+            squares = _products(network, layer).square().flatten(1).sum(1)
+            for number, square in zip(numbers[layer.name], squares.tolist(), strict=True):
+                found[number] = found.get(number, 0.0) + square
+        return found
+
+    return _mean_over(network, batches, loss, change)
+
+
+def _l2(network: Network, _batches: Sequence[Batch], _loss: Loss, _seed: int) -> dict[int, float]:
+    """L2 norm of the filters that compute a channel, with their norms, over their layer's mean.
+
+    Source: NetAdapt, arXiv 1804.03230, section 3.3.
+    """
+    return filter_norms(network)
+
+
+def _random(
+    network: Network, _batches: Sequence[Batch], _loss: Loss, seed: int
+) -> dict[int, float]:
+    """Drawn: what the others have to be better than."""
+    generator = np.random.default_rng(seed)
+    distinct = sorted(
+        {number for given in channels_of(network.architecture).numbers.values() for number in given}
+    )
+    return dict(zip(distinct, generator.random(len(distinct)).tolist(), strict=True))
+
+
+def _lasso(network: Network, batches: Sequence[Batch], _loss: Loss, seed: int) -> dict[int, float]:
+    """How early a channel enters the sparsest reconstruction of what its readers compute.
+
+    Source: He et al. 2017, arXiv 1707.06168, section 3.1 (see `adapting.lasso`).
+    """
+    _check(batches)
+    numbers = channels_of(network.architecture).numbers
+    found: dict[int, float] = {}
+    pictures = torch.cat([images for images, _ in batches])
+    for layer, order in entry_order(network, pictures, seed=seed).items():
+        for number, worth in zip(numbers[layer], order.tolist(), strict=True):
+            found[number] = found.get(number, 0.0) + worth
+    return found
+
+
+def _reads(layer: Layer) -> bool:
+    """Whether a layer computes new channels from those it reads."""
+    return layer.op == "linear" or (layer.op == "conv" and not is_depthwise(layer))
+
+
+def _products(network: Network, layer: Layer) -> Tensor:
+    """Return w dL/dw of a layer, (O, I / groups, ...)."""
+    module = network.get_submodule(layer.name)
+    core: nn.Module = module.get_submodule("conv") if layer.op == "conv" else module
+    weight = core.get_parameter("weight")
+    if weight.grad is None:  # nothing that it computes reaches the answer
+        return torch.zeros_like(weight, dtype=torch.float64)
+    return weight.detach().double() * weight.grad.double()
+
+
+def _column_sums(products: Tensor, layer: Layer) -> Tensor:
+    """Return the sums over all weights that read each input channel."""
+    parts = products.flatten(2) if products.dim() > 2 else products[..., None]
+    sums = torch.cat([part.sum((0, 2)) for part in parts.chunk(layer.groups)])
+    return sums.reshape(layer.input_shape[0], -1).sum(1)
+
+
+def _mean_over(
+    network: Network,
+    batches: Sequence[Batch],
+    loss: Loss,
+    change: Callable[[], dict[int, float]],
+) -> dict[int, float]:
+    """Return the mean over batches of what `change` reads from the gradients."""
+    _check(batches)
+    total: dict[int, float] = {}
     for images, targets in batches:
-        copied.zero_grad(set_to_none=True)
-        loss(copied(images), targets).backward()  # type: ignore[no-untyped-call]
-        for name, norm in norms.items():
-            sums[name] += _gate_gradient(norm) ** 2
-        seen += 1
-    if not seen:
+        network.zero_grad(set_to_none=True)
+        loss(network(images), targets).backward()  # type: ignore[no-untyped-call]
+        for number, value in change().items():
+            total[number] = total.get(number, 0.0) + value
+    return {number: value / len(batches) for number, value in total.items()}
+
+
+def _check(batches: Sequence[Batch]) -> None:
+    if not batches:
         raise UsageError("importance cannot be estimated without pictures")
-    return {name: total / seen for name, total in sums.items()}
 
 
-def _gate_gradient(norm: nn.BatchNorm2d) -> NDArray[np.float64]:
-    total = np.zeros(norm.num_features)
-    for parameter in (norm.weight, norm.bias):
-        if parameter.grad is not None:
-            total += (parameter.detach() * parameter.grad).double().numpy()
-    return total
+IMPORTANCES.add("taylor", _taylor)
+IMPORTANCES.add("gradient", _gradient)
+IMPORTANCES.add("lasso", _lasso)
+IMPORTANCES.add("l2", _l2)
+IMPORTANCES.add("random", _random)

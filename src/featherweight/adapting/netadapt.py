@@ -1,177 +1,224 @@
 """NetAdapt: a network becomes faster step by step, each the least harmful of several.
 
 Source: Yang et al., NetAdapt, ECCV 2018, arXiv 1804.03230, algorithm 1: every step must save a
-share of the latency; of the proposals that do, one per layer, each fine-tuned for a short time,
-the one that answers a hold-out best is taken. Here the layers are the width groups of a network,
-the savings come from a table measured on the platform, and the network that results is measured
-as a whole: a step whose interval does not lie below the one before is rejected.
+given time; of each layer that can, the largest width that does is proposed; every proposal is
+fine-tuned for a short time; the one that answers a hold-out best is taken. Proposals and the other
+rule of selection, accuracy lost per time saved: MobileNetV3, arXiv 1905.02244, section 4.2.
+
+Here the layers are the width groups of a network, those inside blocks and those between them. What
+a proposal saves is predicted from a table measured on the platform; what is taken is measured as a
+whole, and a step whose interval does not lie below the one before is rejected: no network that
+comes out is slower than the one before it.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
-from torch import Tensor
+from numpy.typing import NDArray
 
-from featherweight.adapting.groups import Narrow, WidthGroup, apply, width_groups
-from featherweight.adapting.savings import Saving
+from featherweight.adapting.groups import Narrow
+from featherweight.adapting.saving_model import SavingModel
+from featherweight.adapting.steps import Proposal, Schedule, Step
+from featherweight.adapting.walk import Walk
 from featherweight.architecture import Architecture
 from featherweight.budget import Latency
+from featherweight.data.metrics import difference_interval
 from featherweight.nn.network import Network
 
-__all__ = ["Adapted", "Step", "netadapt"]
+__all__ = ["Adapted", "Clock", "Proposer", "Setting", "Tuned", "netadapt"]
 
 logger = logging.getLogger(__name__)
 
-_STEPS = 4
-"""Steps that the whole way is divided into."""
-_PROPOSALS = 6
-"""Groups tried in a step: those that lose the smallest share of their filters' L2 norm."""
 
-
-@dataclass(frozen=True)
-class Step:
-    """One accepted step.
+class Tuned(NamedTuple):
+    """A proposal after its short fine-tuning.
 
     Attributes:
-        change: of the network of the step before.
-        loss: mean on the hold-out, after the short fine-tuning.
-        latency: of the whole network.
-        tried: proposals that were fine-tuned.
-        rejected: of those that answered better, how many were not surely faster.
+        network: in eval mode.
+        losses: of every picture of the hold-out, (N,).
+        score: mean score on the hold-out, in 0..1.
     """
 
-    change: Narrow
-    loss: float
-    latency: Latency
-    tried: int
-    rejected: int
+    network: Network
+    losses: NDArray[np.float64]
+    score: float
+
+
+class Proposer(Protocol):
+    """Makes proposals and judges them."""
+
+    def judge(self, network: Network) -> Tuned:
+        """Judge a network as it is."""
+        ...
+
+    def tune(self, present: Network, changes: Sequence[Narrow]) -> list[Tuned]:
+        """Make each change of the present network alone, and fine-tune each for a short time."""
+        ...
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """The network at the end, and how it got there."""
+    """The network at the end, and how it got there.
+
+    Attributes:
+        network: after the last step.
+        latency: of it.
+        steps: all of them.
+        ended: why: `met`, `time`, or `stuck` = nothing that is left is surely faster.
+    """
 
     network: Network
     latency: Latency
     steps: tuple[Step, ...]
+    ended: Literal["met", "time", "stuck"]
+
+
+Clock = Callable[[Sequence[Architecture]], Sequence[Latency]]
+"""Measures networks that take turns in one process, so that their differences are their own."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every step of a way has in common.
+
+    Attributes:
+        model: what changes of the parent save.
+        start: latency of the parent.
+        clock: measures whole networks, in turns, as they would ship.
+        proposer: fine-tunes and judges.
+        schedule: how large the steps are and which proposal is taken.
+        seed: of the intervals of differences.
+    """
+
+    model: SavingModel
+    start: Latency
+    clock: Clock
+    proposer: Proposer
+    schedule: Schedule = field(default_factory=Schedule)
+    seed: int = 0
 
 
 def netadapt(
     network: Network,
-    savings: Sequence[Saving],
+    setting: Setting,
     *,
     target_ms: float,
-    clock: Callable[[Architecture], Latency],
-    tune: Callable[[Network], None],
-    loss: Callable[[Network], float],
+    so_far: Sequence[Step] = (),
+    told: Callable[[Step, Network], None] = lambda _step, _network: None,
     is_over: Callable[[], bool] = lambda: False,
 ) -> Adapted:
     """Make groups narrower, step by step, until the network meets a latency.
 
     Args:
-        network: where it starts; it stays as it is.
-        savings: milliseconds that changes of `network` save, measured on the platform; those that
-            leave a block out are not used.
+        network: where it goes on: the parent, or the network after `so_far`; it stays as it is.
+        setting: of the way.
         target_ms: latency that is asked for.
-        clock: measures a whole network as it would ship.
-        tune: fine-tunes a proposal for a short time, in place.
-        loss: mean loss on pictures that `tune` never sees.
+        so_far: steps that an earlier attempt made.
+        told: called after every step, with the network after it.
         is_over: asked before every step: whether there is no time for it.
-
-    Returns:
-        what was reached; above `target_ms` where no step was surely faster any more, or the time
-        was over.
     """
-    present, latency = network, clock(network.architecture)
-    stride_ms = (latency.median_ms - target_ms) / _STEPS
-    table = {one.change: one.saved_ms for one in savings if isinstance(one.change, Narrow)}
-    steps: list[Step] = []
-    refused: set[Narrow] = set()
-    while latency.median_ms > target_ms and not is_over():
-        need_ms = min(stride_ms, latency.median_ms - target_ms)
-        proposals = []
-        for change in _options(present, table, need_ms=need_ms, refused=refused):
-            proposal = apply(present, [change])
-            tune(proposal)
-            proposals.append(_Proposal(loss(proposal), change, proposal))
-        found = _surely_faster(proposals, latency, clock=clock, refused=refused)
-        if found is None:
-            break
-        taken, latency, rejected = found
-        present = taken.network
-        steps.append(Step(taken.change, taken.loss, latency, len(proposals), rejected))
-        logger.info(
-            "netadapt: %s to %d channels: %.3f ms, hold-out loss %.3f (%d tried)",
-            taken.change.group,
-            taken.change.channels,
-            latency.median_ms,
-            taken.loss,
-            len(proposals),
+    walk = Walk(setting.model, setting.schedule, start=setting.start, so_far=so_far)
+    proposer, present, steps = setting.proposer, network, list(so_far)
+    loss = steps[-1].loss if steps else float(proposer.judge(network).losses.mean())
+    while walk.latency.median_ms > target_ms:
+        if is_over():
+            return Adapted(present, walk.latency, tuple(steps), "time")
+        needed = walk.needed_ms(target_ms)
+        changes = walk.options(present, needed_ms=needed)
+        if not changes:
+            return Adapted(present, walk.latency, tuple(steps), "stuck")
+        tuned = dict(zip(changes, proposer.tune(present, changes), strict=True))
+        order = _ranked(tuned, walk, setting, before=loss)
+        proposals, taken = _first_surely_faster(present, order, tuned, walk, setting)
+        if taken is not None:
+            present, loss = tuned[taken].network, float(tuned[taken].losses.mean())
+        step = Step(
+            number=len(steps) + 1,
+            needed_ms=needed,
+            proposals=proposals,
+            change=taken,
+            loss=loss,
+            score=None if taken is None else tuned[taken].score,
+            latency=walk.latency,
         )
-    return Adapted(present, latency, tuple(steps))
+        steps.append(step)
+        told(step, present)
+        _log(step)
+    return Adapted(present, walk.latency, tuple(steps), "met")
 
 
-class _Proposal(NamedTuple):
-    loss: float
-    change: Narrow
-    network: Network
-
-
-def _surely_faster(
-    proposals: list[_Proposal],
-    before: Latency,
-    *,
-    clock: Callable[[Architecture], Latency],
-    refused: set[Narrow],
-) -> tuple[_Proposal, Latency, int] | None:
-    """Return the best proposal that is surely faster; those that are not are never tried again."""
-    for rejected, proposal in enumerate(sorted(proposals, key=lambda one: one.loss)):
-        latency = clock(proposal.network.architecture)
-        if latency.interval_ms[1] < before.interval_ms[0]:
-            return proposal, latency, rejected
-        refused.add(proposal.change)
-        logger.info(
-            "netadapt: %s to %d channels is not surely faster: %.3f ms",
-            proposal.change.group,
-            proposal.change.channels,
-            latency.median_ms,
-        )
-    return None
-
-
-def _options(
-    network: Network, table: Mapping[Narrow, float], *, need_ms: float, refused: set[Narrow]
+def _ranked(
+    tuned: Mapping[Narrow, Tuned], walk: Walk, setting: Setting, *, before: float
 ) -> list[Narrow]:
-    """Return changes of at most `_PROPOSALS` groups: of each the widest that saves enough.
-
-    Where no group alone saves enough, the most that each can save.
-    """
-    enough, most = [], []
-    for group in width_groups(network.architecture):
-        present_ms = table.get(Narrow(group=group.name, channels=group.channels), 0.0)
-        offered = [
-            change
-            for change in sorted(table, key=lambda change: -change.channels)
-            if change.group == group.name
-            and change.channels < group.channels
-            and change not in refused
-        ]
-        fits = [change for change in offered if table[change] - present_ms >= need_ms]
-        if fits:
-            enough.append((_norm_lost(network, group, fits[0]), fits[0]))
-        elif offered and table[offered[-1]] > present_ms:
-            most.append((_norm_lost(network, group, offered[-1]), offered[-1]))
-    ranked = sorted(enough or most, key=lambda option: option[0])
-    return [change for _, change in ranked[:_PROPOSALS]]
+    """Return the changes in the order in which they are taken if they are surely faster."""
+    means = {change: float(one.losses.mean()) for change, one in tuned.items()}
+    by_loss = sorted(tuned, key=means.__getitem__)
+    saved = {change: walk.latency.median_ms - walk.predicted_ms(change) for change in tuned}
+    if setting.schedule.select == "ratio" and means[by_loss[0]] >= before:
+        return sorted(by_loss, key=lambda one: (means[one] - before) / max(saved[one], 1e-9))
+    best = tuned[by_loss[0]].losses
+    tied = [
+        change
+        for change in by_loss
+        if change == by_loss[0]
+        or difference_interval(tuned[change].losses, best, seed=setting.seed)[0] <= 0.0
+    ]
+    return sorted(tied, key=lambda one: -saved[one]) + [one for one in by_loss if one not in tied]
 
 
-def _norm_lost(network: Network, group: WidthGroup, change: Narrow) -> float:
-    """Return the share of the squared L2 norm of a group's last filters that would go."""
-    weight: Tensor = network.state_dict()[f"{group.layers[-1]}.conv.weight"]
-    norms = np.sort(weight.detach().double().square().flatten(1).sum(1).numpy())
-    return float(norms[: len(norms) - change.channels].sum() / norms.sum())
+def _first_surely_faster(
+    present: Network,
+    order: Sequence[Narrow],
+    tuned: Mapping[Narrow, Tuned],
+    walk: Walk,
+    setting: Setting,
+) -> tuple[tuple[Proposal, ...], Narrow | None]:
+    """Measure proposals until one is surely faster than the present network beside it."""
+    predicted = {change: walk.predicted_ms(change) for change in tuned}
+    proposals, taken = [], None
+    for change in order:
+        proposal = Proposal(
+            change=change,
+            loss=float(tuned[change].losses.mean()),
+            predicted_ms=predicted[change],
+        )
+        if taken is None:
+            wanted = [present.architecture, tuned[change].network.architecture]
+            beside, latency = setting.clock(wanted)
+            is_faster = latency.interval_ms[1] < beside.interval_ms[0]
+            seen = {"latency": latency, "beside": beside}
+            proposal = proposal.model_copy(
+                update={**seen, "status": "taken" if is_faster else "rejected"}
+            )
+            if is_faster:
+                taken = change
+                walk.take(change, latency)
+            else:
+                walk.refuse(change)
+        proposals.append(proposal)
+    if taken is None:
+        walk.fruitless += 1
+    return tuple(proposals), taken
+
+
+def _log(step: Step) -> None:
+    rejected = sum(proposal.status == "rejected" for proposal in step.proposals)
+    what = (
+        "nothing is surely faster"
+        if step.change is None
+        else f"{step.change.group} to {step.change.channels} channels"
+    )
+    logger.info(
+        "netadapt: step %d: %s: %.3f ms, hold-out loss %.3f (%d tried, %d rejected)",
+        step.number,
+        what,
+        step.latency.median_ms,
+        step.loss,
+        len(step.proposals),
+        rejected,
+    )

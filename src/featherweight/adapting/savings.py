@@ -1,19 +1,23 @@
-"""What narrower and fewer blocks save on a platform, measured block by block."""
+"""What narrower groups and fewer branches save on a platform, each measured where it matters."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
+from featherweight.adapting.branches import branch_layers, droppable
+from featherweight.adapting.changes import changed
 from featherweight.adapting.groups import (
     Change,
     Drop,
+    GroupKind,
     WidthGroup,
-    changed,
-    droppable_blocks,
+    block_of,
     width_groups,
 )
 from featherweight.architecture import Architecture, BlockSpec
 from featherweight.layers import layers
+from featherweight.networks.channels import channels_of
 from featherweight.records import Record
 
 __all__ = ["Saving", "change_options", "measure_savings"]
@@ -23,77 +27,136 @@ _SHARES = (0.75, 0.5, 0.25)
 
 
 class Saving(Record):
-    """Milliseconds that a change of a network saves; `block` is where."""
+    """Milliseconds that a change of a network saves by itself."""
 
-    block: int
     change: Change
     saved_ms: float
 
 
-def change_options(architecture: Architecture) -> dict[WidthGroup, tuple[Change, ...]]:
-    """Return the changes considered for every group, from the least to the most."""
-    droppable = droppable_blocks(architecture)
-    return {
-        group: (
-            *group.narrowed(_SHARES),
-            *(Drop(block=k) for k in (group.block,) if k in droppable),
-        )
-        for group in width_groups(architecture)
-    }
+def change_options(
+    architecture: Architecture,
+    *,
+    shares: Sequence[float] = _SHARES,
+    kinds: Iterable[GroupKind] = ("hidden", "trunk", "gate", "head"),
+) -> tuple[Change, ...]:
+    """Return the changes considered: of every group from the least to the most, then branches."""
+    kinds = frozenset(kinds)
+    groups = [group for group in width_groups(architecture) if group.kind in kinds]
+    narrowed = [change for group in groups for change in group.narrowed(shares)]
+    return (*narrowed, *droppable(architecture))
 
 
 def measure_savings(
-    architecture: Architecture, *, time: Callable[[Sequence[Architecture]], Sequence[float]]
+    architecture: Architecture,
+    options: Sequence[Change],
+    *,
+    time: Callable[[Sequence[Architecture]], Sequence[float]],
 ) -> tuple[Saving, ...]:
-    """Return what every change of `change_options` saves, by itself.
+    """Return what every change saves, by itself, in the precision that `time` times.
 
-    Each block is timed alone, where a saving is a large part of the whole: in a network of the
-    block as it is (if it can be dropped) and the changed block. What surrounds it is the same in
-    every such network, and falls out of the difference.
+    Timed are the blocks that a change touches: those that write the channels and those that read
+    them, as a network of their own, where a saving is a large part of the whole. What surrounds
+    the change is the same with and without it, and falls out of the difference. An imported
+    network has no blocks: it is timed whole.
 
     Args:
         architecture: the parent, at its resolution.
+        options: see `change_options`.
         time: networks -> medians in ms; interleaved, of files as they would ship.
     """
-    options = change_options(architecture)
-    present = {group.block: _alone(architecture, group.block, None) for group in options}
-    wanted = {
-        (group.block, change): _alone(architecture, group.block, change)
-        for group, changes in options.items()
-        for change in changes
-    }
+    touched = _touched_blocks(architecture, options)
+    present, wanted = {}, {}
+    for change in options:
+        place = touched[change]
+        present[change] = _excerpt(architecture, place, None)
+        wanted[change] = _excerpt(architecture, place, change)
     distinct = {one.digest: one for one in (*present.values(), *wanted.values())}
     medians = dict(zip(distinct, time(list(distinct.values())), strict=True))
     return tuple(
         Saving(
-            block=block,
             change=change,
-            saved_ms=max(0.0, medians[present[block].digest] - medians[network.digest]),
+            saved_ms=max(0.0, medians[present[change].digest] - medians[network.digest]),
         )
-        for (block, change), network in wanted.items()
+        for change, network in wanted.items()
     )
 
 
-def _alone(architecture: Architecture, position: int, change: Change | None) -> Architecture:
-    """Return the changed block, behind itself where it could be dropped, as a network of its own.
+class _Place(NamedTuple):
+    """The first and the last block that a change touches, and whether what follows is touched."""
 
-    A file takes pictures of three channels: a 1x1 convolution makes the block's input of them.
+    first: int
+    last: int
+    head: bool
+
+
+def _touched_blocks(
+    architecture: Architecture, options: Sequence[Change]
+) -> dict[Change, _Place | None]:
+    """Return where each change is; `None` = an imported network has no blocks."""
+    if architecture.primitives:
+        return dict.fromkeys(options)
+    groups = {group.name: group for group in width_groups(architecture)}
+    touching = _touching_layers(architecture, groups.values())
+    last = len(architecture.blocks) - 1
+    places: dict[Change, _Place | None] = {}
+    for change in options:
+        names = {change.add} if isinstance(change, Drop) else touching[change.group]
+        positions = {block_of(name) for name in names}
+        blocks = {position for position in positions if position is not None}
+        head = None in positions
+        places[change] = _Place(min(blocks, default=last), last if head else max(blocks), head)
+    return places
+
+
+def _touching_layers(
+    architecture: Architecture, groups: Iterable[WidthGroup]
+) -> dict[str, set[str]]:
+    """Return the layers that write or read the channels of each group, by its name."""
+    listed, numbers, _ = channels_of(architecture)
+    owner = {number: group.name for group in groups for number in numbers[group.layers[0]]}
+    touching: dict[str, set[str]] = {}
+    for layer in listed:
+        for name in (layer.name, *layer.inputs):
+            for number in numbers[name]:
+                if number in owner:
+                    touching.setdefault(owner[number], set()).add(layer.name)
+    return touching
+
+
+def _excerpt(
+    architecture: Architecture, place: _Place | None, change: Change | None
+) -> Architecture:
+    """Return the touched blocks, as they are or changed, as a network of their own.
+
+    A file takes pictures of three channels: a 1x1 convolution makes the first block's input of
+    them. A single block that could be left out stands behind itself, so that without it there is
+    still one.
     """
-    present = architecture.blocks[position]
-    channels, height, width = _input_shape(architecture, position)
-    blocks = [BlockSpec(op="conv", out_channels=channels, kernel_size=1)]
-    if position in droppable_blocks(architecture):
-        blocks.append(present)
-    if not isinstance(change, Drop):
-        after = architecture if change is None else changed(architecture, [change])
-        blocks.append(after.blocks[position])
-    return architecture.changed(
-        name=f"block-{position}",
-        input_shape=(3, height, width),
+    after = architecture if change is None else changed(architecture, [change])
+    if place is None:
+        return after
+    gone = len(architecture.blocks) - len(after.blocks)
+    blocks = list(after.blocks[place.first : place.last + 1 - gone])
+    shape = architecture.input_shape
+    if place.first > 0:
+        channels, height, width = _input_shape(architecture, place.first)
+        shape = (3, height, width)
+        lead = [BlockSpec(op="conv", out_channels=channels, kernel_size=1)]
+        alone = place.first == place.last and not place.head
+        if alone and _is_droppable(architecture, place.first):
+            lead.append(architecture.blocks[place.first])
+        blocks = [*lead, *blocks]
+    return after.changed(
+        name=f"blocks-{place.first}-{place.last}",
+        input_shape=shape,
         blocks=tuple(blocks),
-        head_channels=(),
-        num_classes=2,
+        head_channels=after.head_channels if place.head else (),
+        num_classes=after.num_classes if place.head else 2,
     )
+
+
+def _is_droppable(architecture: Architecture, position: int) -> bool:
+    return any(block_of(name) == position for name in branch_layers(architecture))
 
 
 def _input_shape(architecture: Architecture, position: int) -> tuple[int, int, int]:

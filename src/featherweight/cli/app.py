@@ -16,6 +16,7 @@ from typing import Annotated
 import typer
 
 from featherweight.cli import output
+from featherweight.cli.adapt import adapt
 from featherweight.cli.data import data_app
 from featherweight.cli.device import device_app
 from featherweight.cli.doctor import doctor
@@ -46,6 +47,7 @@ app = typer.Typer(
 )
 for command in (
     fit,
+    adapt,
     train,
     evaluate,
     predict,

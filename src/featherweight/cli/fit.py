@@ -21,10 +21,11 @@ from featherweight.cli.options import (
     Pretrained,
     Seed,
     Time,
+    Workers,
 )
 from featherweight.reporting.run import FitSummary
 
-__all__ = ["fit"]
+__all__ = ["fit", "verdict_lines"]
 
 _VERDICTS = {"met": "MET", "too_inaccurate": "TOO INACCURATE", "not_met": "NOT MET"}
 
@@ -72,14 +73,7 @@ def fit(  # noqa: PLR0913 - one parameter per flag
     ] = None,
     seed: Seed = 0,
     device: Device = "auto",
-    workers: Annotated[
-        str,
-        typer.Option(
-            "--workers",
-            help="Where networks that are compared train: here, processes=N, ray or "
-            "ray://HOST:PORT.",
-        ),
-    ] = "here",
+    workers: Workers = "here",
     from_run: Annotated[
         Path | None,
         typer.Option(
@@ -127,11 +121,12 @@ def fit(  # noqa: PLR0913 - one parameter per flag
     if json:
         output.print_json(result.summary.model_dump(mode="json"))
     else:
-        output.print_lines(_verdict(result.summary))
+        output.print_lines(verdict_lines(result.summary))
     return 0 if result.met else 3
 
 
-def _verdict(summary: FitSummary) -> list[str]:
+def verdict_lines(summary: FitSummary) -> list[str]:
+    """Return the answer of a run, for people."""
     budget = f"budget {summary.budget.latency_ms:g} ms on {summary.platform}"
     if summary.verdict == "infeasible":
         return [

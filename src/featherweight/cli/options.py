@@ -20,6 +20,7 @@ __all__ = [
     "Seed",
     "Split_seed",
     "Time",
+    "Workers",
 ]
 
 DEFAULT_PLATFORM = "local/onnxruntime:threads=1"
@@ -60,4 +61,11 @@ Epochs = Annotated[
 ]
 Pretrained = Annotated[
     str, typer.Option("--pretrained", help="auto, none, or with --model a file or torchvision.")
+]
+Workers = Annotated[
+    str,
+    typer.Option(
+        "--workers",
+        help="Where networks that are compared train: here, processes=N, ray or ray://HOST:PORT.",
+    ),
 ]

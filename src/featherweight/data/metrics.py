@@ -10,7 +10,13 @@ import numpy.typing as npt
 
 from featherweight.errors import UsageError
 
-__all__ = ["accuracy_interval", "balanced_accuracy", "balanced_weights", "confusion"]
+__all__ = [
+    "accuracy_interval",
+    "balanced_accuracy",
+    "balanced_weights",
+    "confusion",
+    "difference_interval",
+]
 
 
 def accuracy_interval(correct: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -99,3 +105,21 @@ def balanced_weights(labels: npt.ArrayLike) -> npt.NDArray[np.float64]:
     )
     weights: npt.NDArray[np.float64] = len(places) / (len(counts) * counts[places])
     return weights
+
+
+def difference_interval(
+    first: npt.NDArray[np.float64], second: npt.NDArray[np.float64], *, seed: int
+) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of mean(first - second), paired over pictures.
+
+    Args:
+        first: of every picture, (N,).
+        second: of the same pictures.
+        seed: of the pictures that are drawn.
+    """
+    difference = first - second
+    generator = np.random.default_rng([seed, 95])
+    picks = generator.integers(0, len(difference), size=(1000, len(difference)))
+    means = difference[picks].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)

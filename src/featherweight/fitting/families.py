@@ -97,6 +97,10 @@ class Family:
             return self.name
         return f"{self.name}{',' if ':' in self.name else ':'}{self.axis}={size:g}"
 
+    def up_to(self, size: float) -> Family:
+        """Return it without the sizes above one."""
+        return replace(self, sizes=tuple(one for one in self.sizes if one <= size))
+
     def of_one_size(self, size: float, architecture: Architecture, *, name: str) -> Family:
         """Return a network made from this one, which has one size, as a family of its own."""
         return replace(

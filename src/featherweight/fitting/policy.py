@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 __all__ = [
     "DEFAULT_POLICY",
+    "AdaptPolicy",
     "FillPolicy",
     "Int8Policy",
     "PacePolicy",
@@ -164,6 +165,8 @@ class FillPolicy:
         step_pictures: training pictures of NetAdapt's steps.
         held_out: share of those that judge proposals, the others fine-tune them: telling proposals
             apart takes more pictures than a first fine-tuning does.
+        steps: equal parts that NetAdapt's way is divided into.
+        proposals: groups tried in each of them.
     """
 
     used_up: float = 0.85
@@ -171,6 +174,38 @@ class FillPolicy:
     pictures: int = 512
     step_pictures: int = 320
     held_out: float = 0.6
+    steps: int = 4
+    proposals: int = 6
+
+
+@dataclass(frozen=True)
+class AdaptPolicy:
+    """How a trained network is made faster by `adapt`.
+
+    Attributes:
+        held_out_pictures: most training pictures that proposals are judged by; never more than a
+            tenth of them.
+        least_of_a_class: held-out pictures that every class has on average, at least.
+        tuning_pictures: training pictures that importances are told by and proposals are
+            fine-tuned on: ten steps each, as in NetAdapt's own code.
+        carrying: of those, that the statistics of norms are carried over a cut by.
+        steps, fewest_steps: of NetAdapt's way; fewer than the first where the time is short.
+        decay: of what a step has to save (NetAdapt, section 4).
+        proposals: groups tried in a step.
+        step_overhead_s: of measuring what a step takes.
+        trained: networks of different ways that are trained in full.
+    """
+
+    held_out_pictures: int = 512
+    least_of_a_class: int = 2
+    tuning_pictures: int = 320
+    carrying: int = 128
+    steps: int = 24
+    fewest_steps: int = 3
+    decay: float = 0.96
+    proposals: int = 6
+    step_overhead_s: float = 5.0
+    trained: int = 2
 
 
 @dataclass(frozen=True)
@@ -257,6 +292,7 @@ class Policy:
     race: RacePolicy = field(default_factory=RacePolicy)
     size: SizePolicy = field(default_factory=SizePolicy)
     fill: FillPolicy = field(default_factory=FillPolicy)
+    adapt: AdaptPolicy = field(default_factory=AdaptPolicy)
     teacher: TeacherPolicy = field(default_factory=TeacherPolicy)
     int8: Int8Policy = field(default_factory=Int8Policy)
     refit: RefitPolicy = field(default_factory=RefitPolicy)

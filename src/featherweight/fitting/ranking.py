@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.budget import Evaluation
+from featherweight.data.metrics import difference_interval
 from featherweight.data.rows import spaced_rows
 from featherweight.errors import FailedError
 from featherweight.fitting.candidate import Candidate, Phase, Trained
@@ -21,7 +22,6 @@ from featherweight.training.evaluate import EvaluationResult, TrainingImages, ev
 
 __all__ = [
     "cheapest_of_equals",
-    "difference_interval",
     "evaluate_on_val",
     "keep_losses",
     "kept_losses",
@@ -157,15 +157,3 @@ def kept_losses(folder: Path) -> NDArray[np.float64]:
     """Return what `keep_losses` wrote."""
     losses: NDArray[np.float64] = np.load(folder / _LOSSES)
     return losses
-
-
-def difference_interval(
-    first: NDArray[np.float64], second: NDArray[np.float64], *, seed: int
-) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of mean(first - second), paired over pictures."""
-    difference = first - second
-    generator = np.random.default_rng([seed, 95])
-    picks = generator.integers(0, len(difference), size=(1000, len(difference)))
-    means = difference[picks].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)

@@ -13,6 +13,7 @@ from featherweight.records import Record
 from featherweight.training.pixels import SMALL_PICTURE
 
 __all__ = [
+    "ADAPT_STEPS_SHARE",
     "ENOUGH_TRAINING_SHARE",
     "FILL_STEPS_LEAST_S",
     "FILL_STEPS_SHARE",
@@ -63,6 +64,8 @@ FILL_TRAINING_SHARE_OF_3 = 0.22
 """Of the time for filling where they are, for each of three trainings."""
 FILL_STEPS_SHARE = 0.28
 """Of the time for filling, for the steps."""
+ADAPT_STEPS_SHARE = 0.25
+"""Of the whole time of `adapt`, most of it for the steps of NetAdapt."""
 TEACHER_SHARE = 0.5
 """Of the time that is left for the last training."""
 INT8_SHARE = 0.12

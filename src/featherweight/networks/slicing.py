@@ -8,7 +8,6 @@ a larger network as the start of a smaller one); importance: L2 norm of filters,
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,12 +16,11 @@ from torch import Tensor, nn
 
 from featherweight.architecture import Architecture
 from featherweight.errors import UnsupportedError, UsageError
-from featherweight.layers import INPUT, Layer, layers
+from featherweight.layers import Layer, layers
+from featherweight.networks.channels import Kind, channels_of, is_depthwise
 from featherweight.nn.network import Network
 
-__all__ = ["kept_channels", "norms_of", "recalibrate_norms", "slice_network"]
-
-_SAME_CHANNELS = frozenset({"activation", "pool", "global_pool"})
+__all__ = ["filter_norms", "kept_channels", "norms_of", "recalibrate_norms", "slice_network"]
 
 
 def slice_network(
@@ -30,6 +28,7 @@ def slice_network(
     thin: Architecture,
     *,
     importance: Mapping[str, NDArray[np.float64]] | None = None,
+    kept: Mapping[str, NDArray[np.int64]] | None = None,
 ) -> Network:
     """Return the thin network with the wide one's most important channels, in eval mode.
 
@@ -41,39 +40,53 @@ def slice_network(
         wide: its layers are those of `thin` with at least as many channels.
         thin: the same number of classes and input channels; any resolution.
         importance: of the channels of some layers, instead of the L2 norm of their filters.
+        kept: what `kept_channels` says, where that is known.
 
     Raises:
         UsageError: `thin` is not a thinner form of `wide`.
-        UnsupportedError: channels are concatenated, selected, shuffled or grouped.
+        UnsupportedError: shuffled, selected or grouped channels of `thin` have no counterparts.
     """
-    kept = kept_channels(wide, thin, importance=importance)
+    if kept is None:
+        kept = kept_channels(wide, thin, importance=importance)
     weights = wide.state_dict()
     sliced: dict[str, Tensor] = {}
     for layer in layers(wide.architecture):
         if layer.op not in {"conv", "linear"}:
             continue
-        outputs = torch.from_numpy(kept[layer.name])
-        inputs = torch.from_numpy(kept[layer.inputs[0]])
+        outputs, inputs = kept[layer.name], kept[layer.inputs[0]]
         prefix = f"{layer.name}.conv" if layer.op == "conv" else layer.name
-        weight = weights[f"{prefix}.weight"][outputs]
-        if layer.groups == 1:
-            weight = weight[:, _columns(weight, inputs, layer)]
-        sliced[f"{prefix}.weight"] = weight
+        sliced[f"{prefix}.weight"] = _sliced(weights[f"{prefix}.weight"], outputs, inputs, layer)
         for name in (f"{prefix}.bias", *(f"{layer.name}.norm.{part}" for part in _NORM_PARTS)):
             if name in weights:
-                sliced[name] = weights[name][outputs]
-    network = Network(thin)
-    network.load_state_dict({**network.state_dict(), **sliced})
+                sliced[name] = weights[name][torch.from_numpy(outputs)]
+        if layer.norm_eps is not None:
+            sliced[f"{layer.name}.norm.num_batches_tracked"] = torch.tensor(0)
+    with torch.device("meta"):  # nothing is drawn
+        network = Network(thin)
+    network.load_state_dict(sliced, assign=True)
     return network.eval()
 
 
 _NORM_PARTS = ("weight", "bias", "running_mean", "running_var")
 
 
-def _columns(weight: Tensor, inputs: Tensor, layer: Layer) -> Tensor:
+def _sliced(
+    weight: Tensor, outputs: NDArray[np.int64], inputs: NDArray[np.int64], layer: Layer
+) -> Tensor:
+    """Return the rows and columns of a weight that compute kept outputs from kept inputs."""
+    rows = weight[torch.from_numpy(outputs)]
+    if is_depthwise(layer):
+        return rows
+    places = weight.shape[1] * layer.groups // layer.input_shape[0]  # of a flattened map
+    size = layer.input_shape[0] // layer.groups
+    groups = zip(rows.chunk(layer.groups), np.split(inputs, layer.groups), strict=True)
+    return torch.cat([_columns(part, read % size, places) for part, read in groups])
+
+
+def _columns(weight: Tensor, inputs: NDArray[np.int64], places: int) -> Tensor:
     """Columns of a weight that read the kept channels; a linear layer may read whole maps."""
-    places = weight.shape[1] // layer.input_shape[0]
-    return (inputs[:, None] * places + torch.arange(places)).flatten()
+    columns = inputs[:, None] * places + np.arange(places)
+    return weight[:, torch.from_numpy(columns.flatten())]
 
 
 def kept_channels(
@@ -81,136 +94,93 @@ def kept_channels(
     thin: Architecture,
     *,
     importance: Mapping[str, NDArray[np.float64]] | None = None,
-) -> dict[str, np.ndarray]:
-    """Return the channels of the wide network that the thin one has, ascending.
+) -> dict[str, NDArray[np.int64]]:
+    """Return which channel of the wide network each channel of the thin one is.
 
     Args, Raises: see `slice_network`.
 
     Returns:
-        int64 positions for the output of every layer, and for the input.
+        positions in the output of every layer, and in the input; ascending but where channels are
+        shuffled.
     """
-    wide_layers, thin_layers = layers(wide.architecture), layers(thin)
-    counts = _thin_counts(wide_layers, thin_layers, wide=wide.architecture, thin=thin)
-    ids = _channel_ids(wide_layers, wide.architecture.input_shape[0])
-    worth = _importance(wide, wide_layers, ids)
-    for name, given in (importance or {}).items():
-        worth.update(zip(ids[name], given.tolist(), strict=True))
-    chosen: set[int] = set()
-    for atom, count in _atom_counts(ids, counts):
-        ranked = sorted(atom, key=lambda channel: -worth.get(channel, 0.0))
-        chosen.update(ranked[:count])
+    given, wanted = channels_of(wide.architecture), channels_of(thin)
+    _check_form(given.layers, wanted.layers, wide=wide.architecture, thin=thin)
+    worth = filter_norms(wide)
+    for name, values in (importance or {}).items():
+        worth.update(zip(given.numbers[name], values.tolist(), strict=True))
+    origin = _counterparts(given.kinds, wanted.kinds, worth)
     return {
-        name: np.flatnonzero([channel in chosen for channel in channels])
-        for name, channels in ids.items()
+        name: _positions([origin[one] for one in wanted.numbers[name]], given.numbers[name])
+        for name in given.numbers
     }
 
 
-def _thin_counts(
+def _check_form(
     wide_layers: Sequence[Layer],
     thin_layers: Sequence[Layer],
     *,
     wide: Architecture,
     thin: Architecture,
-) -> dict[str, int]:
+) -> None:
     def form(listed: Sequence[Layer]) -> list[tuple[object, ...]]:
-        return [(x.name, x.op, x.inputs, x.kernel_size, x.function) for x in listed]
+        return [
+            (x.name, x.op, x.inputs, x.kernel_size, x.function, is_depthwise(x) or x.groups)
+            for x in listed
+        ]
 
-    counts = {INPUT: thin.input_shape[0]} | {x.name: x.output_shape[0] for x in thin_layers}
-    wider = {INPUT: wide.input_shape[0]} | {x.name: x.output_shape[0] for x in wide_layers}
-    narrow = [name for name in wider if counts.get(name, 0) > wider[name]]
+    narrow = [
+        one.name
+        for one, other in zip(wide_layers, thin_layers, strict=False)
+        if other.output_shape[0] > one.output_shape[0]
+    ]
     fixed = (wide.input_shape[0], wide.num_classes) == (thin.input_shape[0], thin.num_classes)
     if form(wide_layers) != form(thin_layers) or narrow or not fixed:
         raise UsageError(
             f"{thin.name} is not a thinner form of {wide.name}",
             allowed="the same layers, classes and input channels, fewer channels inside",
         )
-    return counts
 
 
-class _Channels:
-    """Numbers channels; those that are tied have one number."""
+def _counterparts(
+    wide: Mapping[int, Kind], thin: Mapping[int, Kind], worth: Mapping[int, float]
+) -> dict[int, int]:
+    """Return which channel of the wide network each of the thin one becomes.
 
-    def __init__(self) -> None:
-        self._parent: list[int] = []
-
-    def new(self, count: int) -> list[int]:
-        first = len(self._parent)
-        self._parent += range(first, first + count)
-        return list(range(first, first + count))
-
-    def root(self, channel: int) -> int:
-        while self._parent[channel] != channel:
-            self._parent[channel] = self._parent[self._parent[channel]]
-            channel = self._parent[channel]
-        return channel
-
-    def tie(self, first: Sequence[int], second: Sequence[int]) -> None:
-        for one, other in zip(first, second, strict=True):
-            self._parent[self.root(other)] = self.root(one)
-
-
-def _channel_ids(listed: Sequence[Layer], input_channels: int) -> dict[str, list[int]]:
-    """Return the number of every channel of every layer's output."""
-    channels = _Channels()
-    ids = {INPUT: channels.new(input_channels)}
-    for layer in listed:
-        given = [ids[name] for name in layer.inputs]
-        width = layer.output_shape[0]
-        if layer.op in _SAME_CHANNELS or (layer.op == "conv" and layer.groups == width > 1):
-            ids[layer.name] = given[0]
-        elif layer.op == "linear" or (layer.op == "conv" and layer.groups == 1):
-            ids[layer.name] = channels.new(width)
-        elif layer.op in {"add", "multiply"}:
-            channels.tie(given[0], given[1])
-            ids[layer.name] = given[0]
-        elif layer.op == "pad":
-            ids[layer.name] = [*given[0], *channels.new(width - len(given[0]))]
-        else:
+    Channels of one kind can replace each other: the most important ones stay, in their order.
+    """
+    offered: dict[Kind, list[int]] = {}
+    for number, kind in wide.items():
+        offered.setdefault(kind, []).append(number)
+    wanted: dict[Kind, list[int]] = {}
+    for number, kind in thin.items():
+        wanted.setdefault(kind, []).append(number)
+    origin: dict[int, int] = {}
+    for kind, numbers in wanted.items():
+        alike = offered.get(kind, [])
+        if len(numbers) > len(alike):
             raise UnsupportedError(
-                f"{layer.name}: channels that are grouped or moved ({layer.op}) cannot be sliced",
-                allowed="networks whose channels are only added and scaled",
+                f"{kind[0][0]}: {len(numbers)} channels cannot be taken from {len(alike)} that "
+                "go the same way (they are shuffled, selected or grouped)",
+                allowed="widths for which every group and half keeps at most what it has",
             )
-    return {name: [channels.root(channel) for channel in given] for name, given in ids.items()}
+        chosen = set(sorted(alike, key=lambda one: -worth.get(one, 0.0))[: len(numbers)])
+        origin.update(zip(numbers, (one for one in alike if one in chosen), strict=True))
+    return origin
 
 
-class _Atom(NamedTuple):
-    """Channels that appear in exactly the same layers, and how many of them stay."""
-
-    channels: tuple[int, ...]
-    kept: int
-
-
-def _atom_counts(ids: dict[str, list[int]], counts: dict[str, int]) -> list[_Atom]:
-    """Split the channels so that every layer's width is a sum of atoms; solve for their counts."""
-    places: dict[int, set[str]] = {}
-    for name, channels in ids.items():
-        for channel in channels:
-            places.setdefault(channel, set()).add(name)
-    atoms: dict[frozenset[str], list[int]] = {}
-    for channel, names in places.items():
-        atoms.setdefault(frozenset(names), []).append(channel)
-    solved: dict[frozenset[str], int] = {}
-    while len(solved) < len(atoms):
-        before = len(solved)
-        for name, width in counts.items():
-            parts = [key for key in atoms if name in key]
-            unknown = [key for key in parts if key not in solved]
-            if len(unknown) == 1:
-                rest = width - sum(solved[key] for key in parts if key in solved)
-                solved[unknown[0]] = rest
-        if len(solved) == before:
-            raise UnsupportedError("widths that depend on each other cannot be sliced")
-    for key, count in solved.items():
-        if not 0 <= count <= len(atoms[key]):
-            raise UnsupportedError(f"{min(key)}: {count} of {len(atoms[key])} channels cannot stay")
-    return [_Atom(tuple(atoms[key]), solved[key]) for key in atoms]
+def _positions(wanted: Sequence[int], given: Sequence[int]) -> NDArray[np.int64]:
+    """Return where numbers are in `given`; one that appears again is its next place there."""
+    places: dict[int, list[int]] = {}
+    for position, number in enumerate(given):
+        places.setdefault(number, []).append(position)
+    following = {number: iter(found) for number, found in places.items()}
+    return np.array([next(following[number]) for number in wanted], dtype=np.int64)
 
 
-def _importance(
-    network: Network, listed: Sequence[Layer], ids: dict[str, list[int]]
-) -> dict[int, float]:
+def filter_norms(network: Network) -> dict[int, float]:
     """Return the L2 norm of what computes each channel, over the mean of its layer, summed."""
     found: dict[int, float] = {}
+    listed, numbers, _ = channels_of(network.architecture)
     for layer in listed:
         if layer.op not in {"conv", "linear"}:
             continue
@@ -222,7 +192,7 @@ def _importance(
             scale = (norm.get_buffer("running_var") + layer.norm_eps).rsqrt()
             norms = norms * scale * norm.get_parameter("weight").detach().abs()
         shares = (norms / norms.mean().clamp_min(1e-12)).tolist()
-        for channel, share in zip(ids[layer.name], shares, strict=True):
+        for channel, share in zip(numbers[layer.name], shares, strict=True):
             found[channel] = found.get(channel, 0.0) + share
     return found
 

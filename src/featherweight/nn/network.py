@@ -156,7 +156,7 @@ class Conv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (N, O, H', W')."""
-        y: Tensor = self.norm(self.conv(self._padded(x)))
+        y: Tensor = self.norm(self.conv(self.padded(x)))
         return y
 
     def folded(self) -> tuple[Tensor, Tensor]:
@@ -175,10 +175,11 @@ class Conv(nn.Module):
         """Convolve with another weight and bias, without the norm."""
         conv = self.conv
         return functional.conv2d(
-            self._padded(x), weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups
+            self.padded(x), weight, bias, conv.stride, conv.padding, conv.dilation, conv.groups
         )
 
-    def _padded(self, x: Tensor) -> Tensor:
+    def padded(self, x: Tensor) -> Tensor:
+        """Return the input with the padding that the convolution does not add itself."""
         if self.same:
             return _pad_same(x, self.conv.kernel_size[0], self.conv.stride[0], 0.0)
         return x if self.uneven is None else functional.pad(x, self.uneven)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
+from featherweight.adapting.steps import Step
 from featherweight.architecture import Architecture, read_architecture
 from featherweight.candidates import CandidateRow, latest_candidates
 from featherweight.errors import FeatherweightError, RecordError, UsageError
@@ -103,6 +104,12 @@ class VerificationLine(_Line):
     passed: bool | None = None
 
 
+class StepLine(Step):
+    """A step of NetAdapt; the folder of its network is for the run that goes on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
 class TrainedLine(_Line):
     """What summary.json holds of a `train`; `value` is that of the task's metric."""
 
@@ -121,6 +128,8 @@ class FitRun(NamedTuple):
         ended: whether the run wrote its summary, be it readable or not.
         trained: the answer of a `train`, which has no verdict.
         metric: what the network's answers are judged by, as the task names it.
+        parent: what `adapt` started from.
+        steps: of NetAdapt.
     """
 
     directory: Path
@@ -138,6 +147,8 @@ class FitRun(NamedTuple):
     events: tuple[Mapping[str, Any], ...]
     verifications: tuple[VerificationLine, ...]
     architecture: Architecture | None
+    parent: Architecture | None
+    steps: tuple[Step, ...]
     artifact: Mapping[str, Any]
     summary: FitSummary | None
     problems: tuple[str, ...]
@@ -242,10 +253,18 @@ def read_run(directory: Path) -> FitRun:
         ),
         verifications=_parse(VerificationLine, lines("verifications.jsonl"), problems=problems),
         architecture=one("architecture.json", read_architecture),
+        parent=one(_parent_record(directory), read_architecture),
+        steps=_parse(StepLine, lines("adapt.jsonl"), problems=problems),
         artifact=_without_version(one(_artifact_record(directory, summary), read_json)),
         summary=summary,
         problems=tuple(problems),
     )
+
+
+def _parent_record(directory: Path) -> str:
+    """Return where the architecture lies that `adapt` started from."""
+    found = sorted(directory.glob("networks/*-parent/architecture.json"))
+    return str(found[0].relative_to(directory)) if found else "networks/parent"
 
 
 def _artifact_record(directory: Path, summary: FitSummary | None) -> str:

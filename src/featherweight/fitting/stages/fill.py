@@ -9,28 +9,31 @@ ships only if it learns clearly more in the same time than the winner as it is.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from featherweight.adapting.by_knapsack import shrink_by_knapsack
-from featherweight.adapting.by_steps import adapt_by_steps
-from featherweight.adapting.groups import Narrow, shrunk_name, width_groups
+from featherweight.adapting.changes import shrunk_name
+from featherweight.adapting.groups import GroupKind, width_groups
 from featherweight.adapting.importance import channel_importance
-from featherweight.adapting.savings import Saving, measure_savings
+from featherweight.adapting.netadapt import Setting, netadapt
+from featherweight.adapting.pictures import PictureSet
+from featherweight.adapting.proposals import PictureProposer
+from featherweight.adapting.saving_model import SavingModel
+from featherweight.adapting.savings import Saving, change_options, measure_savings
+from featherweight.adapting.steps import Schedule, Step
 from featherweight.architecture import Architecture
 from featherweight.budget import Budget, Latency
-from featherweight.data.augmentation import normalise_batch
+from featherweight.data.metrics import difference_interval
 from featherweight.data.rows import spaced_rows
 from featherweight.errors import DivergedError, UnsupportedError
 from featherweight.fitting.candidate import Candidate, Measured, Phase, Trained
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.families import Family, stored_family
 from featherweight.fitting.policy import FillPolicy
-from featherweight.fitting.ranking import difference_interval
 from featherweight.fitting.time_plan import (
     FILL_STEPS_LEAST_S,
     FILL_STEPS_SHARE,
@@ -43,24 +46,17 @@ from featherweight.measuring.bench import Bench, Untrained
 from featherweight.nn.network import Network, resized
 from featherweight.records import Record
 
-__all__ = ["fill", "parent_size", "training_batches"]
+__all__ = ["fill", "parent_size", "training_pictures"]
 
 logger = logging.getLogger(__name__)
 
 _PHASE = Phase(kind="fill")
+_KINDS: tuple[GroupKind, ...] = ("hidden",)
+"""Of groups: what is inside a block is measured fastest, and each saving stands alone."""
 _SAMPLES = 60
 """Of each block: timed alone, one block's saving is a large part of a short time."""
-_BATCH = 32
-_CARRYING_BATCHES = 4
-"""Of those that tell the importance: their pictures set the norms of what is left."""
-
-
-class _StepRecord(Record):
-    change: Narrow
-    loss: float
-    median_ms: float
-    tried: int
-    rejected: int
+_CARRYING = 128
+"""Pictures of those that tell the importance, which set the norms of what is left."""
 
 
 class _ShrunkRecord(Record):
@@ -70,7 +66,7 @@ class _ShrunkRecord(Record):
     latency: Latency | None = None
     reason: str = ""
     savings: tuple[Saving, ...] = ()
-    steps: tuple[_StepRecord, ...] = ()
+    steps: tuple[Step, ...] = ()
 
 
 def fill(context: FitContext, winner: Measured) -> tuple[Measured, list[Trained]]:
@@ -124,11 +120,15 @@ def parent_size(winner: Measured, *, budget: Budget, policy: FillPolicy) -> floa
     one, latency_ms = winner.candidate, winner.latency.median_ms
     if latency_ms >= budget.share_ms(policy.used_up) or one.is_held_back:
         return None
-    if one.family.axis != "resolution" or not width_groups(one.architecture):
+    if one.family.axis != "resolution" or not _may_shrink(one.architecture):
         return None
     most = budget.share_ms(policy.most_excess) / latency_ms * one.macs
     larger = [size for size in one.family.sizes if size > one.size and one.at(size).macs <= most]
     return max(larger, default=None)
+
+
+def _may_shrink(architecture: Architecture) -> bool:
+    return any(group.kind in _KINDS for group in width_groups(architecture))
 
 
 class _Search:
@@ -163,16 +163,17 @@ class _Search:
 
     def _knapsack(self, bench: Bench[Candidate]) -> _ShrunkRecord:
         parent, context = self._parent, self._context
-        pictures = list(training_batches(context.trainer, parent, pictures=self._policy.pictures))
-        savings = measure_savings(parent.architecture, time=self._time_blocks)
+        pictures = training_pictures(context.trainer, parent, pictures=self._policy.pictures)
+        options = change_options(parent.architecture, kinds=_KINDS)
+        savings = measure_savings(parent.architecture, options, time=self._time_blocks)
         bench.measure([parent])
         importance = channel_importance(
-            self._trained_parent(), pictures, loss=context.trainer.objective.loss
+            self._trained_parent(), pictures.batches(), loss=context.trainer.objective.loss
         )
         found = shrink_by_knapsack(
             self._untrained_parent(),
             importance=importance,
-            pictures=torch.cat([images for images, _ in pictures[:_CARRYING_BATCHES]]),
+            pictures=torch.cat([images for images, _ in pictures.part(0, _CARRYING).batches()]),
             savings=savings,
             time_network=lambda network: self._time_whole(bench, network),
             present_ms=bench.latency(parent).median_ms,
@@ -187,33 +188,29 @@ class _Search:
 
     def _steps(self, bench: Bench[Candidate], *, within_s: float) -> _ShrunkRecord:
         parent, context = self._parent, self._context
-        batches = list(
-            training_batches(context.trainer, parent, pictures=self._policy.step_pictures)
-        )
-        held = max(1, round(self._policy.held_out * len(batches)))
+        pictures = training_pictures(context.trainer, parent, pictures=self._policy.step_pictures)
+        count = len(pictures.targets)
+        held = max(1, round(self._policy.held_out * count))
         target_ms = bench.target_ms(context.budget.latency_ms)
-        adapted = adapt_by_steps(
+        start = self._time_once(parent.architecture)
+        setting = Setting(
+            model=SavingModel(parent.architecture, self._savings, present_ms=start.median_ms),
+            start=start,
+            clock=self._time,
+            proposer=PictureProposer(pictures.part(held, count), pictures.part(0, held)),
+            schedule=self._schedule(start, target_ms=target_ms),
+            seed=context.seed,
+        )
+        deadline = time.monotonic() + within_s
+        adapted = netadapt(
             self._trained_parent(),
-            judging=batches[:held],
-            tuning=batches[held:],
-            savings=self._savings,
-            time_network=self._time_once,
+            setting,
             target_ms=target_ms,
-            within_s=within_s,
-            loss=context.trainer.objective.loss,
+            is_over=lambda: time.monotonic() > deadline,
         )
-        steps = tuple(
-            _StepRecord(
-                change=step.change,
-                loss=step.loss,
-                median_ms=step.latency.median_ms,
-                tried=step.tried,
-                rejected=step.rejected,
-            )
-            for step in adapted.steps
-        )
+        steps = adapted.steps
         too_slow = _ShrunkRecord(reason="the steps end above the budget", steps=steps)
-        if not adapted.steps or adapted.latency.median_ms > target_ms:
+        if not steps or adapted.ended != "met":
             logger.info("fill: %s: %s", parent.label, too_slow.reason)
             return too_slow
         architecture = adapted.network.architecture
@@ -224,6 +221,16 @@ class _Search:
         network = Network(named)
         network.load_state_dict(adapted.network.state_dict())
         return _ShrunkRecord(folder=self._save(network.eval()), latency=latency, steps=steps)
+
+    def _schedule(self, start: Latency, *, target_ms: float) -> Schedule:
+        """Return few equal steps, of the groups that savings were measured of."""
+        step_ms = max(start.median_ms - target_ms, 1e-3 * start.median_ms) / self._policy.steps
+        return Schedule(
+            initial=step_ms / start.median_ms,
+            decay=1.0,
+            proposals=self._policy.proposals,
+            kinds=_KINDS,
+        )
 
     def _stage(
         self, name: str, search: Callable[[Bench[Candidate]], _ShrunkRecord]
@@ -290,26 +297,15 @@ class _Search:
         return Measured(Candidate(family, size, self._winner.precision), record.latency)
 
 
-def training_batches(
-    trainer: Trainer, candidate: Candidate, *, pictures: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield evenly spaced training pictures as val pictures are prepared, in batches.
+def training_pictures(trainer: Trainer, candidate: Candidate, *, pictures: int) -> PictureSet:
+    """Return evenly spaced training pictures as val pictures are prepared.
 
     Args:
         trainer: has the pictures.
         candidate: whose preparation and resolution is used.
         pictures: at most this many.
-
-    Yields:
-        normalised (N, C, H, W) and targets (N, ...).
     """
     preprocessing = candidate.family.preprocessing
     rows = spaced_rows(trainer.count("train"), most=pictures)
     images = trainer.store.held_out("train", candidate.resolution, preprocessing, rows=rows)
-    order = np.random.default_rng(trainer.seed).permutation(len(rows))
-    for first in range(0, len(order), _BATCH):
-        sample = images.batch(order[first : first + _BATCH])
-        yield (
-            normalise_batch(sample.pixels, mean=preprocessing.mean, std=preprocessing.std),
-            sample.targets,
-        )
+    return PictureSet.of(images, preprocessing, seed=trainer.seed)

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from featherweight.data.metrics import difference_interval
 from featherweight.fitting.candidate import Candidate, Measured
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.leave_one_out import leave_one_out
 from featherweight.fitting.linear_start import fit_classifier
 from featherweight.fitting.policy import ProbePolicy
-from featherweight.fitting.ranking import difference_interval
 from featherweight.layers import LOGITS
 from featherweight.records import Record
 from featherweight.tasks.task import evaluated

@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from featherweight.data.metrics import difference_interval
 from featherweight.errors import DivergedError
 from featherweight.fitting.candidate import Measured, Phase, Trained
 from featherweight.fitting.context import FitContext
-from featherweight.fitting.ranking import cheapest_of_equals, difference_interval
+from featherweight.fitting.ranking import cheapest_of_equals
 from featherweight.fitting.train_candidate import Length, begin_training
 
 __all__ = ["race"]

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.budget import Evaluation
+from featherweight.data.metrics import difference_interval
 from featherweight.fitting.candidate import Candidate, Measured, Phase, Trained
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.ranking import (
-    difference_interval,
     evaluate_on_val,
     keep_losses,
     kept_losses,

@@ -1,0 +1,171 @@
+"""Channel selection by LASSO on feature maps, and the least-squares repair of what reads them.
+
+Source: He, Zhang, Sun: Channel Pruning for Accelerating Very Deep Neural Networks, ICCV 2017,
+arXiv 1707.06168: a layer's outputs at sampled positions are the sum of its channels' contributions;
+LASSO finds which few of them reconstruct it, and least squares fits the weights that read them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import lasso_path
+from torch import Tensor
+
+from featherweight.adapting.samples import (
+    before_readers,
+    draw_positions,
+    read_columns,
+    weight_of,
+)
+from featherweight.layers import Layer, layers
+from featherweight.networks.channels import is_depthwise
+from featherweight.nn.network import Network
+
+__all__ = ["entry_order", "repair_readers"]
+
+_POINTS = 10
+"""Positions of each picture (He et al., section 3.2)."""
+_PENALTIES = 25
+"""On a logarithmic scale: each is a quarter below the one before."""
+_LEAST_PENALTY = 1e-3
+"""Over that at which nothing is used."""
+_TOLERANCE = 1e-2
+_SWEEPS = 200
+"""Of coordinate descent at each penalty, at most."""
+_TIE = 0.1
+"""Less than two penalties are apart."""
+_RIDGE = 1e-3
+"""Of the mean square of a column: holds weights that the positions do not tell."""
+
+
+def entry_order(network: Network, pictures: Tensor, *, seed: int) -> dict[str, NDArray[np.float64]]:
+    """Return, of every map that a layer reads, how early each channel enters the LASSO path.
+
+    Args:
+        network: in eval mode.
+        pictures: normalised (N, C, H, W).
+        seed: of the positions.
+
+    Returns:
+        map -> the penalty at which each channel enters, over that of the first, summed over all
+        layers that read the map; 0 = never.
+    """
+    found: dict[str, NDArray[np.float64]] = {}
+    readers = [
+        layer
+        for layer in layers(network.architecture)
+        if layer.op in {"conv", "linear"} and not is_depthwise(layer)
+    ]
+
+    def visit(layer: Layer, x: Tensor) -> None:
+        positions = draw_positions(layer, pictures=len(x), points=_POINTS, seed=seed)
+        read = read_columns(network, layer, x, positions).double()
+        parts = zip(
+            (read - read.mean(0)).chunk(layer.groups, dim=1),
+            weight_of(network, layer).detach().double().chunk(layer.groups),
+            strict=True,
+        )
+        orders = [_entry_penalties(_gram(part, weight).numpy()) for part, weight in parts]
+        name = layer.inputs[0]
+        found[name] = found.get(name, 0.0) + np.concatenate(orders)
+
+    with before_readers(network, readers, visit):
+        network(pictures)
+    return found
+
+
+def repair_readers(
+    parent: Network,
+    thin: Network,
+    kept: Mapping[str, NDArray[np.int64]],
+    pictures: Tensor,
+    *,
+    seed: int = 0,
+) -> None:
+    """Fit the weights of layers that lost inputs to what the parent computes there, in place.
+
+    Least squares at sampled positions, layer by layer in their order, each on what the repaired
+    layers before it compute; held near the weights that were kept. Grouped convolutions stay.
+
+    Args:
+        parent: in eval mode.
+        thin: of the same layers, in eval mode.
+        kept: see `kept_channels`.
+        pictures: normalised (N, C, H, W), about a hundred.
+        seed: of the positions.
+    """
+    targets: dict[str, Tensor] = {}
+    wide = {layer.name: layer for layer in layers(parent.architecture)}
+    readers = [
+        layer
+        for layer in layers(thin.architecture)
+        if _is_dense(layer) and layer.input_shape != wide[layer.name].input_shape
+    ]
+
+    def positions_of(layer: Layer, x: Tensor) -> Tensor:
+        return draw_positions(layer, pictures=len(x), points=_POINTS, seed=seed)
+
+    def record(layer: Layer, x: Tensor) -> None:
+        read = read_columns(parent, layer, x, positions_of(layer, x)).flatten(1)
+        weight = weight_of(parent, layer).detach().flatten(1)
+        targets[layer.name] = (read @ weight.T)[:, torch.from_numpy(kept[layer.name])]
+
+    def fit(layer: Layer, x: Tensor) -> None:
+        read = read_columns(thin, layer, x, positions_of(layer, x)).flatten(1).double()
+        weight = weight_of(thin, layer)
+        read, target = read - read.mean(0), targets[layer.name].double()
+        rest = target - target.mean(0) - read @ weight.detach().flatten(1).double().T
+        gram = read.T @ read
+        gram.diagonal().add_(_RIDGE * gram.diagonal().mean().clamp_min(1e-12))
+        step = torch.linalg.solve(gram, read.T @ rest).T
+        weight.copy_(weight + step.reshape(weight.shape).to(weight.dtype))
+
+    with before_readers(parent, [wide[layer.name] for layer in readers], record):
+        parent(pictures)
+    with before_readers(thin, readers, fit):
+        thin(pictures)
+
+
+def _is_dense(layer: Layer) -> bool:
+    return layer.op == "linear" or (layer.op == "conv" and layer.groups == 1)
+
+
+def _gram(read: Tensor, weight: Tensor) -> Tensor:
+    """Return the products of the contributions of channels, (I, I), summed over all outputs.
+
+    A channel's contribution to output o at a position is the sum over pixels k of x[k] w[o, k].
+    """
+    channels, pixels = read.shape[1:]
+    flat, filters = read.flatten(1), weight.flatten(1)
+    products = (flat.T @ flat) * (filters.T @ filters)
+    return products.reshape(channels, pixels, channels, pixels).sum((1, 3))
+
+
+def _entry_penalties(gram: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the largest penalty at which each channel is used, over the largest of all.
+
+    Of channels that enter at the same one, those with larger coefficients in the end come first.
+    """
+    values, vectors = np.linalg.eigh(gram)
+    rows = (vectors * np.sqrt(values.clip(0.0))).T  # rows.T @ rows = gram
+    target = rows.sum(1)
+    largest = float(np.abs(gram.sum(1)).max()) / len(rows)
+    if largest <= 0.0:
+        return np.zeros(len(gram))
+    penalties = np.geomspace(largest, _LEAST_PENALTY * largest, _PENALTIES)
+    with warnings.catch_warnings():  # an order needs no exact coefficients
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        _, coefficients, _ = lasso_path(
+            rows, target, alphas=penalties, precompute=gram, tol=_TOLERANCE, max_iter=_SWEEPS
+        )
+    sizes = np.abs(coefficients)  # (I, penalties)
+    used = sizes > 0.0
+    entered = np.where(used.any(1), penalties[used.argmax(1)] / largest, 0.0)
+    last = sizes[:, -1] / max(float(sizes[:, -1].max()), 1e-300)
+    return np.asarray(entered * (1.0 + _TIE * last), dtype=np.float64)

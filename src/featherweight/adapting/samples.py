@@ -1,0 +1,76 @@
+"""What convolutions and linear layers read at some positions of some pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from featherweight.layers import Layer
+from featherweight.nn.network import Conv, Network
+
+__all__ = ["before_readers", "draw_positions", "read_columns", "weight_of"]
+
+
+def weight_of(network: Network, layer: Layer) -> nn.Parameter:
+    """Return the weight of a convolution or linear layer, (O, I / groups, ...)."""
+    module = network.get_submodule(layer.name)
+    core = module.get_submodule("conv") if layer.op == "conv" else module
+    return core.get_parameter("weight")
+
+
+def draw_positions(layer: Layer, *, pictures: int, points: int, seed: int) -> Tensor:
+    """Draw positions in a layer's output: (P, 2) of picture and place, `points` of each picture.
+
+    Source: He et al. 2017, arXiv 1707.06168, section 3.2 (ten points of each picture).
+    """
+    places = 1 if layer.op == "linear" else layer.output_shape[1] * layer.output_shape[2]
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.arange(pictures).repeat_interleave(points)
+    return torch.stack([rows, torch.randint(places, rows.shape, generator=generator)], dim=1)
+
+
+def read_columns(network: Network, layer: Layer, x: Tensor, positions: Tensor) -> Tensor:
+    """Return what a layer reads at positions, (P, I, K): K pixels of each input channel."""
+    if layer.op == "linear":
+        return torch.flatten(x, 1)[positions[:, 0]].reshape(
+            len(positions), layer.input_shape[0], -1
+        )
+    module = network.get_submodule(layer.name)
+    assert isinstance(module, Conv)
+    padded = functional.pad(module.padded(x), _rest(module))
+    side = layer.kernel_size
+    columns = functional.unfold(padded, side, stride=layer.stride)  # (N, I K, places)
+    taken = columns[positions[:, 0], :, positions[:, 1]]
+    return taken.reshape(len(positions), layer.input_shape[0], side * side)
+
+
+def _rest(module: Conv) -> list[int]:
+    """Return the padding that the convolution itself adds: left, right, top, bottom."""
+    padding = module.conv.padding
+    assert not isinstance(padding, str)
+    return [padding[1], padding[1], padding[0], padding[0]]
+
+
+@contextmanager
+def before_readers(
+    network: Network, readers: Sequence[Layer], visit: Callable[[Layer, Tensor], None]
+) -> Iterator[None]:
+    """Call `visit` with what each reader is about to read, right before it computes."""
+
+    def hook(layer: Layer) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        return lambda _module, inputs: visit(layer, inputs[0])
+
+    handles = [
+        network.get_submodule(layer.name).register_forward_pre_hook(hook(layer))
+        for layer in readers
+    ]
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()

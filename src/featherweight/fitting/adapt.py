@@ -1,0 +1,357 @@
+"""Make a trained network fast enough: the verb `adapt`, the whole story on one screen."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time as clock
+from collections.abc import Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from featherweight.adapting.importance import IMPORTANCES
+from featherweight.adapting.steps import Step
+from featherweight.adapting.ways import WAYS
+from featherweight.arguments import check_seed, optional_path, to_data, to_path
+from featherweight.budget import Budget, parse_duration_s
+from featherweight.data.images import ImageData
+from featherweight.errors import UsageError
+from featherweight.exporting.platforms import DEFAULT_PLATFORM, parse_platform
+from featherweight.fitting.candidate import Measured, Phase, Trained
+from featherweight.fitting.conclude import (
+    FitResult,
+    conclude,
+    conclude_again,
+    conclude_infeasible,
+)
+from featherweight.fitting.context import FitContext, open_context
+from featherweight.fitting.parent import Parent, as_candidate, read_parent
+from featherweight.fitting.ranking import cheapest_of_equals
+from featherweight.fitting.settings import FitSettings
+from featherweight.fitting.stages.look import look
+from featherweight.fitting.stages.prove import prove
+from featherweight.fitting.stages.start import start
+from featherweight.fitting.stages.ways import StepsFile, make_smaller
+from featherweight.fitting.time_plan import ADAPT_STEPS_SHARE, LEAST_SHARE, TimePlan
+from featherweight.fitting.train_candidate import Length, train_candidate
+from featherweight.parallel import HERE, check_workers, open_executor
+from featherweight.records import Record
+from featherweight.registry import unknown_name
+from featherweight.run_directory import RunDirectory, open_run
+from featherweight.tasks.task import load_data
+from featherweight.training.compute import choose_device
+
+__all__ = ["AdaptResult", "adapt"]
+
+logger = logging.getLogger(__name__)
+
+AUTO = "auto"
+
+
+@dataclass(frozen=True)
+class AdaptResult:
+    """What `adapt` hands back.
+
+    Attributes:
+        fit: the answer as that of a fit: verdict, measured latency, accuracy, files.
+        start: the parent: its latency, and how well it answers val.
+        steps: of NetAdapt, if that way was gone.
+        way: how the network that ships was made; `None` = the parent ships, or nothing does.
+    """
+
+    fit: FitResult
+    start: Start
+    steps: tuple[Step, ...]
+    way: str | None
+
+    @property
+    def met(self) -> bool:
+        """Whether the exported file keeps the budget."""
+        return self.fit.met
+
+    def plain(self) -> dict[str, Any]:
+        """Return the JSON of `adapt --json`."""
+        summary = self.fit.summary
+        accuracy = summary.accuracy
+        return {
+            "run_directory": str(self.fit.path),
+            "verdict": summary.verdict,
+            "budget": summary.budget.model_dump(mode="json"),
+            "platform": summary.platform,
+            "start": {
+                "latency_ms": self.start.latency_ms,
+                "accuracy": self.start.accuracy,
+                "split": "val",
+            },
+            "steps": [
+                {
+                    "group": step.change.group,
+                    "channels": step.change.channels,
+                    "latency_ms": step.latency.median_ms,
+                    "accuracy": step.score,
+                }
+                for step in self.steps
+                if step.change is not None
+            ],
+            "way": self.way,
+            "final": None
+            if summary.measured is None
+            else {
+                "latency_ms": summary.measured.median_ms,
+                "interval_ms": summary.measured.interval_ms,
+                "accuracy": None if accuracy is None else accuracy.artifact,
+                "split": None if accuracy is None else accuracy.split,
+                "architecture": str(self.fit.path / "architecture.json"),
+            },
+            "nearest_feasible_ms": summary.nearest_feasible_ms,
+            "report": str(self.fit.report),
+        }
+
+
+class Start(Record):
+    """The parent as it was measured."""
+
+    latency_ms: float
+    accuracy: float
+
+
+class _WayRecord(Record):
+    """Which way was gone in the end, and from where."""
+
+    start: Start
+    way: str | None
+
+
+def adapt(  # noqa: PLR0913 - the parameters of the command
+    network: str | Path | nn.Module,
+    data: str | Path,
+    *,
+    latency: str | float,
+    on: str | None = None,
+    method: str = AUTO,
+    importance: str = "taylor",
+    time: str | float | None = None,
+    epochs: int | None = None,
+    resolution: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    workers: str = HERE,
+    output: str | Path | None = None,
+    runs: str | Path = "runs",
+    command: str = "featherweight.adapt(...)",
+    spent_s: float = 0.0,
+) -> AdaptResult:
+    """Make a trained network fast enough for a latency, and prove it.
+
+    Args:
+        network: run directory of a trained network; in Python also a trained module whose outputs
+            are the classes of the data in their order.
+        data: the pictures it was trained on.
+        latency: budget as text (`5ms`, `200fps`, `70%` of the network as it is) or milliseconds.
+        on: platform, with the precision that ships; `None` = `local/onnxruntime:threads=1`.
+        method: a name in `WAYS`, or `auto`: all are tried for a few steps of training, the best
+            two are trained, and the one that answers val better ships.
+        importance: a name in `IMPORTANCES`: what tells which channels go.
+        time: wall clock of the whole command; the default is 30m.
+        epochs: of each training instead of `time`.
+        resolution: side of the pictures that a module takes.
+        seed: of everything that draws.
+        device: where training runs: auto, cpu, cuda or mps.
+        workers: where NetAdapt's proposals are tried: `here`, `processes=N`, `ray` or
+            `ray://HOST:PORT`.
+        output: run directory; by default a new one under `runs`, or the unfinished one of the
+            same call.
+        runs: where run directories are made.
+        command: the command line, for the record.
+        spent_s: part of `time` that was gone before this call.
+
+    Raises:
+        UsageError: bad names or units, a network that is not trained or for other classes.
+        UnsupportedError: a network whose channels cannot be cut.
+        DeviceError: the device could not measure.
+    """
+    choose_device(device)
+    check_seed(seed)
+    check_workers(workers)
+    if method != AUTO and method not in WAYS:
+        raise unknown_name("method", method, [AUTO, *WAYS])
+    if importance not in IMPORTANCES:
+        raise unknown_name("importance", importance, IMPORTANCES)
+    if time is not None and epochs is not None:
+        raise UsageError("both time and epochs were given", allowed="one of them")
+    started = clock.monotonic()
+    is_share = isinstance(latency, str) and latency.strip().endswith("%")
+    Budget.parse(latency, start_ms=1.0)  # a unit that nobody knows is refused before data are read
+    platform = parse_platform(on or DEFAULT_PLATFORM)
+    images = load_data(to_data(data), seed=seed)
+    parent = read_parent(network, images, resolution=resolution)
+    settings = FitSettings(
+        data=str(to_data(data)),
+        latency_ms=1.0 if is_share else Budget.parse(latency).latency_ms,
+        platform=str(platform.with_precision("fp32")),
+        time_s=None if epochs is not None else parse_duration_s("30m" if time is None else time),
+        epochs=epochs,
+        precisions=(platform.precision,),
+        seed=seed,
+        device=device,
+    )
+    ways = tuple(WAYS) if method == AUTO else (method,)
+    request = _Request(str(latency), settings, ways, importance)
+    with open_run(
+        optional_path(output, name="output"),
+        parent=to_path(runs, name="runs"),
+        identity={
+            **settings.identity(fingerprint=images.fingerprint),
+            "verb": "adapt",
+            "latency": str(latency),
+            "method": method,
+            "importance": importance,
+            "network": _content(parent),
+        },
+        command=command,
+        name=f"adapt-{images.name}",
+        given=settings.given,
+    ) as run:
+        if run.finished:
+            return _result(run, conclude_again(run))
+        with open_executor(workers) as executor:
+            loading_s = spent_s + clock.monotonic() - started
+            return _adapt(run, images, parent, request, workers=executor, loading_s=loading_s)
+
+
+@dataclass(frozen=True)
+class _Request:
+    latency: str
+    settings: FitSettings
+    ways: tuple[str, ...]
+    importance: str
+
+
+def _adapt(
+    run: RunDirectory,
+    images: ImageData,
+    parent: Parent,
+    request: _Request,
+    *,
+    workers: Executor,
+    loading_s: float,
+) -> AdaptResult:
+    """Go through the stages: each is done once, and read back when an attempt was cut after it."""
+    logger.info("run directory: %s", run.path)
+    settings = request.settings
+    seen = look(images, settings)
+    context = open_context(
+        run,
+        images,
+        settings,
+        plan=TimePlan.of(settings, spent_s=loading_s, small=seen.small),
+        workers=workers,
+        foreign_share=seen.foreign_cpu_share or 0.0,
+    )
+    context.ledger.write_splits(images)
+    candidate, phase = as_candidate(parent, run=run.path, precision=settings.precisions[0])
+    first = start(context, candidate, phase)
+    budget = Budget.parse(request.latency, start_ms=first.measured.latency.median_ms)
+    context = replace(
+        context, settings=settings.model_copy(update={"latency_ms": budget.latency_ms})
+    )
+    way, trained, raced = None, first, [first]
+    if budget.is_met(first.measured.latency):
+        logger.info("nothing to do: it takes %.3f ms already", first.measured.latency.median_ms)
+    else:
+        found, nearest_ms = make_smaller(
+            context,
+            first,
+            request.ways,
+            importance=request.importance,
+            path_s=None if settings.time_s is None else ADAPT_STEPS_SHARE * settings.time_s,
+        )
+        if not found:
+            _note_way(run, first, None)
+            return _result(run, conclude_infeasible(run, context.settings, nearest_ms))
+        kept = found[: context.policy.adapt.trained]
+        ends = _train(context, first, [measured for _, measured in kept])
+        trained = cheapest_of_equals(sorted(ends, key=lambda one: one.val_loss), seed=settings.seed)
+        way = next(s.way for s, m in kept if m.candidate.key == trained.candidate.key)
+        raced = [*ends, first]
+    _note_way(run, first, way)
+    summary = prove(
+        context,
+        trained,
+        raced,
+        largest=trained.candidate.size,
+        uneven=seen.uneven,
+        loading_s=loading_s,
+        compared=context.ending.compared,
+    )
+    return _result(run, conclude(run, summary))
+
+
+def _train(context: FitContext, parent: Trained, wanted: Sequence[Measured]) -> list[Trained]:
+    """Train each network with an equal part of the time, taught by the parent."""
+    trained = []
+    for position, measured in enumerate(wanted):
+        seconds = _training_s(context, left=len(wanted) - position)
+        training = train_candidate(
+            context,
+            measured.candidate,
+            Phase(kind="train"),
+            length=Length(seconds, context.settings.epochs),
+            teacher=parent.training,
+        )
+        trained.append(Trained.of(measured, training))
+        context.ledger.note_trained(
+            trained[-1],
+            status="finalist",
+            reason=f"val loss {training.val_loss:.3f}; the parent has {parent.val_loss:.3f}",
+        )
+    return trained
+
+
+def _training_s(context: FitContext, *, left: int) -> float | None:
+    """Return the seconds of the next of so many trainings: a stage, which a cut does not change."""
+    total_s = context.plan.total_s
+    if total_s is None:
+        return None
+
+    def work() -> _Seconds:
+        rest_s = total_s - context.run.elapsed_s - context.ending.seconds
+        return _Seconds(seconds=max(rest_s, LEAST_SHARE * total_s) / left)
+
+    return context.run.stage(
+        f"training-time-{left}", inputs={}, outputs=_Seconds, work=work
+    ).seconds
+
+
+class _Seconds(Record):
+    seconds: float
+
+
+def _note_way(run: RunDirectory, parent: Trained, way: str | None) -> None:
+    """Write down how the answer was found, for the result."""
+    record = _WayRecord(
+        start=Start(latency_ms=parent.measured.latency.median_ms, accuracy=parent.val.value),
+        way=way,
+    )
+    run.stage("way", inputs={}, outputs=_WayRecord, work=lambda: record)
+
+
+def _result(run: RunDirectory, fit: FitResult) -> AdaptResult:
+    def missing() -> _WayRecord:
+        raise UsageError(f"{run.path} is no finished run of adapt", hint="choose another --output")
+
+    record = run.stage("way", inputs={}, outputs=_WayRecord, work=missing)
+    return AdaptResult(fit, record.start, StepsFile(run.path).read(), record.way)
+
+
+def _content(parent: Parent) -> str:
+    """Return the digest of what the parent computes."""
+    digest = hashlib.sha256(parent.stored.network.architecture.digest.encode())
+    for name, tensor in parent.stored.network.state_dict().items():
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,72 @@
+"""The first stage of `adapt`: how fast the parent is as it ships, and how well it answers val."""
+
+from __future__ import annotations
+
+import logging
+
+from featherweight.budget import Evaluation, Latency
+from featherweight.fitting.candidate import Candidate, Measured, Phase, Trained, Training
+from featherweight.fitting.context import FitContext
+from featherweight.fitting.ranking import (
+    evaluate_on_val,
+    keep_losses,
+    kept_losses,
+    losses_on_val,
+)
+from featherweight.records import Record
+
+__all__ = ["start"]
+
+logger = logging.getLogger(__name__)
+
+
+class _StartRecord(Record):
+    latency: Latency
+    val: Evaluation
+    val_loss: float
+
+
+def start(context: FitContext, parent: Candidate, phase: Phase) -> Trained:
+    """Return the parent, measured twice in processes of its own and judged on val: a stage."""
+    trainer = context.trainer
+    folder = trainer.network_folder(parent, phase)
+
+    def work() -> _StartRecord:
+        network = trainer.load(parent, phase).network
+        losses = losses_on_val(
+            trainer, parent, network, phase=phase, most=context.policy.race.val_pictures
+        )
+        keep_losses(folder, losses)
+        bench = context.bench("start")
+        bench.remeasure([parent])
+        bench.remeasure([parent])
+        record = _StartRecord(
+            latency=bench.latency(parent),
+            val=evaluate_on_val(trainer, parent, network),
+            val_loss=float(losses.mean()),
+        )
+        logger.info(
+            "start: %s: %.3f ms [%.3f, %.3f], val %s",
+            parent.title,
+            record.latency.median_ms,
+            *record.latency.interval_ms,
+            record.val,
+        )
+        return record
+
+    found = context.run.stage(
+        "start",
+        inputs={"parent": parent.key},
+        outputs=_StartRecord,
+        work=work,
+        files=lambda: sorted(folder.iterdir()),
+    )
+    training = Training(
+        candidate=parent,
+        phase=phase,
+        losses=kept_losses(folder),
+        val=found.val,
+        images_seen=0,
+        seconds=0.0,
+    )
+    return Trained.of(Measured(parent, found.latency), training)

@@ -1,0 +1,388 @@
+"""The stages of `adapt` that make the parent smaller: a table of savings, then one stage a way."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from featherweight.adapting.changes import shrunk_name
+from featherweight.adapting.importance import channel_importance
+from featherweight.adapting.netadapt import Setting
+from featherweight.adapting.pictures import PictureSet
+from featherweight.adapting.proposals import (
+    PictureProposer,
+    WorkerProposer,
+    judged,
+    tune_briefly,
+)
+from featherweight.adapting.saving_model import SavingModel
+from featherweight.adapting.savings import Saving, change_options, measure_savings
+from featherweight.adapting.steps import Schedule, Step
+from featherweight.adapting.ways import WAYS, Means, Smaller
+from featherweight.architecture import Architecture
+from featherweight.budget import Latency
+from featherweight.errors import UnsupportedError, UsageError
+from featherweight.fitting.candidate import Candidate, Measured, Trained
+from featherweight.fitting.context import FitContext
+from featherweight.fitting.families import stored_family
+from featherweight.journal import Journal
+from featherweight.measuring.bench import Untrained
+from featherweight.networks.storage import load_network
+from featherweight.nn.network import Network, resized
+from featherweight.parallel import HereExecutor
+from featherweight.records import Record, to_plain
+
+__all__ = ["Screened", "StepsFile", "make_smaller"]
+
+logger = logging.getLogger(__name__)
+
+_TABLE_SAMPLES = 60
+"""Of each excerpt of a network: timed alone, a saving is a large part of a short time."""
+_CLOCK_SAMPLES = 60
+"""Of each whole network: they take turns, so that what slows the machine slows all of them."""
+
+
+class Screened(Record):
+    """What a way came to, before the long training; a stage writes it down.
+
+    Attributes:
+        way: its name.
+        folder: of the network, relative to the run; `None` = there is none.
+        latency: of it.
+        loss: on the hold-out, after a few steps of training.
+        reason: why there is none.
+    """
+
+    way: str
+    folder: str | None = None
+    latency: Latency | None = None
+    loss: float | None = None
+    reason: str = ""
+
+
+class _TableRecord(Record):
+    savings: tuple[Saving, ...]
+    reach_ms: float
+
+
+def make_smaller(
+    context: FitContext,
+    parent: Trained,
+    methods: Sequence[str],
+    *,
+    importance: str,
+    path_s: float | None,
+) -> tuple[list[tuple[Screened, Measured]], float]:
+    """Make the parent fast enough in every way that is asked for.
+
+    Args:
+        context: of the run.
+        parent: as it was measured.
+        methods: names in `WAYS`.
+        importance: a name in `IMPORTANCES`.
+        path_s: most seconds for the steps of NetAdapt; `None` = a fixed number of steps.
+
+    Returns:
+        what each way came to, the lowest loss after a few steps first, without those that came to
+        nothing; and the least latency that was measured, in ms.
+
+    Raises:
+        UsageError: a way that was asked for alone cannot be gone, or too few pictures.
+    """
+    search = _Search(context, parent, importance=importance, path_s=path_s)
+    search.say_reach()
+    found = []
+    for method in methods:
+        screened = search.go(method, is_alone=len(methods) == 1)
+        measured = search.measured(screened)
+        if measured is None:
+            logger.info("%s: out of reach this way: %s", method, screened.reason)
+        else:
+            found.append((screened, measured))
+    found.sort(key=lambda one: one[0].loss or 0.0)
+    return found, search.least_ms
+
+
+class StepsFile:
+    """adapt.jsonl: the steps of NetAdapt, one line each, and the network after the last one."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._journal = Journal(run / "adapt.jsonl")
+
+    def read(self) -> tuple[Step, ...]:
+        """Return the steps that were made."""
+        return tuple(
+            Step.model_validate({key: line[key] for key in line if key != "folder"})
+            for line in self._journal.read()
+        )
+
+    def network(self) -> Network | None:
+        """Return the network after the last step; `None` = it is the parent."""
+        folders = [line["folder"] for line in self._journal.read() if line.get("folder")]
+        return load_network(self._run / folders[-1]).network if folders else None
+
+    def append(self, step: Step, *, folder: str | None) -> None:
+        """Write a step down, with the folder of the network after it."""
+        self._journal.append({**to_plain(step), "folder": folder})
+
+
+class _Search:
+    def __init__(
+        self, context: FitContext, parent: Trained, *, importance: str, path_s: float | None
+    ) -> None:
+        self._context, self._policy = context, context.policy.adapt
+        self._parent, self._importance, self._path_s = parent, importance, path_s
+        self._network = context.trainer.load(parent.candidate, parent.phase).network
+        self._architecture = self._network.architecture
+        self._steps = StepsFile(context.run.path)
+        self.least_ms = parent.measured.latency.median_ms
+        self._judging, self._tuning = self._pictures()
+
+    def say_reach(self) -> None:
+        """Say how fast the parent can become, before anything is tried."""
+        text = f"widths and branches reach about {self._table().reach_ms:.3f} ms"
+        if not self._architecture.fixed_size:
+            text += ", smaller pictures less"
+        logger.info(
+            "adapt: %.3f ms now, %.3f ms asked for; %s",
+            self._parent.measured.latency.median_ms,
+            self._context.budget.latency_ms,
+            text,
+        )
+
+    @property
+    def _target_ms(self) -> float:
+        return self._context.samples.margin * self._context.budget.latency_ms
+
+    def go(self, method: str, *, is_alone: bool) -> Screened:
+        """Go one way: a stage."""
+
+        def work() -> Screened:
+            try:
+                found = WAYS[method](self._means())
+            except UnsupportedError as refusal:
+                if is_alone:
+                    raise
+                return Screened(way=method, reason=str(refusal))
+            if found is None:
+                return Screened(way=method, reason=f"{self._target_ms:.3f} ms is not reached")
+            return self._screen(method, found)
+
+        return self._context.run.stage(
+            f"way:{method}",
+            inputs={
+                "parent": self._parent.candidate.key,
+                "target_ms": self._target_ms,
+                "importance": self._importance,
+            },
+            outputs=Screened,
+            work=work,
+        )
+
+    def measured(self, screened: Screened) -> Measured | None:
+        """Return the network that a way came to, as a candidate."""
+        if screened.folder is None or screened.latency is None:
+            return None
+        before = self._parent.candidate.family
+        family, size = stored_family(
+            self._context.run.path / screened.folder,
+            source=before.source,
+            weights_of=before.weights_of,
+        )
+        precision = self._parent.candidate.precision
+        return Measured(Candidate(family.up_to(size), size, precision), screened.latency)
+
+    def _screen(self, method: str, found: Smaller) -> Screened:
+        """Train a way's network for a few steps, and judge it; what goes on is not trained yet."""
+        architecture = found.network.architecture
+        base = self._parent.candidate.family.weights_of
+        named = architecture.changed(
+            name=base if method == "resolution" else shrunk_name(base, architecture)
+        )
+        network = Network(named)
+        network.load_state_dict(found.network.state_dict())
+        folder = self._save(network.eval(), f"{named.digest[:16]}-{method}")
+        resolution = named.resolution
+        tune_briefly(network, self._tuning.at(resolution))
+        loss = float(judged(network, self._judging.at(resolution)).losses.mean())
+        logger.info(
+            "%s: %s: %.3f ms, hold-out loss %.3f after a few steps",
+            method,
+            named.name,
+            found.latency.median_ms,
+            loss,
+        )
+        return Screened(way=method, folder=folder, latency=found.latency, loss=loss)
+
+    def _save(self, network: Network, name: str) -> str:
+        folder = Path("networks") / name
+        trainer = self._context.trainer
+        trainer.save(network, self._parent.candidate, folder=trainer.folder / folder)
+        return str(folder)
+
+    def _means(self) -> Means:
+        deadline = None if self._path_s is None else time.monotonic() + self._path_s
+        images = [batch for batch, _ in self._tuning.part(0, self._policy.carrying).batches()]
+        return Means(
+            network=self._network,
+            start=self._parent.measured.latency,
+            target_ms=self._target_ms,
+            clock=self._clock,
+            savings=self._table().savings,
+            importance=self._worth(),
+            pictures=torch.cat(images),
+            walk=self._setting,
+            so_far=lambda: (self._steps.read(), self._steps.network()),
+            told=self._told,
+            is_over=lambda: deadline is not None and time.monotonic() > deadline,
+        )
+
+    def _told(self, step: Step, network: Network) -> None:
+        folder = None
+        if step.change is not None:
+            folder = self._save(network, f"netadapt-{step.number}")
+        self._steps.append(step, folder=folder)
+        self._context.run.heartbeat()
+
+    def _setting(self, model: SavingModel) -> Setting:
+        here = PictureProposer(self._tuning, self._judging)
+        workers = self._context.workers
+        is_here = isinstance(workers, HereExecutor)
+        folder = self._context.run.path / "artifacts" / "proposals"
+        proposer = here if is_here else WorkerProposer(here, workers, folder)
+        return Setting(
+            model=model,
+            start=self._parent.measured.latency,
+            clock=self._clock,
+            proposer=proposer,
+            schedule=self._schedule(here),
+            seed=self._context.seed,
+        )
+
+    def _schedule(self, proposer: PictureProposer) -> Schedule:
+        """Return steps that fit into the time: a stage, so that a cut does not change them."""
+        policy = self._policy
+
+        def work() -> Schedule:
+            steps = policy.steps
+            if self._path_s is not None:
+                started = time.monotonic()
+                trial = resized(self._network, self._architecture.resolution)
+                tune_briefly(trial, proposer.tuning)
+                proposer.judge(trial)
+                each_s = policy.step_overhead_s + policy.proposals * (time.monotonic() - started)
+                steps = int(np.clip(self._path_s / each_s, policy.fewest_steps, policy.steps))
+            start_ms = self._parent.measured.latency.median_ms
+            way = 1.0 - self._target_ms / start_ms
+            share = way * (1.0 - policy.decay) / (1.0 - policy.decay**steps)
+            return Schedule(
+                initial=min(max(share, 1e-3), 0.5), decay=policy.decay, proposals=policy.proposals
+            )
+
+        return self._context.run.stage(
+            "netadapt-schedule",
+            inputs={"parent": self._parent.candidate.key, "target_ms": self._target_ms},
+            outputs=Schedule,
+            work=work,
+        )
+
+    def _table(self) -> _TableRecord:
+        """Return what every change saves: a stage."""
+
+        def work() -> _TableRecord:
+            options = change_options(self._architecture)
+            savings = measure_savings(self._architecture, options, time=self._time_excerpts)
+            model = SavingModel(
+                self._architecture,
+                savings,
+                present_ms=self._parent.measured.latency.median_ms,
+            )
+            return _TableRecord(savings=savings, reach_ms=model.reach_ms())
+
+        return self._context.run.stage(
+            "table",
+            inputs={"parent": self._parent.candidate.key},
+            outputs=_TableRecord,
+            work=work,
+        )
+
+    def _worth(self) -> dict[str, NDArray[np.float64]]:
+        """Return the importance of the channels; estimated once, kept in the run."""
+        file = self._context.run.path / "networks" / f"importance-{self._importance}.npz"
+        if not file.exists():
+            found = channel_importance(
+                self._network,
+                self._tuning.batches(),
+                loss=self._context.trainer.objective.loss,
+                method=self._importance,
+                seed=self._context.seed,
+            )
+            partial = file.with_suffix(".part")
+            with partial.open("wb") as opened:
+                np.savez(opened, **found)  # type: ignore[arg-type]
+            partial.replace(file)
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    def _time_excerpts(self, networks: Sequence[Architecture]) -> list[float]:
+        return [one.median_ms for one in self._time(networks, samples=_TABLE_SAMPLES)]
+
+    def _clock(self, networks: Sequence[Architecture]) -> list[Latency]:
+        """Return latencies as on the machine of the start: the parent takes turns with them."""
+        own, *others = self._time([self._architecture, *networks], samples=_CLOCK_SAMPLES)
+        factor = self._parent.measured.latency.median_ms / own.median_ms
+        scaled = [
+            Latency(
+                median_ms=factor * one.median_ms,
+                interval_ms=(factor * one.interval_ms[0], factor * one.interval_ms[1]),
+            )
+            for one in others
+        ]
+        self.least_ms = min([self.least_ms, *(one.median_ms for one in scaled)])
+        return scaled
+
+    def _time(self, networks: Sequence[Architecture], *, samples: int) -> list[Latency]:
+        folder = self._context.run.path / "artifacts" / "adapt"
+        precision = self._parent.candidate.precision
+        wanted = [Untrained(one.name, one, precision) for one in networks]
+        return [
+            Latency(median_ms=one.median_ms, interval_ms=one.interval_ms)
+            for one in self._context.measure(wanted, folder, samples)
+        ]
+
+    def _pictures(self) -> tuple[PictureSet, PictureSet]:
+        """Return the hold-out, which no tuning sees, and what proposals are tuned on."""
+        trainer, policy = self._context.trainer, self._policy
+        count, resolution = trainer.count("train"), self._architecture.resolution
+        order = np.random.default_rng([self._context.seed, 10]).permutation(count)
+        held = order[: min(policy.held_out_pictures, count // 10)]
+        self._check_hold_out(held)
+        rest = order[count // 10 :][: policy.tuning_pictures]
+        preprocessing = self._parent.candidate.family.preprocessing
+        sets = [
+            PictureSet.of(
+                trainer.store.held_out("train", resolution, preprocessing, rows=np.sort(rows)),
+                preprocessing,
+                seed=self._context.seed,
+            )
+            for rows in (held, rest)
+        ]
+        return sets[0], sets[1]
+
+    def _check_hold_out(self, rows: NDArray[np.int64]) -> None:
+        trainer = self._context.trainer
+        targets = trainer.store.data.splits["train"].targets[rows]
+        fewest = len(rows) // max(1, len(trainer.classes))
+        if fewest < self._policy.least_of_a_class:
+            raise UsageError(
+                f"{len(targets)} pictures of {len(trainer.classes)} classes are too few to tell "
+                "proposals apart: a tenth of those to train on is held out",
+                allowed=f"{10 * self._policy.least_of_a_class} pictures to train on of each class",
+            )
