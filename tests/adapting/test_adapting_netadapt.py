@@ -250,6 +250,12 @@ def test_it_ends_where_nothing_is_surely_faster_or_the_time_is_over() -> None:
     assert unreachable.ended == "stuck"
 
 
+def test_a_way_that_is_late_takes_the_rest_at_once() -> None:
+    found = adapt(0.7, is_late=lambda: True)
+    assert found.ended == "met"
+    assert len(found.steps) < len(adapt(0.7).steps)
+
+
 def test_a_way_that_was_cut_goes_on_as_if_it_had_not_been() -> None:
     whole = adapt(0.7)
     kept: list[tuple[Step, Network]] = []

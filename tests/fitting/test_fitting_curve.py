@@ -38,11 +38,11 @@ def contents(directory: Path) -> dict[Path, bytes]:
 
 
 @pytest.fixture(scope="module")
-def earlier(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def earlier(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fit of one family in int8."""
     path = tmp_path_factory.mktemp("earlier") / "run"
-    flags = ["--latency", "0.3ms", "--epochs", "1", "--model", "convnet", "--precision", "int8"]
-    assert run(["fit", "demo", *flags, "--output", str(path)]) in (0, 3)
+    flags = ["--latency", "0.3ms", "--epochs", "2", "--model", "convnet", "--precision", "int8"]
+    assert run(["fit", str(few_digits), *flags, "--output", str(path)]) in (0, 3)
     return path
 
 

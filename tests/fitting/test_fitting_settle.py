@@ -43,8 +43,8 @@ def candidate(size: float, **of: Any) -> Candidate:
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Any:
-    store = PixelStore(load_images("demo"), small=True, directory=tmp_path / "cache")
+def context(tmp_path: Path, few_digits: Path) -> Any:
+    store = PixelStore(load_images(few_digits), small=True, directory=tmp_path / "cache")
     trainer = Trainer(
         store, parse_platform("local/onnxruntime"), tmp_path / "run", seed=0, device="cpu"
     )

@@ -111,6 +111,7 @@ def netadapt(
     so_far: Sequence[Step] = (),
     told: Callable[[Step, Network], None] = lambda _step, _network: None,
     is_over: Callable[[], bool] = lambda: False,
+    is_late: Callable[[], bool] = lambda: False,
 ) -> Adapted:
     """Make groups narrower, step by step, until the network meets a latency.
 
@@ -121,6 +122,7 @@ def netadapt(
         so_far: steps that an earlier attempt made.
         told: called after every step, with the network after it.
         is_over: asked before every step: whether there is no time for it.
+        is_late: asked before every step: whether the rest of the way must be one step.
     """
     walk = Walk(setting.model, setting.schedule, start=setting.start, so_far=so_far)
     proposer, present, steps = setting.proposer, network, list(so_far)
@@ -128,7 +130,7 @@ def netadapt(
     while walk.latency.median_ms > target_ms:
         if is_over():
             return Adapted(present, walk.latency, tuple(steps), "time")
-        needed = walk.needed_ms(target_ms)
+        needed = walk.needed_ms(target_ms, is_last=is_late())
         changes = walk.options(present, needed_ms=needed)
         if not changes:
             return Adapted(present, walk.latency, tuple(steps), "stuck")

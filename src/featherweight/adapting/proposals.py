@@ -132,7 +132,8 @@ class WorkerProposer:
             for number, change in enumerate(changes)
         ]
         ends = [self.executor.submit(run_proposal, job) for job in jobs]
-        return [Tuned(_read(job), *end.result()) for job, end in zip(jobs, ends, strict=True)]
+        answers = [end.result() for end in ends]
+        return [Tuned(_read(job), *answer) for job, answer in zip(jobs, answers, strict=True)]
 
 
 @dataclass(frozen=True)

@@ -62,13 +62,19 @@ class Walk:
         """Never try a width again that was not surely faster."""
         self.refused.add(change)
 
-    def needed_ms(self, target_ms: float) -> float:
-        """Return what the next step has to save: more after a step that found nothing."""
+    def needed_ms(self, target_ms: float, *, is_last: bool) -> float:
+        """Return what the next step has to save: more after a step that found nothing.
+
+        Args:
+            target_ms: latency that is asked for.
+            is_last: whether it is all that is left.
+        """
         first = self.schedule.initial * self.start.median_ms
         needed = first * self.schedule.decay**self.taken * 2.0**self.fruitless
         low, high = self.latency.interval_ms
         least = max(_LEAST_STEP * self.start.median_ms, high - low)
-        return max(min(needed, self.latency.median_ms - target_ms), least)
+        rest = self.latency.median_ms - target_ms
+        return max(rest if is_last else min(needed, rest), least)
 
     def predicted_ms(self, change: Narrow) -> float:
         """Return the latency after a change, corrected by how the way so far was predicted."""

@@ -57,7 +57,7 @@ class Means:
         walk: the setting of NetAdapt, made when it is asked for.
         so_far: steps of NetAdapt that an earlier attempt made, and the network after them.
         told: called after every step of NetAdapt.
-        is_over: whether there is no time for another step.
+        is_late: whether the rest of NetAdapt's way must be one step.
     """
 
     network: Network
@@ -70,7 +70,7 @@ class Means:
     walk: Callable[[SavingModel], Setting]
     so_far: Callable[[], tuple[tuple[Step, ...], Network | None]] = lambda: ((), None)
     told: Callable[[Step, Network], None] = lambda _step, _network: None
-    is_over: Callable[[], bool] = lambda: False
+    is_late: Callable[[], bool] = lambda: False
 
     def time(self, network: Architecture) -> Latency:
         """Measure one network."""
@@ -178,7 +178,7 @@ def _netadapt(means: Means) -> Smaller | None:
         target_ms=means.target_ms,
         so_far=so_far,
         told=means.told,
-        is_over=means.is_over,
+        is_late=means.is_late,
     )
     if found.ended != "met":
         logger.info("netadapt: ended at %.3f ms: %s", found.latency.median_ms, found.ended)

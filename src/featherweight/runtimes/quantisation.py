@@ -351,6 +351,11 @@ def mean_error(error: np.ndarray, means: np.ndarray) -> np.ndarray:
     return expected
 
 
+_HAIR = 1.0 + 1e-5
+"""Equal neighbours, as of a grey picture, would lie half-way between two levels: the last bit of a
+float would decide which one it is."""
+
+
 def weight_steps(weight: np.ndarray, *, inputs: int, saturation_safe: bool) -> np.ndarray:
     """Return the value of one int8 level for each output channel, (O,).
 
@@ -370,6 +375,6 @@ def weight_steps(weight: np.ndarray, *, inputs: int, saturation_safe: bool) -> n
             pairs = np.pad(flat, ((0, 0), (0, flat.shape[1] % 2))).reshape(len(flat), -1, 2)
             for sign in (1.0, -1.0):
                 sums = np.maximum(sign * pairs, 0.0).sum(axis=2).max(axis=1)
-                largest = np.maximum(largest, sums)
+                largest = np.maximum(largest, _HAIR * sums)
     steps: np.ndarray = np.maximum(largest / 127.0, _SMALLEST_STEP)
     return steps

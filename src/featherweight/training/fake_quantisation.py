@@ -31,6 +31,7 @@ from featherweight.runtimes.weights import input_levels, spread_channels
 __all__ = ["FakeQuantised", "Int8Levels", "Picture", "observe_levels"]
 
 _WEIGHTED = ("Conv", "Gemm")
+_RGB = 3
 
 
 class Picture(NamedTuple):
@@ -154,15 +155,29 @@ class FakeQuantised(nn.Module):
             _like(spread_channels(values, **shape)[:, :, None, None], weight) for values in picture
         )
         weight = weight / divisor
-        rounded, shift = self._rounded(weight, means - picture.offset)
+        grey = module.conv.in_channels == 1
+        rounded, shift = self._rounded(weight, means - picture.offset, grey=grey)
         shift = shift + (weight * offset).sum((1, 2, 3))
         centre = _like((picture.offset / picture.divisor)[:, None, None], x)
         return module.forward_with(x - centre, rounded * divisor, bias + shift)
 
-    def _rounded(self, weight: Tensor, means: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Return the weight in int8 levels, and what takes back the shift that rounding causes."""
+    def _rounded(
+        self, weight: Tensor, means: np.ndarray, *, grey: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return the weight in int8 levels, and what takes back the shift that rounding causes.
+
+        Args:
+            weight: in float.
+            means: of what it reads.
+            grey: it reads a grey picture; that of the file reads three channels and takes the mean.
+        """
         plain = weight.detach().cpu().numpy()
-        steps = weight_steps(plain, inputs=len(means), saturation_safe=self._levels.saturation_safe)
+        copies = _RGB if grey else 1
+        steps = copies * weight_steps(
+            np.repeat(plain, copies, axis=1) / copies,
+            inputs=len(means),
+            saturation_safe=self._levels.saturation_safe,
+        )
         zero = torch.zeros(len(steps), dtype=torch.int32, device=weight.device)
         rounded = torch.fake_quantize_per_channel_affine(
             weight, _like(steps, weight), zero, 0, -127, 127

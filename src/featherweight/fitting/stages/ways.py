@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +45,7 @@ logger = logging.getLogger(__name__)
 
 _TABLE_SAMPLES = 60
 """Of each excerpt of a network: timed alone, a saving is a large part of a short time."""
-_CLOCK_SAMPLES = 60
+_CLOCK_SAMPLES = 120
 """Of each whole network: they take turns, so that what slows the machine slows all of them."""
 
 
@@ -125,8 +126,13 @@ class StepsFile:
 
     def network(self) -> Network | None:
         """Return the network after the last step; `None` = it is the parent."""
-        folders = [line["folder"] for line in self._journal.read() if line.get("folder")]
-        return load_network(self._run / folders[-1]).network if folders else None
+        folder = self.folder()
+        return None if folder is None else load_network(self._run / folder).network
+
+    def folder(self) -> str | None:
+        """Return where that network is, relative to the run."""
+        folders = [str(line["folder"]) for line in self._journal.read() if line.get("folder")]
+        return folders[-1] if folders else None
 
     def append(self, step: Step, *, folder: str | None) -> None:
         """Write a step down, with the folder of the network after it."""
@@ -241,14 +247,16 @@ class _Search:
             walk=self._setting,
             so_far=lambda: (self._steps.read(), self._steps.network()),
             told=self._told,
-            is_over=lambda: deadline is not None and time.monotonic() > deadline,
+            is_late=lambda: deadline is not None and time.monotonic() > deadline,
         )
 
     def _told(self, step: Step, network: Network) -> None:
-        folder = None
+        before, folder = self._steps.folder(), None
         if step.change is not None:
             folder = self._save(network, f"netadapt-{step.number}")
         self._steps.append(step, folder=folder)
+        if folder is not None and before is not None:
+            shutil.rmtree(self._context.run.path / before)
         self._context.run.heartbeat()
 
     def _setting(self, model: SavingModel) -> Setting:
