@@ -201,7 +201,7 @@ def _group(
         kind=kind,
         layers=tuple(layer.name for layer in writers),
         channels=width,
-        step=step,
+        step=math.lcm(step, width // count),
         places=tuple(dict.fromkeys(place for _, place, _ in said)),
         copies=width // count,
     )

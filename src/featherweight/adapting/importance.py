@@ -31,6 +31,9 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Importance = Callable[[Network, Sequence[Batch], Loss, int], dict[int, float]]
 """(trained network in eval mode, batches, loss, seed) -> importance of each channel number."""
 
+_LASSO_PICTURES = 64
+"""Everything that a layer reads of them is laid out as columns at once."""
+
 IMPORTANCES: Registry[Importance] = Registry("importance", plugins=__name__)
 
 
@@ -141,7 +144,7 @@ def _lasso(network: Network, batches: Sequence[Batch], _loss: Loss, seed: int) -
     _check(batches)
     numbers = channels_of(network.architecture).numbers
     found: dict[int, float] = {}
-    pictures = torch.cat([images for images, _ in batches])
+    pictures = torch.cat([images for images, _ in batches])[:_LASSO_PICTURES]
     for layer, order in entry_order(network, pictures, seed=seed).items():
         for number, worth in zip(numbers[layer], order.tolist(), strict=True):
             found[number] = found.get(number, 0.0) + worth

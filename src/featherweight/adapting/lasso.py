@@ -1,17 +1,16 @@
-"""Channel selection by LASSO on feature maps, and the least-squares repair of what reads them.
+"""Channel selection by LASSO on feature maps.
 
 Source: He, Zhang, Sun: Channel Pruning for Accelerating Very Deep Neural Networks, ICCV 2017,
 arXiv 1707.06168: a layer's outputs at sampled positions are the sum of its channels' contributions;
-LASSO finds which few of them reconstruct it, and least squares fits the weights that read them.
+LASSO finds which few of them reconstruct it. (The paper then fits the weights that read them by
+least squares; here a training does that.)
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import lasso_path
@@ -27,7 +26,7 @@ from featherweight.layers import Layer, layers
 from featherweight.networks.channels import is_depthwise
 from featherweight.nn.network import Network
 
-__all__ = ["entry_order", "repair_readers"]
+__all__ = ["entry_order"]
 
 _POINTS = 10
 """Positions of each picture (He et al., section 3.2)."""
@@ -40,8 +39,6 @@ _SWEEPS = 200
 """Of coordinate descent at each penalty, at most."""
 _TIE = 0.1
 """Less than two penalties are apart."""
-_RIDGE = 1e-3
-"""Of the mean square of a column: holds weights that the positions do not tell."""
 
 
 def entry_order(network: Network, pictures: Tensor, *, seed: int) -> dict[str, NDArray[np.float64]]:
@@ -78,62 +75,6 @@ def entry_order(network: Network, pictures: Tensor, *, seed: int) -> dict[str, N
     with before_readers(network, readers, visit):
         network(pictures)
     return found
-
-
-def repair_readers(
-    parent: Network,
-    thin: Network,
-    kept: Mapping[str, NDArray[np.int64]],
-    pictures: Tensor,
-    *,
-    seed: int = 0,
-) -> None:
-    """Fit the weights of layers that lost inputs to what the parent computes there, in place.
-
-    Least squares at sampled positions, layer by layer in their order, each on what the repaired
-    layers before it compute; held near the weights that were kept. Grouped convolutions stay.
-
-    Args:
-        parent: in eval mode.
-        thin: of the same layers, in eval mode.
-        kept: see `kept_channels`.
-        pictures: normalised (N, C, H, W), about a hundred.
-        seed: of the positions.
-    """
-    targets: dict[str, Tensor] = {}
-    wide = {layer.name: layer for layer in layers(parent.architecture)}
-    readers = [
-        layer
-        for layer in layers(thin.architecture)
-        if _is_dense(layer) and layer.input_shape != wide[layer.name].input_shape
-    ]
-
-    def positions_of(layer: Layer, x: Tensor) -> Tensor:
-        return draw_positions(layer, pictures=len(x), points=_POINTS, seed=seed)
-
-    def record(layer: Layer, x: Tensor) -> None:
-        read = read_columns(parent, layer, x, positions_of(layer, x)).flatten(1)
-        weight = weight_of(parent, layer).detach().flatten(1)
-        targets[layer.name] = (read @ weight.T)[:, torch.from_numpy(kept[layer.name])]
-
-    def fit(layer: Layer, x: Tensor) -> None:
-        read = read_columns(thin, layer, x, positions_of(layer, x)).flatten(1).double()
-        weight = weight_of(thin, layer)
-        read, target = read - read.mean(0), targets[layer.name].double()
-        rest = target - target.mean(0) - read @ weight.detach().flatten(1).double().T
-        gram = read.T @ read
-        gram.diagonal().add_(_RIDGE * gram.diagonal().mean().clamp_min(1e-12))
-        step = torch.linalg.solve(gram, read.T @ rest).T
-        weight.copy_(weight + step.reshape(weight.shape).to(weight.dtype))
-
-    with before_readers(parent, [wide[layer.name] for layer in readers], record):
-        parent(pictures)
-    with before_readers(thin, readers, fit):
-        thin(pictures)
-
-
-def _is_dense(layer: Layer) -> bool:
-    return layer.op == "linear" or (layer.op == "conv" and layer.groups == 1)
 
 
 def _gram(read: Tensor, weight: Tensor) -> Tensor:
