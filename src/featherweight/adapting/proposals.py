@@ -23,7 +23,14 @@ from featherweight.layers import LOGITS
 from featherweight.networks.norms import Seen, move_norms, norms_seen
 from featherweight.nn.network import Network
 
-__all__ = ["PictureProposer", "WorkerProposer", "judged", "tune_briefly"]
+__all__ = [
+    "PictureProposer",
+    "ProposalJob",
+    "WorkerProposer",
+    "judged",
+    "run_proposal",
+    "tune_briefly",
+]
 
 _LEARNING_RATE = 2e-3
 """A tenth of a training's (NetAdapt's short-term rate over its long-term one)."""

@@ -45,7 +45,7 @@ from featherweight.run_directory import RunDirectory, open_run
 from featherweight.tasks.task import load_data
 from featherweight.training.compute import choose_device
 
-__all__ = ["AdaptResult", "adapt"]
+__all__ = ["AdaptResult", "Start", "adapt"]
 
 logger = logging.getLogger(__name__)
 

@@ -24,6 +24,7 @@ __all__ = [
     "FitRun",
     "MeasurementLine",
     "StageLine",
+    "StepLine",
     "TrainedLine",
     "VerificationLine",
     "read_run",
