@@ -253,7 +253,8 @@ def test_it_ends_where_nothing_is_surely_faster_or_the_time_is_over() -> None:
 def test_a_way_that_is_late_takes_the_rest_at_once() -> None:
     found = adapt(0.7, is_late=lambda: True)
     assert found.ended == "met"
-    assert len(found.steps) < len(adapt(0.7).steps)
+    assert found.steps[0].needed_ms == pytest.approx(0.3 * milliseconds(PARENT))
+    assert adapt(0.7).steps[0].needed_ms == pytest.approx(0.08 * milliseconds(PARENT))
 
 
 def test_a_way_that_was_cut_goes_on_as_if_it_had_not_been() -> None:

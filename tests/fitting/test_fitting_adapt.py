@@ -127,8 +127,8 @@ def test_a_cut_between_steps_changes_nothing(
     class Cut(BaseException):
         pass
 
-    def cut(self: StepsFile, step: Step, *, folder: str | None) -> None:
-        append(self, step, folder=folder)
+    def cut(self: StepsFile, step: Step) -> None:
+        append(self, step)
         if step.number == 2:
             raise Cut
 

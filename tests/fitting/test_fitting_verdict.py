@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from featherweight.cli.app import run as cli
-from featherweight.cli.fit import _verdict
+from featherweight.cli.fit import verdict_lines
 from featherweight.fitting import fit as fitting
 from featherweight.fitting.candidate import Measured, Proof, Trained
 from featherweight.fitting.stages.refit_head import refit_head
@@ -108,7 +108,7 @@ def test_guessing_is_said_in_the_final_block() -> None:
             "run_directory": "r",
         }
     )
-    first, why = _verdict(summary)[:2]
+    first, why = verdict_lines(summary)[:2]
     assert first.startswith("TOO INACCURATE")
     assert "commonest class (0.120)" in why
     assert "--time" in why

@@ -6,7 +6,7 @@ import pytest
 import torch
 from oracles.transplant import randomise, relative_error
 
-from featherweight.architecture import Architecture, BlockSpec
+from featherweight.architecture import Architecture, Primitive
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.layers import layers
 from featherweight.networks.slicing import kept_channels, recalibrate_norms, slice_network
@@ -84,22 +84,28 @@ def test_the_same_width_is_the_same_network() -> None:
 
 
 def test_channels_that_go_different_ways_are_refused() -> None:
-    """Of the pass-through half of 8 channels two are shuffled into the next half; 6 have three."""
-    unit = BlockSpec(op="shuffle_v2", out_channels=16, hidden_channels=16, activation="relu")
-    stem = BlockSpec(op="conv", out_channels=16)
+    """Two selections share two channels of eight; of six they would share three."""
 
-    def build(width: int) -> Architecture:
-        units = [unit.model_copy(update={"out_channels": width})] * 3
+    def build(width: int, *, second: int) -> Architecture:
+        part = {"op": "select", "inputs": ("conv",), "out_channels": 4}
         return Architecture(
-            name="units",
+            name="two parts",
             input_shape=(3, 8, 8),
-            blocks=(stem.model_copy(update={"out_channels": width}), *units),
+            primitives=(
+                Primitive(name="conv", op="conv", inputs=("input",), out_channels=width),
+                Primitive(name="first", **part),
+                Primitive(name="second", first_channel=second, **part),
+                Primitive(name="both", op="concat", inputs=("first", "second")),
+                Primitive(name="pool", op="global_pool", inputs=("both",)),
+                Primitive(name="classifier", op="linear", inputs=("pool",), out_channels=2),
+            ),
             num_classes=2,
         )
 
-    with pytest.raises(UnsupportedError, match="cannot be taken from"):
-        slice_network(Network(build(16)), build(14))
-    assert slice_network(Network(build(16)), build(8)).architecture == build(8)
+    wide = Network(build(8, second=2))
+    with pytest.raises(UnsupportedError, match="3 channels cannot be taken from 2"):
+        slice_network(wide, build(6, second=1))
+    assert slice_network(wide, build(6, second=2)).architecture == build(6, second=2)
 
 
 def test_a_skip_that_only_the_thin_network_has_is_refused() -> None:

@@ -65,6 +65,7 @@ class Step(Record):
         loss: mean on the hold-out after it.
         score: mean score there, in 0..1; `None` = nothing was taken.
         latency: of the whole network after it.
+        folder: of that network, relative to the run; `None` = it is that of the step before.
     """
 
     number: int
@@ -74,3 +75,4 @@ class Step(Record):
     loss: float
     score: float | None
     latency: Latency
+    folder: str | None = None

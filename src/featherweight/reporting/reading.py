@@ -24,7 +24,6 @@ __all__ = [
     "FitRun",
     "MeasurementLine",
     "StageLine",
-    "StepLine",
     "TrainedLine",
     "VerificationLine",
     "read_run",
@@ -103,12 +102,6 @@ class VerificationLine(_Line):
     n: int | None = None
     compared: int | None = None
     passed: bool | None = None
-
-
-class StepLine(Step):
-    """A step of NetAdapt; the folder of its network is for the run that goes on."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class TrainedLine(_Line):
@@ -255,7 +248,7 @@ def read_run(directory: Path) -> FitRun:
         verifications=_parse(VerificationLine, lines("verifications.jsonl"), problems=problems),
         architecture=one("architecture.json", read_architecture),
         parent=one(_parent_record(directory), read_architecture),
-        steps=_parse(StepLine, lines("adapt.jsonl"), problems=problems),
+        steps=_parse(Step, lines("adapt.jsonl"), problems=problems),
         artifact=_without_version(one(_artifact_record(directory, summary), read_json)),
         summary=summary,
         problems=tuple(problems),

@@ -119,10 +119,7 @@ class StepsFile:
 
     def read(self) -> tuple[Step, ...]:
         """Return the steps that were made."""
-        return tuple(
-            Step.model_validate({key: line[key] for key in line if key != "folder"})
-            for line in self._journal.read()
-        )
+        return tuple(Step.model_validate(line) for line in self._journal.read())
 
     def network(self) -> Network | None:
         """Return the network after the last step; `None` = it is the parent."""
@@ -131,12 +128,12 @@ class StepsFile:
 
     def folder(self) -> str | None:
         """Return where that network is, relative to the run."""
-        folders = [str(line["folder"]) for line in self._journal.read() if line.get("folder")]
+        folders = [step.folder for step in self.read() if step.folder is not None]
         return folders[-1] if folders else None
 
-    def append(self, step: Step, *, folder: str | None) -> None:
-        """Write a step down, with the folder of the network after it."""
-        self._journal.append({**to_plain(step), "folder": folder})
+    def append(self, step: Step) -> None:
+        """Write a step down."""
+        self._journal.append(to_plain(step))
 
 
 class _Search:
@@ -254,7 +251,7 @@ class _Search:
         before, folder = self._steps.folder(), None
         if step.change is not None:
             folder = self._save(network, f"netadapt-{step.number}")
-        self._steps.append(step, folder=folder)
+        self._steps.append(step.model_copy(update={"folder": folder}))
         if folder is not None and before is not None:
             shutil.rmtree(self._context.run.path / before)
         self._context.run.heartbeat()
