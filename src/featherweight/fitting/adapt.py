@@ -208,6 +208,7 @@ def adapt(  # noqa: PLR0913 - the parameters of the command
             **settings.identity(fingerprint=images.fingerprint),
             "verb": "adapt",
             "latency": str(latency),
+            "latency_ms": None if is_share else settings.latency_ms,
             "method": method,
             "importance": importance,
             "network": _content(parent),
