@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from featherweight.architecture import Architecture, make_divisible
 from featherweight.layers import INPUT, Layer
-from featherweight.networks.channels import Kind, Numbers, channels_of, is_depthwise
+from featherweight.networks.channels import Kind, Numbers, channels_of, is_depthwise, mixes_channels
 from featherweight.records import Record
 
 __all__ = [
@@ -30,7 +30,8 @@ __all__ = [
 ]
 
 CHANNEL_STEP = 8
-"""Widths are multiples of it: below, a runtime computes as long (reference/peers.md)."""
+"""Widths are multiples of it. Odd ones can be slower than the whole network: three times, in
+onnxruntime (Torch-Pruning, issue 38)."""
 
 GroupKind = Literal["hidden", "trunk", "gate", "head"]
 """Inside a block, or written by one convolution of an imported network; between blocks; inside a
@@ -130,7 +131,7 @@ def width_groups(architecture: Architecture, *, step: int = CHANNEL_STEP) -> tup
     listed, numbers, kinds = channels_of(architecture)
     fixed = {*numbers[INPUT], *numbers[listed[-1].name]}
     groups = []
-    for writers in _tied([one for one in listed if _writes(one)], numbers):
+    for writers in _tied([one for one in listed if mixes_channels(one)], numbers):
         channels = set(numbers[writers[0].name])
         alike = all(set(numbers[one.name]) == channels for one in writers)
         if not alike or channels & fixed or not _are_of_one_kind(kinds, channels):
@@ -140,10 +141,6 @@ def width_groups(architecture: Architecture, *, step: int = CHANNEL_STEP) -> tup
         if group is not None:
             groups.append(group)
     return tuple(groups)
-
-
-def _writes(layer: Layer) -> bool:
-    return layer.op == "linear" or (layer.op == "conv" and not is_depthwise(layer))
 
 
 def _tied(writers: Sequence[Layer], numbers: Numbers) -> list[list[Layer]]:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from featherweight.adapting.lasso import entry_order
 from featherweight.adapting.pictures import Batch
+from featherweight.adapting.samples import weight_of
 from featherweight.errors import UsageError
 from featherweight.layers import Layer, layers
-from featherweight.networks.channels import channels_of, is_depthwise
+from featherweight.networks.channels import channels_of, mixes_channels
 from featherweight.networks.slicing import filter_norms
 from featherweight.nn.network import Network
 from featherweight.registry import Registry
@@ -82,7 +83,7 @@ def _taylor(network: Network, batches: Sequence[Batch], loss: Loss, _seed: int) 
     2110.10811.
     """
     numbers = channels_of(network.architecture).numbers
-    readers = [layer for layer in layers(network.architecture) if _reads(layer)]
+    readers = [layer for layer in layers(network.architecture) if mixes_channels(layer)]
 
     def change() -> dict[int, float]:
         found: dict[int, float] = {}
@@ -151,16 +152,9 @@ def _lasso(network: Network, batches: Sequence[Batch], _loss: Loss, seed: int) -
     return found
 
 
-def _reads(layer: Layer) -> bool:
-    """Whether a layer computes new channels from those it reads."""
-    return layer.op == "linear" or (layer.op == "conv" and not is_depthwise(layer))
-
-
 def _products(network: Network, layer: Layer) -> Tensor:
     """Return w dL/dw of a layer, (O, I / groups, ...)."""
-    module = network.get_submodule(layer.name)
-    core: nn.Module = module.get_submodule("conv") if layer.op == "conv" else module
-    weight = core.get_parameter("weight")
+    weight = weight_of(network, layer)
     if weight.grad is None:  # nothing that it computes reaches the answer
         return torch.zeros_like(weight, dtype=torch.float64)
     return weight.detach().double() * weight.grad.double()

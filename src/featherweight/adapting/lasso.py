@@ -23,7 +23,7 @@ from featherweight.adapting.samples import (
     weight_of,
 )
 from featherweight.layers import Layer, layers
-from featherweight.networks.channels import is_depthwise
+from featherweight.networks.channels import mixes_channels
 from featherweight.nn.network import Network
 
 __all__ = ["entry_order"]
@@ -54,11 +54,7 @@ def entry_order(network: Network, pictures: Tensor, *, seed: int) -> dict[str, N
         layers that read the map; 0 = never.
     """
     found: dict[str, NDArray[np.float64]] = {}
-    readers = [
-        layer
-        for layer in layers(network.architecture)
-        if layer.op in {"conv", "linear"} and not is_depthwise(layer)
-    ]
+    readers = [layer for layer in layers(network.architecture) if mixes_channels(layer)]
 
     def visit(layer: Layer, x: Tensor) -> None:
         positions = draw_positions(layer, pictures=len(x), points=_POINTS, seed=seed)

@@ -33,8 +33,8 @@ __all__ = ["WAYS", "Means", "Smaller", "Way"]
 
 logger = logging.getLogger(__name__)
 
-_SIZE_STEP = 8
-_LEAST_SIZE = 32
+_SIZE_STEP, _LEAST_SIZE = 8, 32
+"""Pixels: sizes that are tried, and the smallest of them."""
 _SHARES = tuple(share / 32 for share in range(4, 32))
 """Of all widths together."""
 _LOOKS = 6

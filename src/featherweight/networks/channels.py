@@ -15,7 +15,7 @@ from featherweight.architecture import Architecture
 from featherweight.errors import UnsupportedError
 from featherweight.layers import INPUT, Layer, layers
 
-__all__ = ["ChannelMap", "Kind", "Numbers", "channels_of", "is_depthwise"]
+__all__ = ["ChannelMap", "Kind", "Numbers", "channels_of", "is_depthwise", "mixes_channels"]
 
 Numbers = Mapping[str, Sequence[int]]
 """Layer, or the input -> the number of each channel of its output."""
@@ -27,6 +27,11 @@ Kind = tuple[tuple[str, int], ...]
 def is_depthwise(layer: Layer) -> bool:
     """Whether a convolution filters every channel by itself, into one or several."""
     return layer.op == "conv" and layer.groups == layer.input_shape[0] > 1
+
+
+def mixes_channels(layer: Layer) -> bool:
+    """Whether a layer computes new channels from those that it reads."""
+    return layer.op == "linear" or (layer.op == "conv" and not is_depthwise(layer))
 
 
 class ChannelMap(NamedTuple):
