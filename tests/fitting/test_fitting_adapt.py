@@ -20,8 +20,7 @@ from featherweight.cli.app import run
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.fitting import context
 from featherweight.fitting.policy import DEFAULT_POLICY
-from featherweight.fitting.stages import ways
-from featherweight.fitting.stages.ways import StepsFile
+from featherweight.fitting.steps_file import StepsFile
 from featherweight.journal import Journal
 from featherweight.measuring import latency
 from featherweight.networks.importing import import_module
@@ -65,7 +64,7 @@ def ask(parent: Path, few_digits: Path, tmp_path: Path, capsys: Any) -> Any:
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two proposals a step: what the steps are is the same, the seconds are fewer."""
-    few = replace(DEFAULT_POLICY.adapt, proposals=2, steps=6, tuning_pictures=64)
+    few = replace(DEFAULT_POLICY.adapt, proposals=2, steps=6, tuning_pictures=(64,))
     monkeypatch.setattr(context, "DEFAULT_POLICY", replace(DEFAULT_POLICY, adapt=few))
 
 
@@ -133,7 +132,7 @@ def test_a_cut_between_steps_changes_nothing(
             raise Cut
 
     with monkeypatch.context() as patch:
-        patch.setattr(ways.StepsFile, "append", cut)
+        patch.setattr(StepsFile, "append", cut)
         with pytest.raises(Cut):
             ask(*words, output="cut")
     found = ask(*words, output="cut")

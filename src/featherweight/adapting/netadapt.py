@@ -79,7 +79,7 @@ class Adapted:
 
 
 Clock = Callable[[Sequence[Architecture]], Sequence[Latency]]
-"""Measures networks that take turns in one process, so that their differences are their own."""
+"""Measures networks that take turns in one process; intervals are of the ratios to the first."""
 
 
 @dataclass(frozen=True)
@@ -180,32 +180,66 @@ def _first_surely_faster(
     walk: Walk,
     setting: Setting,
 ) -> tuple[tuple[Proposal, ...], Narrow | None]:
-    """Measure proposals until one is surely faster than the present network beside it."""
-    predicted = {change: walk.predicted_ms(change) for change in tuned}
-    proposals, taken = [], None
+    """Measure the best proposal beside the present network, then all others: the first is taken.
+
+    Its interval, of the ratio to the present network, lies below that.
+    """
+    seen = _measured(present, order[:1], tuned, setting)
+    if not seen[order[0]].is_faster:
+        seen |= _measured(present, order[1:], tuned, setting)
+    taken = next((change for change in order if change in seen and seen[change].is_faster), None)
+    predicted = {change: walk.predicted_ms(change) for change in order}
+    for change, one in seen.items():
+        if not one.is_faster:
+            walk.refuse(change)
+    if taken is None:
+        walk.fruitless += 1
+    else:
+        walk.take(taken, seen[taken].latency)
+    proposals = []
     for change in order:
         proposal = Proposal(
             change=change,
             loss=float(tuned[change].losses.mean()),
             predicted_ms=predicted[change],
+            status="taken" if change == taken else "tried",
         )
-        if taken is None:
-            wanted = [present.architecture, tuned[change].network.architecture]
-            beside, latency = setting.clock(wanted)
-            is_faster = latency.interval_ms[1] < beside.interval_ms[0]
-            seen = {"latency": latency, "beside": beside}
+        if change in seen:
+            one = seen[change]
             proposal = proposal.model_copy(
-                update={**seen, "status": "taken" if is_faster else "rejected"}
+                update={
+                    "latency": one.latency,
+                    "beside": one.beside,
+                    "status": proposal.status if one.is_faster else "rejected",
+                }
             )
-            if is_faster:
-                taken = change
-                walk.take(change, latency)
-            else:
-                walk.refuse(change)
         proposals.append(proposal)
-    if taken is None:
-        walk.fruitless += 1
     return tuple(proposals), taken
+
+
+class _Seen(NamedTuple):
+    latency: Latency
+    beside: Latency
+
+    @property
+    def is_faster(self) -> bool:
+        return self.latency.interval_ms[1] < self.beside.interval_ms[0]
+
+
+def _measured(
+    present: Network,
+    changes: Sequence[Narrow],
+    tuned: Mapping[Narrow, Tuned],
+    setting: Setting,
+) -> dict[Narrow, _Seen]:
+    """Measure proposals in turns with the present network."""
+    if not changes:
+        return {}
+    architectures = [tuned[change].network.architecture for change in changes]
+    beside, *latencies = setting.clock([present.architecture, *architectures])
+    return {
+        change: _Seen(latency, beside) for change, latency in zip(changes, latencies, strict=True)
+    }
 
 
 def _log(step: Step) -> None:

@@ -41,7 +41,8 @@ class Proposal(Record):
         change: of the network of the step before.
         loss: mean on the hold-out, after the short fine-tuning.
         predicted_ms: of the whole network, from the table.
-        latency: measured; `None` = another one was taken before its turn.
+        latency: measured, with the interval of its ratio to `beside`; `None` = the best one was
+            taken.
         beside: of the network of the step before, which took turns with it.
         status: `taken`, `rejected` (not surely faster) or `tried`.
     """

@@ -58,6 +58,7 @@ class Means:
         so_far: steps of NetAdapt that an earlier attempt made, and the network after them.
         told: called after every step of NetAdapt.
         is_late: whether the rest of NetAdapt's way must be one step.
+        is_over: whether there is no time for another step.
     """
 
     network: Network
@@ -71,6 +72,7 @@ class Means:
     so_far: Callable[[], tuple[tuple[Step, ...], Network | None]] = lambda: ((), None)
     told: Callable[[Step, Network], None] = lambda _step, _network: None
     is_late: Callable[[], bool] = lambda: False
+    is_over: Callable[[], bool] = lambda: False
 
     def time(self, network: Architecture) -> Latency:
         """Measure one network."""
@@ -179,6 +181,7 @@ def _netadapt(means: Means) -> Smaller | None:
         so_far=so_far,
         told=means.told,
         is_late=means.is_late,
+        is_over=means.is_over,
     )
     if found.ended != "met":
         logger.info("netadapt: ended at %.3f ms: %s", found.latency.median_ms, found.ended)

@@ -35,7 +35,8 @@ from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.stages.look import look
 from featherweight.fitting.stages.prove import prove
 from featherweight.fitting.stages.start import start
-from featherweight.fitting.stages.ways import StepsFile, make_smaller
+from featherweight.fitting.stages.ways import make_smaller
+from featherweight.fitting.steps_file import StepsFile
 from featherweight.fitting.time_plan import ADAPT_STEPS_SHARE, LEAST_SHARE, TimePlan
 from featherweight.fitting.train_candidate import Length, train_candidate
 from featherweight.parallel import HERE, check_workers, open_executor

@@ -186,10 +186,12 @@ class AdaptPolicy:
         held_out_pictures: most training pictures that proposals are judged by; never more than a
             tenth of them.
         least_of_a_class: held-out pictures that every class has on average, at least.
-        tuning_pictures: training pictures that importances are told by and proposals are
-            fine-tuned on: ten steps each, as in NetAdapt's own code.
+        tuning_pictures: training pictures that proposals are fine-tuned on, the most of these
+            that leave time for `good_steps`: ten steps each, as in NetAdapt's own code, six or
+            three. Importances are told by the most.
         carrying: of those, that the statistics of norms are carried over a cut by.
-        steps, fewest_steps: of NetAdapt's way; fewer than the first where the time is short.
+        steps, good_steps, fewest_steps: of NetAdapt's way; fewer than the first where the time is
+            short.
         decay: of what a step has to save (NetAdapt, section 4).
         proposals: groups tried in a step.
         step_overhead_s: of measuring what a step takes.
@@ -198,9 +200,10 @@ class AdaptPolicy:
 
     held_out_pictures: int = 512
     least_of_a_class: int = 2
-    tuning_pictures: int = 320
+    tuning_pictures: tuple[int, ...] = (320, 192, 96)
     carrying: int = 128
     steps: int = 24
+    good_steps: int = 8
     fewest_steps: int = 3
     decay: float = 0.96
     proposals: int = 6

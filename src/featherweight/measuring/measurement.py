@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, computed_field, model_validator
 
+from featherweight.budget import Latency
 from featherweight.devices.device import DeviceInfo
 from featherweight.records import Record
 
@@ -17,6 +19,7 @@ __all__ = [
     "MAX_FOREIGN_CPU_SHARE",
     "MAX_RELATIVE_IQR",
     "Measurement",
+    "latencies_in_turns",
     "median_interval",
     "ratio_interval",
 ]
@@ -188,3 +191,25 @@ class Measurement(Record):
             self.relative_iqr / MAX_RELATIVE_IQR,
             abs(self.clock_change or 0.0) / MAX_CLOCK_CHANGE,
         )
+
+
+def latencies_in_turns(measured: Sequence[Measurement], *, scale: float = 1.0) -> list[Latency]:
+    """Return latencies of networks that took turns, told beside the first of them.
+
+    The intervals are those of the ratios to the first one, which has none itself: what slowed the
+    machine for a while slowed all, and two networks are told apart more sharply than by the
+    intervals of their own times.
+
+    Args:
+        measured: in one process.
+        scale: factor on all of it, for times of another moment of the machine.
+    """
+    first, *others = measured
+    base_ms = scale * first.median_ms
+    latencies = [Latency(median_ms=base_ms, interval_ms=(base_ms, base_ms))]
+    for one in others:
+        low, high = ratio_interval(one.samples_ms, over=first.samples_ms)
+        latencies.append(
+            Latency(median_ms=scale * one.median_ms, interval_ms=(base_ms * low, base_ms * high))
+        )
+    return latencies

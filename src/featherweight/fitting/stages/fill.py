@@ -43,6 +43,7 @@ from featherweight.fitting.time_plan import (
 from featherweight.fitting.train_candidate import Length, train_candidate
 from featherweight.fitting.trainer import Trainer
 from featherweight.measuring.bench import Bench, Untrained
+from featherweight.measuring.measurement import latencies_in_turns
 from featherweight.nn.network import Network, resized
 from featherweight.records import Record
 
@@ -265,10 +266,7 @@ class _Search:
     def _time(self, networks: Sequence[Architecture]) -> list[Latency]:
         folder = self._context.run.path / "artifacts" / "fill"
         wanted = [Untrained(one.name, one, self._winner.precision) for one in networks]
-        return [
-            Latency(median_ms=one.median_ms, interval_ms=one.interval_ms)
-            for one in self._context.measure(wanted, folder, _SAMPLES)
-        ]
+        return latencies_in_turns(self._context.measure(wanted, folder, _SAMPLES))
 
     def _time_whole(self, bench: Bench[Candidate], network: Architecture) -> Latency:
         size = self._parent.size

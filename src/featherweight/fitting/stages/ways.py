@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -29,17 +30,18 @@ from featherweight.adapting.ways import WAYS, Means, Smaller
 from featherweight.architecture import Architecture
 from featherweight.budget import Latency
 from featherweight.errors import UnsupportedError, UsageError
+from featherweight.fitting.adapt_pace import Pace, find_pace
 from featherweight.fitting.candidate import Candidate, Measured, Trained
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.families import stored_family
-from featherweight.journal import Journal
+from featherweight.fitting.steps_file import StepsFile
 from featherweight.measuring.bench import Untrained
-from featherweight.networks.storage import load_network
-from featherweight.nn.network import Network, resized
+from featherweight.measuring.measurement import Measurement, latencies_in_turns
+from featherweight.nn.network import Network
 from featherweight.parallel import HereExecutor
-from featherweight.records import Record, to_plain
+from featherweight.records import Record
 
-__all__ = ["Screened", "StepsFile", "make_smaller"]
+__all__ = ["Screened", "make_smaller"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,9 @@ _TABLE_SAMPLES = 60
 """Of each excerpt of a network: timed alone, a saving is a large part of a short time."""
 _CLOCK_SAMPLES = 120
 """Of each whole network: they take turns, so that what slows the machine slows all of them."""
+
+_MOST_LATE = 1.5
+"""Multiple of its time after which NetAdapt's way is given up."""
 
 
 class Screened(Record):
@@ -87,7 +92,8 @@ def make_smaller(
         parent: as it was measured.
         methods: names in `WAYS`.
         importance: a name in `IMPORTANCES`.
-        path_s: most seconds for the steps of NetAdapt; `None` = a fixed number of steps.
+        path_s: most seconds for short fine-tunings, those of NetAdapt's steps and of screening;
+            `None` = a fixed number of steps.
 
     Returns:
         what each way came to, the lowest loss after a few steps first, without those that came to
@@ -96,7 +102,7 @@ def make_smaller(
     Raises:
         UsageError: a way that was asked for alone cannot be gone, or too few pictures.
     """
-    search = _Search(context, parent, importance=importance, path_s=path_s)
+    search = _Search(context, parent, len(methods), importance=importance, path_s=path_s)
     search.say_reach()
     found = []
     for method in methods:
@@ -110,35 +116,15 @@ def make_smaller(
     return found, search.least_ms
 
 
-class StepsFile:
-    """adapt.jsonl: the steps of NetAdapt, one line each, and the network after the last one."""
-
-    def __init__(self, run: Path) -> None:
-        self._run = run
-        self._journal = Journal(run / "adapt.jsonl")
-
-    def read(self) -> tuple[Step, ...]:
-        """Return the steps that were made."""
-        return tuple(Step.model_validate(line) for line in self._journal.read())
-
-    def network(self) -> Network | None:
-        """Return the network after the last step; `None` = it is the parent."""
-        folder = self.folder()
-        return None if folder is None else load_network(self._run / folder).network
-
-    def folder(self) -> str | None:
-        """Return where that network is, relative to the run."""
-        folders = [step.folder for step in self.read() if step.folder is not None]
-        return folders[-1] if folders else None
-
-    def append(self, step: Step) -> None:
-        """Write a step down."""
-        self._journal.append(to_plain(step))
-
-
 class _Search:
     def __init__(
-        self, context: FitContext, parent: Trained, *, importance: str, path_s: float | None
+        self,
+        context: FitContext,
+        parent: Trained,
+        ways: int,
+        *,
+        importance: str,
+        path_s: float | None,
     ) -> None:
         self._context, self._policy = context, context.policy.adapt
         self._parent, self._importance, self._path_s = parent, importance, path_s
@@ -146,7 +132,9 @@ class _Search:
         self._architecture = self._network.architecture
         self._steps = StepsFile(context.run.path)
         self.least_ms = parent.measured.latency.median_ms
-        self._judging, self._tuning = self._pictures()
+        self._judging, self._samples = self._pictures()
+        self._pace = self._find_pace(ways)
+        self._tuning = self._samples.part(0, self._pace.pictures)
 
     def say_reach(self) -> None:
         """Say how fast the parent can become, before anything is tried."""
@@ -231,8 +219,9 @@ class _Search:
         return str(folder)
 
     def _means(self) -> Means:
-        deadline = None if self._path_s is None else time.monotonic() + self._path_s
-        images = [batch for batch, _ in self._tuning.part(0, self._policy.carrying).batches()]
+        path_s = math.inf if self._path_s is None else self._path_s
+        started = time.monotonic()
+        images = [batch for batch, _ in self._samples.part(0, self._policy.carrying).batches()]
         return Means(
             network=self._network,
             start=self._parent.measured.latency,
@@ -244,7 +233,8 @@ class _Search:
             walk=self._setting,
             so_far=lambda: (self._steps.read(), self._steps.network()),
             told=self._told,
-            is_late=lambda: deadline is not None and time.monotonic() > deadline,
+            is_late=lambda: time.monotonic() - started > path_s,
+            is_over=lambda: time.monotonic() - started > _MOST_LATE * path_s,
         )
 
     def _told(self, step: Step, network: Network) -> None:
@@ -267,35 +257,32 @@ class _Search:
             start=self._parent.measured.latency,
             clock=self._clock,
             proposer=proposer,
-            schedule=self._schedule(here),
+            schedule=self._schedule(),
             seed=self._context.seed,
         )
 
-    def _schedule(self, proposer: PictureProposer) -> Schedule:
-        """Return steps that fit into the time: a stage, so that a cut does not change them."""
-        policy = self._policy
+    def _schedule(self) -> Schedule:
+        policy, steps = self._policy, self._pace.steps
+        way = 1.0 - self._target_ms / self._parent.measured.latency.median_ms
+        share = way * (1.0 - policy.decay) / (1.0 - policy.decay**steps)
+        return Schedule(
+            initial=min(max(share, 1e-3), 0.5), decay=policy.decay, proposals=policy.proposals
+        )
 
-        def work() -> Schedule:
-            steps = policy.steps
-            if self._path_s is not None:
-                started = time.monotonic()
-                trial = resized(self._network, self._architecture.resolution)
-                tune_briefly(trial, proposer.tuning)
-                proposer.judge(trial)
-                each_s = policy.step_overhead_s + policy.proposals * (time.monotonic() - started)
-                steps = int(np.clip(self._path_s / each_s, policy.fewest_steps, policy.steps))
-            start_ms = self._parent.measured.latency.median_ms
-            way = 1.0 - self._target_ms / start_ms
-            share = way * (1.0 - policy.decay) / (1.0 - policy.decay**steps)
-            return Schedule(
-                initial=min(max(share, 1e-3), 0.5), decay=policy.decay, proposals=policy.proposals
-            )
-
+    def _find_pace(self, ways: int) -> Pace:
+        """Return what fits into the time: a stage, so that a cut changes no step."""
         return self._context.run.stage(
-            "netadapt-schedule",
+            "tuning-pace",
             inputs={"parent": self._parent.candidate.key, "target_ms": self._target_ms},
-            outputs=Schedule,
-            work=work,
+            outputs=Pace,
+            work=lambda: find_pace(
+                self._network,
+                tuning=self._samples,
+                judging=self._judging,
+                ways=ways,
+                path_s=self._path_s,
+                policy=self._policy,
+            ),
         )
 
     def _table(self) -> _TableRecord:
@@ -324,7 +311,7 @@ class _Search:
         if not file.exists():
             found = channel_importance(
                 self._network,
-                self._tuning.batches(),
+                self._samples.batches(),
                 loss=self._context.trainer.objective.loss,
                 method=self._importance,
                 seed=self._context.seed,
@@ -342,25 +329,20 @@ class _Search:
     def _clock(self, networks: Sequence[Architecture]) -> list[Latency]:
         """Return latencies as on the machine of the start: the parent takes turns with them."""
         own, *others = self._time([self._architecture, *networks], samples=_CLOCK_SAMPLES)
-        factor = self._parent.measured.latency.median_ms / own.median_ms
-        scaled = [
-            Latency(
-                median_ms=factor * one.median_ms,
-                interval_ms=(factor * one.interval_ms[0], factor * one.interval_ms[1]),
-            )
-            for one in others
-        ]
-        self.least_ms = min([self.least_ms, *(one.median_ms for one in scaled)])
-        return scaled
+        scale = self._parent.measured.latency.median_ms / own.median_ms
+        found = (
+            latencies_in_turns(others, scale=scale)
+            if len(others) > 1
+            else latencies_in_turns([own, *others], scale=scale)[1:]
+        )
+        self.least_ms = min([self.least_ms, *(one.median_ms for one in found)])
+        return found
 
-    def _time(self, networks: Sequence[Architecture], *, samples: int) -> list[Latency]:
+    def _time(self, networks: Sequence[Architecture], *, samples: int) -> list[Measurement]:
         folder = self._context.run.path / "artifacts" / "adapt"
         precision = self._parent.candidate.precision
         wanted = [Untrained(one.name, one, precision) for one in networks]
-        return [
-            Latency(median_ms=one.median_ms, interval_ms=one.interval_ms)
-            for one in self._context.measure(wanted, folder, samples)
-        ]
+        return self._context.measure(wanted, folder, samples)
 
     def _pictures(self) -> tuple[PictureSet, PictureSet]:
         """Return the hold-out, which no tuning sees, and what proposals are tuned on."""
@@ -369,7 +351,7 @@ class _Search:
         order = np.random.default_rng([self._context.seed, 10]).permutation(count)
         held = order[: min(policy.held_out_pictures, count // 10)]
         self._check_hold_out(held)
-        rest = order[count // 10 :][: policy.tuning_pictures]
+        rest = order[count // 10 :][: max(policy.tuning_pictures)]
         preprocessing = self._parent.candidate.family.preprocessing
         sets = [
             PictureSet.of(

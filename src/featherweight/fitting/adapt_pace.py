@@ -1,0 +1,62 @@
+"""How long the short fine-tunings of `adapt` are, so that all of them fit into its time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from featherweight.adapting.pictures import PictureSet
+from featherweight.adapting.proposals import judged, tune_briefly
+from featherweight.fitting.policy import AdaptPolicy
+from featherweight.nn.network import Network, resized
+from featherweight.records import Record
+
+__all__ = ["Pace", "find_pace"]
+
+
+class Pace(Record):
+    """How many pictures a short fine-tuning takes, and how many steps NetAdapt's way."""
+
+    pictures: int
+    steps: int
+
+
+def find_pace(
+    network: Network,
+    *,
+    tuning: PictureSet,
+    judging: PictureSet,
+    ways: int,
+    path_s: float | None,
+    policy: AdaptPolicy,
+) -> Pace:
+    """Return the most pictures that leave time for enough steps, then the steps that fit.
+
+    Args:
+        network: the parent; a copy is tuned and judged once, to see how long that takes.
+        tuning, judging: its pictures.
+        ways: that are screened.
+        path_s: most seconds for all of it; `None` = as many of both as there may be.
+        policy: what is decided by.
+    """
+    if path_s is None:
+        return Pace(pictures=max(policy.tuning_pictures), steps=policy.steps)
+    trial, least = resized(network, network.architecture.resolution), min(policy.tuning_pictures)
+    tuning_s = _seconds(lambda: tune_briefly(trial, tuning.part(0, least)))
+    judging_s = _seconds(lambda: judged(trial, judging))
+    pictures, steps = least, 0
+    for pictures in sorted(policy.tuning_pictures, reverse=True):
+        each_s = judging_s + tuning_s * pictures / least
+        step_s = policy.step_overhead_s + policy.proposals * each_s
+        steps = int((path_s - ways * each_s) / step_s)
+        if steps >= policy.good_steps:
+            break
+    return Pace(pictures=pictures, steps=int(np.clip(steps, policy.fewest_steps, policy.steps)))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.monotonic()
+    work()
+    return time.monotonic() - started
