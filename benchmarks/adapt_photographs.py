@@ -34,12 +34,14 @@ from smaller import (
     Made,
     as_row,
     auto_of,
+    beside_parent,
     clock_files,
     cost_of,
     never_slower,
     opened,
     paired,
     peak_mib,
+    pictures_of,
     read_rows,
     smaller,
     trained_row,
@@ -52,7 +54,6 @@ from featherweight.data.images import ImageData, load_images
 from featherweight.fitting.families import SEEN_SCALES
 from featherweight.fitting.fine_tuning import early_blocks
 from featherweight.fitting.parent import Parent
-from featherweight.measuring.bench import Untrained
 from featherweight.networks.importing import import_module
 from featherweight.networks.pretrained import load_pretrained
 from featherweight.networks.resolve import create_architecture
@@ -71,7 +72,9 @@ PREPROCESSING = PRETRAINED[NETWORK].preprocessing
 PEER = "torch-pruning"
 RATIOS = tuple(step / 32 for step in range(1, 27))
 """Of the channels that Torch-Pruning takes away."""
-PATH_S = 300.0
+PATH_S = 240.0
+TUNING = 320
+"""Pictures that Torch-Pruning's gradients and norms are told by."""
 
 
 def photographs(path: str) -> ImageData:
@@ -125,7 +128,7 @@ def parent_of(images: ImageData, work: Path, *, pixels: int, passes: int) -> dic
 def pruned(ground: Ground, ratio: float, **settings: Any) -> nn.Module:
     """Prune a copy of the parent by Torch-Pruning with gradients of 320 training pictures."""
     network = ground.parent.eval()
-    pictures = tuning(ground)
+    pictures = pictures_of(ground, TUNING)
     pruner = torch_pruning.pruner.MetaPruner(
         network,
         torch.zeros(1, *network.architecture.input_shape),
@@ -141,31 +144,9 @@ def pruned(ground: Ground, ratio: float, **settings: Any) -> nn.Module:
     return network
 
 
-def tuning(ground: Ground) -> PictureSet:
-    trainer = ground.context.trainer
-    order = np.random.default_rng([ground.context.seed, 10]).permutation(trainer.count("train"))
-    held = trainer.store.held_out(
-        "train",
-        ground.parent.architecture.resolution,
-        ground.first.candidate.family.preprocessing,
-        rows=np.sort(order[:320]),
-    )
-    return PictureSet.of(held, ground.first.candidate.family.preprocessing, seed=0)
-
-
 def imported(ground: Ground, module: nn.Module, name: str) -> Network:
     side = ground.parent.architecture.resolution
     return import_module(module, input_shape=(3, side, side), name=name)
-
-
-def beside_parent(ground: Ground, network: Network) -> float:
-    """Return a network's ms, as on the machine of the start."""
-    wanted = [
-        Untrained(one.architecture.name, one.architecture, ground.first.candidate.precision)
-        for one in (ground.parent, network)
-    ]
-    own, other = ground.context.measure(wanted, ground.context.run.path / "artifacts" / "peer", 120)
-    return ground.first.measured.latency.median_ms * other.median_ms / own.median_ms
 
 
 def by_torch_pruning(ground: Ground) -> Made:
@@ -188,7 +169,7 @@ def by_torch_pruning(ground: Ground) -> Made:
     if best is None:
         raise SystemExit(f"{PEER} does not reach {ground.target_ms:.3f} ms")
     network, ms = best
-    reset_norms(network, tuning(ground))
+    reset_norms(network, pictures_of(ground, TUNING))
     trainer = ground.context.trainer
     trainer.save(network, ground.first.candidate, folder=folder)
     made = Made(PEER, str(folder), ms)

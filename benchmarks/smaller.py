@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featherweight.adapting.pictures import PictureSet
 from featherweight.data.images import ImageData
 from featherweight.exporting.platforms import parse_platform
 from featherweight.fitting.candidate import Candidate, Trained
@@ -28,6 +29,7 @@ from featherweight.fitting.stages.start import start
 from featherweight.fitting.stages.ways import make_smaller
 from featherweight.fitting.steps_file import StepsFile
 from featherweight.fitting.time_plan import TimePlan
+from featherweight.measuring.bench import Untrained
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.networks.storage import load_network
 from featherweight.nn.network import Network
@@ -44,12 +46,14 @@ __all__ = [
     "Made",
     "as_row",
     "auto_of",
+    "beside_parent",
     "clock_files",
     "cost_of",
     "never_slower",
     "opened",
     "paired",
     "peak_mib",
+    "pictures_of",
     "read_rows",
     "smaller",
     "trained_row",
@@ -133,6 +137,26 @@ def smaller(ground: Ground, ways: Sequence[str], *, path_s: float) -> list[Made]
         Made(one.way, str(work / str(one.folder)), measured.latency.median_ms, one.loss)
         for one, measured in found
     ]
+
+
+def pictures_of(ground: Ground, count: int) -> PictureSet:
+    """Return training pictures as the parent takes them."""
+    trainer, first = ground.context.trainer, ground.first.candidate
+    order = np.random.default_rng([ground.context.seed, 10]).permutation(trainer.count("train"))
+    held = trainer.store.held_out(
+        "train", first.resolution, first.family.preprocessing, rows=np.sort(order[:count])
+    )
+    return PictureSet.of(held, first.family.preprocessing, seed=0)
+
+
+def beside_parent(ground: Ground, network: Network) -> float:
+    """Return a network's ms, as on the machine of the start."""
+    wanted = [
+        Untrained(one.architecture.name, one.architecture, ground.first.candidate.precision)
+        for one in (ground.parent, network)
+    ]
+    own, other = ground.context.measure(wanted, ground.context.run.path / "artifacts" / "peer", 120)
+    return ground.first.measured.latency.median_ms * other.median_ms / own.median_ms
 
 
 def cost_of(ground: Ground) -> dict[str, Any]:

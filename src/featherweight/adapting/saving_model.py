@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +24,12 @@ _LEAST_OVERLAP = 1e-4
 class SavingModel:
     """What changes of a network save, alone and together.
 
-    Widths between those that were measured save what lies between on a straight line. Two changes
-    that touch one convolution save less together than each alone: with half its inputs and half
-    its outputs it keeps a quarter, not nothing. What they share is reckoned by multiply-adds: of a
-    layer that takes t of the latency (by its share of them), change a leaves the share a and b the
-    share b, so that together they save t (1 - a) (1 - b) less than the sum.
+    Widths between those that were measured save what lies between on a straight line. What a
+    change saves is spread over the layers that it touches, by the multiply-adds that go: each
+    change says what a layer takes. Two changes that touch one convolution save less together than
+    each alone: with half its inputs and half its outputs it keeps a quarter, not nothing. So a
+    layer of which changes leave the shares 1 - a, 1 - b, ... saves 1 - (1 - a) (1 - b) ... of what
+    it takes, as the changes say on average. One change alone saves exactly what was measured.
 
     Args:
         architecture: the parent.
@@ -48,10 +48,9 @@ class SavingModel:
         self._drops = {one.change: one.saved_ms for one in savings if isinstance(one.change, Drop)}
         self._widths = _points(self.groups, savings)
         self._listed = [one for one in layers(architecture) if one.op in {"conv", "linear"}]
-        macs = np.array(
+        self._macs = np.array(
             [COUNTERS[layer.op](layer).macs for layer in self._listed], dtype=np.float64
         )
-        self._layer_ms = present_ms * macs / macs.sum()
         self._parts = _parts(architecture, self._listed, self.groups.values())
         self._branches = branch_layers(architecture)
         self._gone: dict[Change, NDArray[np.float64]] = {}
@@ -70,15 +69,15 @@ class SavingModel:
 
     def shared_ms(self, one: Change, other: Change) -> float:
         """Return how much less two changes save together; 0 = hardly less."""
-        shared = float((self._layer_ms * self._share_gone(one) * self._share_gone(other)).sum())
-        shared = min(shared, self.saved_ms(one), self.saved_ms(other))
+        if not np.any(self._share_gone(one) * self._share_gone(other)):
+            return 0.0
+        apart = self.saved_ms(one) + self.saved_ms(other)
+        shared = apart - self._together_ms([one, other])
         return shared if shared > _LEAST_OVERLAP * self.present_ms else 0.0
 
     def latency_ms(self, changes: Sequence[Change]) -> float:
         """Return the predicted latency after changes, at most one of each group or branch."""
-        saved = sum(map(self.saved_ms, changes))
-        shared = sum(self.shared_ms(one, other) for one, other in combinations(changes, 2))
-        return self.present_ms - max(0.0, saved - shared)
+        return self.present_ms - self._together_ms(changes)
 
     def reach_ms(self) -> float:
         """Return the predicted latency where everything measured goes as far as was measured."""
@@ -88,6 +87,21 @@ class SavingModel:
             if name not in widest or self.saved_ms(change) > self.saved_ms(widest[name]):
                 widest[name] = change
         return self.latency_ms(list(widest.values()))
+
+    def _together_ms(self, changes: Sequence[Change]) -> float:
+        if not changes:
+            return 0.0
+        gone = np.stack([self._share_gone(one) for one in changes])
+        parts = gone * self._macs
+        totals = parts.sum(1)
+        saved = np.array([self.saved_ms(one) for one in changes])
+        of_layers = parts * np.divide(
+            saved, totals, out=np.zeros_like(saved), where=totals > 0.0
+        ).reshape(-1, 1)
+        jointly, summed = 1.0 - np.prod(1.0 - gone, axis=0), gone.sum(0)
+        left = np.divide(jointly, summed, out=np.ones_like(summed), where=summed > 0.0)
+        untouched = float(saved[totals <= 0.0].sum())
+        return float((of_layers.sum(0) * left).sum()) + untouched
 
     def _share_gone(self, change: Change) -> NDArray[np.float64]:
         """Return what share of each layer's multiply-adds goes."""

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from featherweight.adapting.by_knapsack import shrink_by_knapsack
 from featherweight.adapting.changes import apply, changed
-from featherweight.adapting.groups import Change, Drop, width_groups
+from featherweight.adapting.groups import Change, Drop
 from featherweight.adapting.netadapt import Clock, Setting, netadapt
 from featherweight.adapting.saving_model import SavingModel
 from featherweight.adapting.savings import Saving
 from featherweight.adapting.steps import Step
+from featherweight.adapting.table import thin_everywhere
 from featherweight.architecture import Architecture
 from featherweight.budget import Latency
 from featherweight.errors import UnsupportedError
@@ -128,15 +129,8 @@ def _width(means: Means) -> Smaller | None:
     parent = means.network.architecture
     rows: dict[str, tuple[Architecture, tuple[Change, ...]]] = {}
     for share in _SHARES:
-        changes = tuple(
-            narrowed[0]
-            for group in width_groups(parent)
-            if group.kind != "gate" and (narrowed := group.narrowed((share,)))
-        )
-        try:
-            thin = changed(parent, changes)
-        except UnsupportedError:  # groups of a shuffle may not have this width: the next one
-            continue
+        changes = thin_everywhere(parent, share)
+        thin = changed(parent, changes)
         rows.setdefault(thin.digest, (thin, changes))
     found = _largest_that_fits(means, [thin for thin, _ in rows.values()])
     if found is None:

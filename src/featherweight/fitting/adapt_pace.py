@@ -36,7 +36,8 @@ def find_pace(
 
     Args:
         network: the parent; a copy is tuned and judged once, to see how long that takes.
-        tuning, judging: its pictures.
+        tuning: pictures that it is fine-tuned on.
+        judging: others, that judge it.
         ways: that are screened.
         path_s: most seconds for all of it; `None` = as many of both as there may be.
         policy: what is decided by.

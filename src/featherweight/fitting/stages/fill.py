@@ -23,8 +23,9 @@ from featherweight.adapting.netadapt import Setting, netadapt
 from featherweight.adapting.pictures import PictureSet
 from featherweight.adapting.proposals import PictureProposer
 from featherweight.adapting.saving_model import SavingModel
-from featherweight.adapting.savings import Saving, change_options, measure_savings
+from featherweight.adapting.savings import Saving, change_options
 from featherweight.adapting.steps import Schedule, Step
+from featherweight.adapting.table import measure_table
 from featherweight.architecture import Architecture
 from featherweight.budget import Budget, Latency
 from featherweight.data.metrics import difference_interval
@@ -166,8 +167,13 @@ class _Search:
         parent, context = self._parent, self._context
         pictures = training_pictures(context.trainer, parent, pictures=self._policy.pictures)
         options = change_options(parent.architecture, kinds=_KINDS)
-        savings = measure_savings(parent.architecture, options, time=self._time_blocks)
         bench.measure([parent])
+        savings = measure_table(
+            parent.architecture,
+            options,
+            time=self._time_blocks,
+            present_ms=bench.latency(parent).median_ms,
+        )
         importance = channel_importance(
             self._trained_parent(), pictures.batches(), loss=context.trainer.objective.loss
         )

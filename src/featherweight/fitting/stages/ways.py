@@ -24,8 +24,9 @@ from featherweight.adapting.proposals import (
     tune_briefly,
 )
 from featherweight.adapting.saving_model import SavingModel
-from featherweight.adapting.savings import Saving, change_options, measure_savings
+from featherweight.adapting.savings import Saving, change_options
 from featherweight.adapting.steps import Schedule, Step
+from featherweight.adapting.table import measure_table
 from featherweight.adapting.ways import WAYS, Means, Smaller
 from featherweight.architecture import Architecture
 from featherweight.budget import Latency
@@ -290,12 +291,11 @@ class _Search:
 
         def work() -> _TableRecord:
             options = change_options(self._architecture)
-            savings = measure_savings(self._architecture, options, time=self._time_excerpts)
-            model = SavingModel(
-                self._architecture,
-                savings,
-                present_ms=self._parent.measured.latency.median_ms,
+            present_ms = self._parent.measured.latency.median_ms
+            savings = measure_table(
+                self._architecture, options, time=self._time_excerpts, present_ms=present_ms
             )
+            model = SavingModel(self._architecture, savings, present_ms=present_ms)
             return _TableRecord(savings=savings, reach_ms=model.reach_ms())
 
         return self._context.run.stage(
