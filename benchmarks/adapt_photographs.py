@@ -72,7 +72,7 @@ PREPROCESSING = PRETRAINED[NETWORK].preprocessing
 PEER = "torch-pruning"
 RATIOS = tuple(step / 32 for step in range(1, 27))
 """Of the channels that Torch-Pruning takes away."""
-PATH_S = 240.0
+PATH_S = 300.0
 TUNING = 320
 """Pictures that Torch-Pruning's gradients and norms are told by."""
 

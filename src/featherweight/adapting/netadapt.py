@@ -34,6 +34,9 @@ __all__ = ["Adapted", "Clock", "Proposer", "Setting", "Tuned", "netadapt"]
 
 logger = logging.getLogger(__name__)
 
+_LEAST_SHARE = 0.5
+"""Of what a step must save: what saves less is taken only where nothing saves as much."""
+
 
 class Tuned(NamedTuple):
     """A proposal after its short fine-tuning.
@@ -136,7 +139,9 @@ def netadapt(
             return Adapted(present, walk.latency, tuple(steps), "stuck")
         tuned = dict(zip(changes, proposer.tune(present, changes), strict=True))
         order = _ranked(tuned, walk, setting, before=loss)
-        proposals, taken = _first_surely_faster(present, order, tuned, walk, setting)
+        proposals, taken = _first_surely_faster(
+            present, order, tuned, walk, setting, needed_ms=needed
+        )
         if taken is not None:
             present, loss = tuned[taken].network, float(tuned[taken].losses.mean())
         step = Step(
@@ -179,15 +184,20 @@ def _first_surely_faster(
     tuned: Mapping[Narrow, Tuned],
     walk: Walk,
     setting: Setting,
+    *,
+    needed_ms: float,
 ) -> tuple[tuple[Proposal, ...], Narrow | None]:
-    """Measure the best proposal beside the present network, then all others: the first is taken.
+    """Measure the best proposal beside the present network, then all others, and take one.
 
-    Its interval, of the ratio to the present network, lies below that.
+    Its interval, of the ratio to the present network, lies below that. Of those the first that
+    saves nearly what the step must: a table can be far off for one group.
     """
     seen = _measured(present, order[:1], tuned, setting)
-    if not seen[order[0]].is_faster:
+    if not seen[order[0]].saves(_LEAST_SHARE * needed_ms):
         seen |= _measured(present, order[1:], tuned, setting)
-    taken = next((change for change in order if change in seen and seen[change].is_faster), None)
+    faster = [change for change in order if change in seen and seen[change].is_faster]
+    enough = [change for change in faster if seen[change].saves(_LEAST_SHARE * needed_ms)]
+    taken = next(iter(enough or faster), None)
     predicted = {change: walk.predicted_ms(change) for change in order}
     for change, one in seen.items():
         if not one.is_faster:
@@ -224,6 +234,10 @@ class _Seen(NamedTuple):
     @property
     def is_faster(self) -> bool:
         return self.latency.interval_ms[1] < self.beside.interval_ms[0]
+
+    def saves(self, ms: float) -> bool:
+        """Whether it is surely faster, and by so much."""
+        return self.is_faster and self.beside.median_ms - self.latency.median_ms >= ms
 
 
 def _measured(

@@ -17,10 +17,17 @@ __all__ = ["Pace", "find_pace"]
 
 
 class Pace(Record):
-    """How many pictures a short fine-tuning takes, and how many steps NetAdapt's way."""
+    """How many pictures a short fine-tuning takes, and how many steps and proposals NetAdapt's way.
+
+    Attributes:
+        pictures: of a short fine-tuning.
+        steps: of the way.
+        proposals: tried in each of them.
+    """
 
     pictures: int
     steps: int
+    proposals: int
 
 
 def find_pace(
@@ -32,7 +39,7 @@ def find_pace(
     path_s: float | None,
     policy: AdaptPolicy,
 ) -> Pace:
-    """Return the most pictures that leave time for enough steps, then the steps that fit.
+    """Return what leaves time for enough steps: first fewer pictures, then fewer proposals.
 
     Args:
         network: the parent; a copy is tuned and judged once, to see how long that takes.
@@ -43,18 +50,26 @@ def find_pace(
         policy: what is decided by.
     """
     if path_s is None:
-        return Pace(pictures=max(policy.tuning_pictures), steps=policy.steps)
+        return Pace(
+            pictures=max(policy.tuning_pictures), steps=policy.steps, proposals=policy.proposals
+        )
     trial, least = resized(network, network.architecture.resolution), min(policy.tuning_pictures)
     tuning_s = _seconds(lambda: tune_briefly(trial, tuning.part(0, least)))
     judging_s = _seconds(lambda: judged(trial, judging))
-    pictures, steps = least, 0
-    for pictures in sorted(policy.tuning_pictures, reverse=True):
+    forms = [(count, policy.proposals) for count in sorted(policy.tuning_pictures, reverse=True)]
+    found = []
+    for pictures, proposals in [*forms, (least, policy.fewest_proposals)]:
         each_s = judging_s + tuning_s * pictures / least
-        step_s = policy.step_overhead_s + policy.proposals * each_s
+        step_s = policy.step_overhead_s + proposals * each_s
         steps = int((path_s - ways * each_s) / step_s)
-        if steps >= policy.good_steps:
-            break
-    return Pace(pictures=pictures, steps=int(np.clip(steps, policy.fewest_steps, policy.steps)))
+        found.append(
+            Pace(
+                pictures=pictures,
+                steps=int(np.clip(steps, policy.fewest_steps, policy.steps)),
+                proposals=proposals,
+            )
+        )
+    return next((one for one in found if one.steps >= policy.good_steps), found[-1])
 
 
 def _seconds(work: Callable[[], object]) -> float:

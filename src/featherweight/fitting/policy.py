@@ -193,7 +193,8 @@ class AdaptPolicy:
         steps, good_steps, fewest_steps: of NetAdapt's way; fewer than the first where the time is
             short.
         decay: of what a step has to save (NetAdapt, section 4).
-        proposals: groups tried in a step.
+        proposals, fewest_proposals: groups tried in a step; the latter where even the fewest
+            pictures leave no time for `good_steps`.
         step_overhead_s: of measuring what a step takes.
         trained: networks of different ways that are trained in full.
     """
@@ -207,6 +208,7 @@ class AdaptPolicy:
     fewest_steps: int = 3
     decay: float = 0.96
     proposals: int = 6
+    fewest_proposals: int = 3
     step_overhead_s: float = 5.0
     trained: int = 2
 

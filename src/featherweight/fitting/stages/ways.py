@@ -267,7 +267,7 @@ class _Search:
         way = 1.0 - self._target_ms / self._parent.measured.latency.median_ms
         share = way * (1.0 - policy.decay) / (1.0 - policy.decay**steps)
         return Schedule(
-            initial=min(max(share, 1e-3), 0.5), decay=policy.decay, proposals=policy.proposals
+            initial=min(max(share, 1e-3), 0.5), decay=policy.decay, proposals=self._pace.proposals
         )
 
     def _find_pace(self, ways: int) -> Pace:
