@@ -50,6 +50,46 @@ def _mixed(padding: str) -> Architecture:
     )
 
 
+def _pyramid() -> Architecture:
+    """Maps of two sizes joined: enlarged, added, multiplied, and a number for each channel."""
+
+    def conv(name: str, source: str, channels: int, **fields: object) -> dict[str, object]:
+        norm = {"bias": True} if fields.pop("bias", False) else {"norm_eps": 1e-5}
+        given = {"inputs": [source], "out_channels": channels, **norm, **fields}
+        return {"name": name, "op": "conv", **given}
+
+    def joined(name: str, op: str, *sources: str, **fields: object) -> dict[str, object]:
+        return {"name": name, "op": op, "inputs": sources, **fields}
+
+    window: dict[str, object] = {"kernel_size": 3, "stride": 2, "padding": [1, 1, 1, 1]}
+    primitives = [
+        conv("fine", "input", 12, **window),
+        joined("fine.act", "activation", "fine", function="relu"),
+        conv("coarse", "fine.act", 16, **window),
+        joined("coarse.act", "activation", "coarse", function="relu"),
+        conv("coarse.lateral", "coarse.act", 16, bias=True),
+        joined("enlarged", "resize", "coarse.lateral", factor=2),
+        conv("fine.lateral", "fine.act", 16, bias=True),
+        joined("both", "add", "fine.lateral", "enlarged"),
+        joined("whole", "global_pool", "coarse.act"),
+        conv("whole.lateral", "whole", 16, bias=True),
+        joined("context", "add", "both", "whole.lateral"),
+        conv("attention", "context", 16),
+        joined("attention.act", "activation", "attention", function="sigmoid"),
+        joined("attended", "multiply", "context", "attention.act"),
+        joined("pool", "global_pool", "attended"),
+        joined("classifier", "linear", "pool", out_channels=7, bias=True),
+    ]
+    return Architecture.model_validate(
+        {
+            "name": "pyramid",
+            "input_shape": (3, 32, 24),
+            "primitives": primitives,
+            "num_classes": 7,
+        }
+    )
+
+
 ARCHITECTURES = (
     _mixed("symmetric"),
     _mixed("same"),
@@ -129,6 +169,7 @@ ARCHITECTURES = (
         head_channels=(24,),
         head_norm=True,
     ),
+    _pyramid(),
 )
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "Activation",
     "Architecture",
     "BlockSpec",
+    "NamedOutput",
     "Primitive",
     "make_divisible",
     "read_architecture",
@@ -96,6 +97,7 @@ class Primitive(Record):
     kernel_size: int = Field(default=1, ge=1)
     stride: int = Field(default=1, ge=1)
     groups: int = Field(default=1, ge=1)
+    factor: int = Field(default=1, ge=1)
     padding: tuple[int, int, int, int] | Literal["same"] = (0, 0, 0, 0)
     bias: bool = False
     norm_eps: float | None = None
@@ -108,14 +110,24 @@ class Primitive(Record):
         return self.out_channels or 0 if self.op == "linear" else 0
 
 
+class NamedOutput(Record):
+    """Something that a graph of primitives answers: its name, and the layer whose output it is."""
+
+    name: str
+    layer: str
+
+
 class Architecture(Record):
-    """A classifier: blocks, then global average pooling, then linear layers; or an imported graph.
+    """A classifier: blocks, then global average pooling, then linear layers; or a plain graph.
 
     Attributes:
         name: what people call it; not part of the digest.
         input_shape: (C, H, W).
         blocks: from the first convolution to the last feature map.
-        primitives: all layers of an imported network, instead of blocks and what follows them.
+        primitives: all layers of an imported network, or of a part of a detector, instead of
+            blocks and what follows them.
+        outputs: what a graph of primitives answers that is no classifier; () = `logits`, of the
+            last layer.
         fixed_size: of an imported network that computes what it should at `input_shape` alone.
         head_channels: widths of the linear layers between pooling and classifier.
         head_norm: whether each of them has a batch norm instead of a bias.
@@ -131,6 +143,7 @@ class Architecture(Record):
     input_shape: tuple[int, int, int]
     blocks: tuple[BlockSpec, ...] = ()
     primitives: tuple[Primitive, ...] = ()
+    outputs: tuple[NamedOutput, ...] = ()
     fixed_size: bool = False
     head_channels: tuple[int, ...] = ()
     head_norm: bool = False
@@ -146,7 +159,14 @@ class Architecture(Record):
             raise ValueError("input_shape must be positive")
         if bool(self.blocks) == bool(self.primitives):
             raise ValueError("either blocks or primitives must be given")
-        if self.primitives and self.primitives[-1].classes != self.num_classes:
+        if self.outputs:
+            named = [one.name for one in self.outputs]
+            missing = {one.layer for one in self.outputs} - {one.name for one in self.primitives}
+            if missing or len(set(named)) < len(named) or self.num_classes:
+                raise ValueError(
+                    "outputs are of primitives, with different names, and of no classifier"
+                )
+        elif self.primitives and self.primitives[-1].classes != self.num_classes:
             raise ValueError(f"the last primitive has {self.primitives[-1].classes} classes")
         return self
 

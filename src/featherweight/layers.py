@@ -9,7 +9,8 @@ activation      relu, relu6, hard_swish, hard_sigmoid, sigmoid
 pool            max or average over a window (`count_include_pad` is off)
 global_pool     mean over height and width: (C, H, W) -> (C, 1, 1)
 linear          matrix product with bias on the flattened input: (C, 1, 1) -> (C, )
-add, multiply   element-wise; multiply broadcasts (C, 1, 1)
+add, multiply   element-wise; the second map may be (C, 1, 1)
+resize          every pixel repeated `factor` times along rows and columns (nearest)
 pad             zero channels appended
 concat          channels of several maps, one after the other
 select          neighbouring channels of a map
@@ -22,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from featherweight.architecture import Architecture, BlockSpec
+from featherweight.architecture import Architecture, BlockSpec, Primitive
 from featherweight.errors import ArchitectureError
 from featherweight.primitives import Padding, Shape, pad_axis, shape_primitive
 from featherweight.registry import Registry
@@ -37,6 +38,7 @@ __all__ = [
     "Operator",
     "Output",
     "Value",
+    "as_primitives",
     "graph",
     "layers",
 ]
@@ -58,6 +60,7 @@ class Layer(NamedTuple):
         output_shape: shape of its only output.
         kernel_size, stride: of conv and pool.
         groups: of conv and shuffle.
+        factor: of resize.
         padding: rows and columns added (top, left, bottom, right).
         same: whether this padding follows from the size of the input (TensorFlow SAME).
         bias: whether a conv has a bias; a linear always has.
@@ -75,6 +78,7 @@ class Layer(NamedTuple):
     kernel_size: int = 1
     stride: int = 1
     groups: int = 1
+    factor: int = 1
     padding: Padding = (0, 0, 0, 0)
     bias: bool = False
     norm_eps: float | None = None
@@ -209,14 +213,24 @@ class Builder:
         )
 
     def add(self, x: Value, y: Value, name: str) -> Value:
-        """Sum of two maps of one shape."""
-        if x.shape != y.shape:
+        """Sum of two maps of one shape, or of a map and a number for each of its channels."""
+        if y.shape not in (x.shape, (x.shape[0], 1, 1)):
             raise ArchitectureError(f"{name}: cannot add shapes {x.shape} and {y.shape}")
         return self._append(Layer(name, "add", (x.name, y.name), x.shape, x.shape))
 
     def multiply(self, x: Value, scale: Value, name: str) -> Value:
-        """Scale each channel of a map."""
+        """Scale each channel of a map, or each of its values."""
+        if scale.shape not in (x.shape, (x.shape[0], 1, 1)):
+            raise ArchitectureError(f"{name}: cannot multiply shapes {x.shape} and {scale.shape}")
         return self._append(Layer(name, "multiply", (x.name, scale.name), x.shape, x.shape))
+
+    def resize(self, x: Value, name: str, *, factor: int) -> Value:
+        """Repeat every pixel along rows and columns; a factor of 1 adds no layer."""
+        if factor == 1:
+            return x
+        channels, height, width = x.shape
+        shape = (channels, factor * height, factor * width)
+        return self._append(Layer(name, "resize", (x.name,), x.shape, shape, factor=factor))
 
     def pad_channels(self, x: Value, name: str, out_channels: int) -> Value:
         """Append zero channels."""
@@ -269,13 +283,41 @@ class Operator(NamedTuple):
 
 OPERATORS: Registry[Operator] = Registry("operator", plugins="featherweight.operators")
 
+_WIDENING = frozenset({"conv", "linear", "pad", "select"})
+"""Primitives whose width does not follow from their inputs."""
 _ALWAYS = {"op", "out_channels", "stride"}
 
 
 def graph(architecture: Architecture) -> Graph:
     """Return the layers of a network with the names of its answers: `logits` of a classifier."""
     plan = layers(architecture)
+    if architecture.outputs:
+        shapes = {layer.name: layer.output_shape for layer in plan}
+        return Graph(
+            plan,
+            tuple(Output(one.name, one.layer, shapes[one.layer]) for one in architecture.outputs),
+        )
     return Graph(plan, (Output(LOGITS, plan[-1].name, plan[-1].output_shape),))
+
+
+def as_primitives(listed: Sequence[Layer], *, same: bool = False) -> tuple[Primitive, ...]:
+    """Return layers as the primitives of a graph, without the shapes that follow from its input.
+
+    Args:
+        listed: as a builder collected them.
+        same: whether windows are padded as TensorFlow SAME has it.
+    """
+    shared = set(Primitive.model_fields) & set(Layer._fields) - {"padding"}
+    primitives = []
+    for layer in listed:
+        fields = {name: getattr(layer, name) for name in shared}
+        width = layer.output_shape[0] if layer.op in _WIDENING else None
+        is_window = layer.op in {"conv", "pool"}
+        padding = "same" if layer.same or (same and is_window) else layer.padding
+        primitives.append(
+            Primitive.model_validate({**fields, "out_channels": width, "padding": padding})
+        )
+    return tuple(primitives)
 
 
 def layers(architecture: Architecture) -> tuple[Layer, ...]:

@@ -41,6 +41,7 @@ def _primitive_shape(primitive: Primitive, given: Sequence[Shape], padding: Padd
         "add": lambda: first,
         "multiply": lambda: first,
         "global_pool": lambda: (first[0], 1, 1),
+        "resize": lambda: (first[0], *(primitive.factor * size for size in first[1:])),
         "concat": lambda: (sum(shape[0] for shape in given), *first[1:]),
         "linear": lambda: (width,),
         "select": lambda: (width, *first[1:]),
@@ -58,9 +59,8 @@ def _check_operands(primitive: Primitive, given: Sequence[Shape]) -> None:
     if primitive.op == "concat":
         fits = all(shape[1:] == first[1:] for shape in given)
     elif primitive.op in {"add", "multiply"}:
-        gate = primitive.op == "multiply" and given[1] == (first[0], 1, 1)
-        fits = gate or given[1] == first
-    elif primitive.op in {"conv", "pool"}:
+        fits = given[1] in (first, (first[0], 1, 1))
+    elif primitive.op in {"conv", "pool", "resize"}:
         fits = len(first) == 3 and first[0] % primitive.groups == 0
     else:
         fits = True

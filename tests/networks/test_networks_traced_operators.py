@@ -62,6 +62,8 @@ TAKEN: dict[str, Callable[[Calls, Tensor], Tensor]] = {
     "same without stride": lambda m, y: functional.conv2d(y, m.kernel, padding="same"),
     "float of float": lambda m, y: y.float(),
     "a layer that nobody reads": drop_unread,
+    "twice as large": lambda m, y: functional.interpolate(y, scale_factor=2) + y.mean((2, 3), True),
+    "a number for each channel comes first": lambda m, y: y.mean((2, 3), True) + y,
 }
 REFUSED: dict[str, tuple[Callable[[Calls, Tensor], Tensor], str]] = {
     "linear on the last axis": (
@@ -71,6 +73,10 @@ REFUSED: dict[str, tuple[Callable[[Calls, Tensor], Tensor], str]] = {
     "times a plain tensor": (
         lambda m, y: y * m.scale,
         r"multiply of a constant tensor \(4, 1, 1\)",
+    ),
+    "to another size": (
+        lambda m, y: functional.interpolate(y, size=(20, 20)),
+        r"a resize from .*14.* to .*20",
     ),
     "plus a plain tensor": (lambda m, y: y + m.scale, r"add of a constant tensor"),
     "times a number": (lambda m, y: y * 2, r"multiply of a map and 2"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from artifact_networks import (
+    ARCHITECTURES,
     IMAGENET,
     block,
     labels_of,
@@ -39,11 +40,14 @@ SHUFFLED = network_of(
     block("shuffle_v2", 32, hidden_channels=16, activation="relu"),
     input_shape=(3, 32, 32),
 )
+PYRAMID = next(one for one in ARCHITECTURES if one.name == "pyramid")
 GREY = network_of("grey", block("conv", 8, stride=2, activation="relu"), input_shape=(1, 17, 18))
 
 
 @pytest.mark.parametrize(
-    ("architecture", "channels"), [(GREY, 1), (SHUFFLED, 3)], ids=["grey", "shuffled"]
+    ("architecture", "channels"),
+    [(GREY, 1), (SHUFFLED, 3), (PYRAMID, 3)],
+    ids=["grey", "shuffled", "pyramid"],
 )
 def test_programs_answer_as_torch(
     architecture: Architecture, channels: int, tmp_path: Path, caplog: pytest.LogCaptureFixture

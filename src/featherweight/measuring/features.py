@@ -40,6 +40,7 @@ _OTHERS = (
     "select",
     "shuffle",
     "pad",
+    "resize",
     "sigmoid",
     "hard_sigmoid",
     "hard_swish",

@@ -158,6 +158,7 @@ _OUTPUTS: dict[str, Callable[[Layer, Sequence[list[int]], _Channels], list[int]]
         *channels.new(layer.output_shape[0] - len(given[0])),
     ],
     "pool": _same,
+    "resize": _same,
     "select": _selected,
     "shuffle": _shuffled,
 }

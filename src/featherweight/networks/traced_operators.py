@@ -130,18 +130,27 @@ def _linear(graph: TracedGraph, node: fx.Node, given: dict[str, Any]) -> TracedM
 def _add(graph: TracedGraph, node: fx.Node, given: dict[str, Any]) -> TracedMap:
     if given.get("alpha", 1) != 1:
         raise graph.unsupported(node, "a scaled addition")
-    return graph.add(node, "add", [given["self"], given["other"]])
+    return _of_two(graph, node, given, op="add")
 
 
-def _multiply(graph: TracedGraph, node: fx.Node, given: dict[str, Any]) -> TracedMap:
+def _of_two(graph: TracedGraph, node: fx.Node, given: dict[str, Any], *, op: str) -> TracedMap:
+    """Combine two maps; a number for each channel comes second."""
     operands = [given["self"], given["other"]]
     shapes = [shape_of(argument) for argument in node.args]
     if all(isinstance(x, TracedMap) for x in operands) and len(shapes[0]) != len(shapes[1]):
-        raise graph.unsupported(node, f"a product of {shapes[0]} and {shapes[1]}")
+        raise graph.unsupported(node, f"{op} of {shapes[0]} and {shapes[1]}")
     heights = [shape[2] if len(shape) == 4 else 0 for shape in shapes]
     if heights[0] == 1 and heights[1] > 1:
         operands = operands[::-1]
-    return graph.add(node, "multiply", operands)
+    return graph.add(node, op, operands)
+
+
+def _resize(graph: TracedGraph, node: fx.Node, given: dict[str, Any]) -> TracedMap:
+    before, after = shape_of(node.args[0])[2:], shape_of(node)[2:]
+    factor = after[0] // before[0]
+    if after != tuple(factor * size for size in before):
+        raise graph.unsupported(node, f"a resize from {before} to {after}")
+    return graph.add(node, "resize", [given["input"]], factor=factor)
 
 
 def _concat(graph: TracedGraph, node: fx.Node, given: dict[str, Any]) -> TracedMap:
@@ -288,7 +297,7 @@ OPERATORS: dict[str, Convert] = {
     "linear": _linear,
     "max_pool2d": partial(_pool, function="max"),
     "mean": _mean,
-    "mul": _multiply,
+    "mul": partial(_of_two, op="multiply"),
     "pad": _pad,
     "relu": partial(_activation, function="relu"),
     "relu6": partial(_activation, function="relu6"),
@@ -302,6 +311,7 @@ OPERATORS: dict[str, Convert] = {
     "to": _converted,
     "transpose": _transpose,
     "unsqueeze": _view,
+    "upsample_nearest2d": _resize,
     "view": _view,
 }
 """Operator, without the underscore of its in-place variant -> its conversion."""

@@ -239,6 +239,15 @@ class _Multiply(nn.Module):
         return x * scale
 
 
+class _Resize(nn.Module):
+    def __init__(self, layer: Layer) -> None:
+        super().__init__()
+        self.factor = layer.factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.interpolate(x, scale_factor=float(self.factor), mode="nearest")
+
+
 class _PadChannels(nn.Module):
     def __init__(self, layer: Layer) -> None:
         super().__init__()
@@ -279,6 +288,7 @@ _MODULES: dict[str, Any] = {
     "linear": lambda layer, _: Linear(layer),
     "add": lambda _layer, _same: _Add(),
     "multiply": lambda _layer, _same: _Multiply(),
+    "resize": lambda layer, _: _Resize(layer),
     "pad": lambda layer, _: _PadChannels(layer),
     "concat": lambda _layer, _same: _Concat(),
     "select": lambda layer, _: _SelectChannels(layer),

@@ -124,6 +124,7 @@ COUNTERS: dict[str, Callable[[Layer], Count]] = {
     "multiply": _count_nothing,
     "pad": _count_nothing,
     "pool": _count_nothing,
+    "resize": _count_nothing,
     "select": _count_nothing,
     "shuffle": _count_nothing,
 }

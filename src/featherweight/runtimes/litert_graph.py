@@ -157,6 +157,16 @@ class Graph:
         apart = self.reshape(x, f"{name}.apart", (*shape[:3], groups, shape[3] // groups))
         return self.reshape(self.transpose(apart, f"{name}.turned", (0, 1, 2, 4, 3)), name, shape)
 
+    def resize(self, x: int, name: str, *, factor: int) -> int:
+        """Repeat every pixel along rows and columns."""
+        batch, height, width, channels = self.shape(x)
+        sizes = np.array([factor * height, factor * width], dtype=np.int32)
+        size = self.constant(f"{name}.size", sizes)
+        output = self.like(x, name, (batch, *sizes.tolist(), channels))
+        return self.operator(
+            "RESIZE_NEAREST_NEIGHBOR", [x, size], output, "ResizeNearestNeighborOptions"
+        )
+
     def pad(self, x: int, name: str, pads: np.ndarray, *, value: np.ndarray | None = None) -> int:
         """Add zeros, or another value, around a map.
 

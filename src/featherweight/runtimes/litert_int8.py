@@ -350,6 +350,10 @@ class _Translator:
         groups = len(order) // int(order[1]) if len(order) > 1 else 1
         return self._graph.shuffle(self._numbers[node.input[0]], node.output[0], groups=groups)
 
+    def _resize(self, node: onnx.NodeProto) -> int:
+        factor = round(float(self._constants[node.input[2]][2]))
+        return self._graph.resize(self._numbers[node.input[0]], node.output[0], factor=factor)
+
     def _pad(self, node: onnx.NodeProto) -> int:
         added = int(self._constants[node.input[1]][5])
         pads = np.array([[0, 0], [0, 0], [0, 0], [0, added]])

@@ -256,6 +256,12 @@ def _pad(
     return graph.pad(inputs[0], layer.name, np.array([[0, 0], [0, 0], [0, 0], [0, added]]))
 
 
+def _resize(
+    graph: Graph, layer: Layer, inputs: list[int], _folded: FoldedLayer | None, _function: str
+) -> int:
+    return graph.resize(inputs[0], layer.name, factor=layer.factor)
+
+
 def _concat(
     graph: Graph, layer: Layer, inputs: list[int], _folded: FoldedLayer | None, _function: str
 ) -> int:
@@ -290,6 +296,7 @@ _WRITERS: dict[str, Callable[[Graph, Layer, list[int], FoldedLayer | None, str],
     "linear": _linear,
     "add": _add,
     "multiply": _multiply,
+    "resize": _resize,
     "pad": _pad,
     "concat": _concat,
     "select": _select,

@@ -209,6 +209,10 @@ def _pad(files: _Files, layer: Layer, inputs: list[str], output: str, _fused: st
     files.layer("Padding", inputs, output, f"4=0 5=0.0 7=0 8={added}")
 
 
+def _resize(files: _Files, layer: Layer, inputs: list[str], output: str, _fused: str) -> None:
+    files.layer("Interp", inputs, output, f"0=1 1={layer.factor}.0 2={layer.factor}.0")
+
+
 def _select(files: _Files, layer: Layer, inputs: list[str], output: str, _fused: str) -> None:
     first, end = layer.first_channel, layer.first_channel + layer.output_shape[0]
     files.layer("Crop", inputs, output, f"-23309=1,{first} -23310=1,{end} -23311=1,0")
@@ -233,6 +237,7 @@ _LAYERS: dict[str, Callable[[_Files, Layer, list[str], str, str], None]] = {
     "linear": _linear,
     "add": _plain("BinaryOp", "0=0"),
     "multiply": _plain("BinaryOp", "0=2"),
+    "resize": _resize,
     "pad": _pad,
     "concat": _plain("Concat", "0=0"),
     "select": _select,

@@ -248,6 +248,19 @@ def _pad(
     return model.node("Pad", [*inputs, pads], output)
 
 
+def _resize(
+    model: OnnxGraph, layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
+) -> str:
+    factors = np.array([1, 1, layer.factor, layer.factor], dtype=np.float32)
+    scales = model.constant(f"{layer.name}.scales", factors)
+    attributes = {
+        "mode": "nearest",
+        "coordinate_transformation_mode": "asymmetric",
+        "nearest_mode": "floor",
+    }
+    return model.node("Resize", [*inputs, "", scales], output, attributes)
+
+
 def _concat(
     model: OnnxGraph, _layer: Layer, inputs: list[str], output: str, _folded: FoldedLayer | None
 ) -> str:
@@ -290,6 +303,7 @@ _NODES: dict[str, Callable[[OnnxGraph, Layer, list[str], str, FoldedLayer | None
     "linear": _linear,
     "add": _plain("Add"),
     "multiply": _plain("Mul"),
+    "resize": _resize,
     "pad": _pad,
     "concat": _concat,
     "select": _select,

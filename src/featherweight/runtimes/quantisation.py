@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 _SCALED = frozenset({"Conv", "Gemm"})
-_SAME_SCALE = frozenset({"MaxPool", "Pad", "Flatten", "Slice", "Gather"})
+_SAME_SCALE = frozenset({"MaxPool", "Pad", "Flatten", "Resize", "Slice", "Gather"})
 _ABSORBING = frozenset({"Conv", "Gemm", "Add"})
 _CLIPS = frozenset({"Relu", "Clip"})
 _INPUT_OPS = ("Transpose", "Cast", "ReduceMean", "Sub")
