@@ -24,6 +24,7 @@ PRINTS = {"cli/output.py"} | PROGRAMS
 HOMES = {
     "ai_edge_litert": ("runtimes/",),
     "executorch": ("runtimes/",),
+    "faster_coco_eval": ("detection/",),
     "flatbuffers": ("runtimes/",),
     "jinja2": ("reporting/",),
     "ncnn": ("runtimes/", *PROGRAMS),

@@ -1,0 +1,1 @@
+"""Finding objects in pictures: boxes and how good they are."""
