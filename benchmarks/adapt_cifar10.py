@@ -60,10 +60,10 @@ from featherweight.training.recipe import Recipe, default_recipe
 
 RESULT = Path(__file__).parent / "results" / "adapt_cifar10.json"
 ON = "local/onnxruntime:threads=1"
-PICTURES, EPOCHS = 30_000, 10
+PICTURES, EPOCHS = 30_000, 8
 BY_LATENCY, BY_MACS, UNIFORM = "netadapt", "netadapt by multiply-adds", "width"
 WAYS = (BY_LATENCY, "knapsack", UNIFORM)
-PATH_S = 240.0
+PATH_S = 150.0
 PREPROCESSING = Preprocessing()
 SCRATCH = " from scratch"
 

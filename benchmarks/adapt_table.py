@@ -31,6 +31,7 @@ from featherweight.adapting.table import measure_table
 from featherweight.architecture import Architecture
 from featherweight.exporting.platforms import parse_platform
 from featherweight.measuring.bench import Untrained, time_untrained
+from featherweight.measuring.measurement import medians_in_turns
 from featherweight.networks.resolve import create_architecture
 from featherweight.profiling.profile import profile
 
@@ -68,7 +69,7 @@ def timed(networks: Sequence[Architecture], precision: str, samples: int) -> lis
         max_s_each=0.03 * samples,
         repeat_disturbed=False,
     )
-    return [found[k].median_ms for k in range(len(networks))]
+    return medians_in_turns([found[k] for k in range(len(networks))])
 
 
 def compare(name: str, resolution: int, precision: str, *, seed: int) -> dict[str, Any]:

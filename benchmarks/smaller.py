@@ -31,6 +31,7 @@ from featherweight.fitting.steps_file import StepsFile
 from featherweight.fitting.time_plan import TimePlan
 from featherweight.measuring.bench import Untrained
 from featherweight.measuring.latency import measure_artifacts
+from featherweight.measuring.measurement import latencies_in_turns
 from featherweight.networks.storage import load_network
 from featherweight.nn.network import Network
 from featherweight.parallel import HERE, open_executor
@@ -155,7 +156,8 @@ def beside_parent(ground: Ground, network: Network) -> float:
         Untrained(one.architecture.name, one.architecture, ground.first.candidate.precision)
         for one in (ground.parent, network)
     ]
-    own, other = ground.context.measure(wanted, ground.context.run.path / "artifacts" / "peer", 120)
+    place = ground.context.run.path / "artifacts" / "peer"
+    own, other = latencies_in_turns(ground.context.measure(wanted, place, 120))
     return ground.first.measured.latency.median_ms * other.median_ms / own.median_ms
 
 
@@ -305,11 +307,11 @@ def clock_files(
     return {
         name: {
             "median_ms": one.median_ms,
-            "low_ms": one.interval_ms[0],
-            "high_ms": one.interval_ms[1],
             "share_of_the_parent": one.median_ms / measured[0].median_ms,
+            "low": one.interval_ms[0] / measured[0].median_ms,
+            "high": one.interval_ms[1] / measured[0].median_ms,
         }
-        for name, one in zip(first, measured, strict=True)
+        for name, one in zip(first, latencies_in_turns(measured), strict=True)
     }
 
 

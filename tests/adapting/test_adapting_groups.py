@@ -16,6 +16,7 @@ from featherweight.adapting.importance import channel_importance
 from featherweight.adapting.propose import propose_changes
 from featherweight.adapting.saving_model import SavingModel
 from featherweight.adapting.savings import change_options, measure_savings
+from featherweight.adapting.table import measure_table, thin_everywhere
 from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
 from featherweight.nn.network import Network
@@ -164,6 +165,54 @@ def exact_model(architecture: Architecture, kinds: Sequence[str]) -> SavingModel
     savings = measure_savings(architecture, options, time=lambda networks: macs(list(networks)))
     (present,) = macs([architecture])
     return SavingModel(architecture, savings, present_ms=present)
+
+
+def test_many_changes_together_save_what_the_whole_network_saves() -> None:
+    """However many touch one layer: thin everywhere, without branches, and drawn choices."""
+    architecture = build()
+    (present,) = macs([architecture])
+    model = exact_model(architecture, ("hidden", "trunk", "gate", "head"))
+    choices = [thin_everywhere(architecture, share) for share in (0.75, 0.5, 0.25)]
+    choices.append(tuple(droppable(architecture)))
+    generator = np.random.default_rng(0)
+    for _ in range(10):
+        groups = [group for group in width_groups(architecture) if generator.uniform() < 0.6]
+        choices.append(
+            tuple(
+                change
+                for group in groups
+                for change in group.narrowed((generator.uniform(0.3, 0.9),))
+            )
+        )
+    for choice in choices:
+        (measured,) = macs([changed(architecture, choice)])
+        assert model.latency_ms(choice) == pytest.approx(measured, rel=0.05)
+    everything = [*choices[2], *droppable(architecture)]
+    assert 0.0 < model.latency_ms(everything) <= min(map(model.latency_ms, choices[2:4]))
+    assert 0.0 < model.reach_ms() < 0.3 * present
+
+
+@pytest.mark.parametrize("wrong", [0.6, 1.5])
+def test_the_table_is_held_against_whole_networks(wrong: float) -> None:
+    """Blocks timed alone tell too little or too much, and the machine has another speed."""
+    architecture = build()
+    (present,) = macs([architecture])
+
+    def time(networks: Sequence[Architecture]) -> list[float]:
+        whole = [one.input_shape == architecture.input_shape for one in networks]
+        deep = [len(one.blocks) == len(architecture.blocks) for one in networks]
+        factors = [
+            1.3 if own and other else 1.3 * wrong for own, other in zip(whole, deep, strict=True)
+        ]
+        return [factor * ms for factor, ms in zip(factors, macs(list(networks)), strict=True)]
+
+    options = change_options(architecture, kinds=("hidden",))
+    savings = measure_table(architecture, options, time=time, present_ms=present)
+    model = SavingModel(architecture, savings, present_ms=present)
+    for share in (0.75, 0.5):
+        choice = [c for c in thin_everywhere(architecture, share) if "hidden" in c.group]
+        (measured,) = macs([changed(architecture, choice)])
+        assert present - model.latency_ms(choice) == pytest.approx(present - measured, rel=0.25)
 
 
 @pytest.mark.parametrize("kinds", [("hidden",), ("hidden", "trunk", "head")], ids=["dp", "solver"])

@@ -17,6 +17,7 @@ from featherweight.adapting.savings import Saving, change_options
 from featherweight.adapting.steps import Schedule, Step
 from featherweight.architecture import Architecture
 from featherweight.budget import Latency
+from featherweight.networks.channels import channels_of
 from featherweight.networks.resolve import create_architecture
 from featherweight.nn.network import Network, build_network
 from featherweight.profiling.profile import profile
@@ -72,7 +73,9 @@ class FakeProposer:
         losses: NDArray[np.float64] = self._harm(network) + self._noise - self._noise.mean()
         return Tuned(network, losses, score=0.5)
 
-    def tune(self, present: Network, changes: Sequence[Narrow]) -> list[Tuned]:
+    def tune(
+        self, present: Network, changes: Sequence[Narrow], *, worth: object = None
+    ) -> list[Tuned]:
         found = []
         for change in changes:
             network = apply(present, [change])
@@ -90,6 +93,7 @@ def adapt(
     schedule: Schedule = HIDDEN,
     clock: Timer = exact,
     factor: float = 1.0,
+    worth: Callable[[Network], dict[str, NDArray[np.float64]]] | None = None,
     **given: object,
 ) -> Adapted:
     setting = Setting(
@@ -98,6 +102,7 @@ def adapt(
         lambda networks: [clock(one) for one in networks],
         proposer or FakeProposer(),
         schedule,
+        worth=worth,
     )
     start = build_network(PARENT, seed=0).eval()
     return netadapt(start, setting, target_ms=target * milliseconds(PARENT), **given)  # type: ignore[arg-type]
@@ -115,6 +120,17 @@ def test_the_latency_is_met_in_steps_of_whole_groups() -> None:
     for before, after in zip([exact(PARENT), *ends], ends, strict=False):
         assert after.interval_ms[1] < before.interval_ms[0], "never slower"
     assert found.network(torch.randn(2, 3, 32, 32)).shape == (2, 10)
+
+
+def test_one_path_answers_several_budgets() -> None:
+    whole = milliseconds(PARENT)
+    found = adapt(0.6, on_the_way_ms=[0.9 * whole, 0.75 * whole, 2.0 * whole, 0.5 * whole])
+    assert [one.target_ms for one in found.passed] == [0.9 * whole, 0.75 * whole]
+    for one in found.passed:
+        assert one.latency.median_ms <= one.target_ms
+        assert one.latency == exact(one.network.architecture)
+        assert one.latency.median_ms > one.target_ms - 0.08 * whole, "a step ends there"
+    assert found.latency.median_ms <= 0.6 * whole
 
 
 def test_every_step_proposes_of_each_group_the_largest_width_that_saves_enough() -> None:
@@ -175,6 +191,65 @@ def test_on_a_separable_loss_it_finds_the_analytic_optimum() -> None:
     assert 0.2 * most[order[2]] < saved(order[2], after[order[2]]) < 0.7 * most[order[2]]
     for name in order[3:]:
         assert after[name] == before[name], "a dearer group stays whole"
+
+
+def test_what_saves_much_less_than_it_must_gives_way() -> None:
+    """The table is far off for the group that seems to do the least harm."""
+    favourite = width_groups(PARENT)[-2].name
+
+    def harm_of(network: Network) -> float:
+        now = widths_of(network.architecture)
+        before = widths_of(PARENT)
+        return sum((1.0 - now[name] / width) for name, width in before.items() if name != favourite)
+
+    def clock(architecture: Architecture) -> Latency:
+        """What the favourite saves is hardly seen: a twentieth of what the table says."""
+        now, before = widths_of(architecture), widths_of(PARENT)
+        whole = PARENT if architecture == PARENT else architecture
+        ms = milliseconds(whole)
+        if now[favourite] < before[favourite]:
+            alone = changed(PARENT, [Narrow(group=favourite, channels=now[favourite])])
+            ms += 0.95 * (milliseconds(PARENT) - milliseconds(alone))
+        return Latency(median_ms=ms, interval_ms=(0.9999 * ms, 1.0001 * ms))
+
+    small = HIDDEN.model_copy(update={"initial": 0.02})
+    found = adapt(0.95, proposer=FakeProposer(harm_of), schedule=small, clock=clock)
+    first = found.steps[0]
+    assert first.proposals[0].change.group == favourite
+    assert first.proposals[0].latency is not None
+    assert first.change is not None
+    assert first.change.group != favourite
+
+
+def test_the_first_step_is_as_small_as_the_schedule_says() -> None:
+    """How unsure the start's own time is says nothing about ratios of turns."""
+
+    def unsure(architecture: Architecture) -> Latency:
+        ms = milliseconds(architecture)
+        half = 0.2 * ms if architecture == PARENT else 0.001 * ms
+        return Latency(median_ms=ms, interval_ms=(ms - half, ms + half))
+
+    schedule = Schedule(initial=0.02, decay=1.0, kinds=("hidden",))
+    found = adapt(0.9, schedule=schedule, clock=unsure)
+    assert found.steps[0].needed_ms == pytest.approx(0.02 * milliseconds(PARENT))
+
+
+def test_importance_says_which_groups_are_tried() -> None:
+    """With two proposals a step, they are of the groups that lose the least."""
+    cheap = [group.name for group in width_groups(PARENT) if group.kind == "hidden"][-2:]
+
+    def worth(network: Network) -> dict[str, NDArray[np.float64]]:
+        groups = width_groups(network.architecture)
+        numbers = channels_of(network.architecture).numbers
+        return {
+            layer: np.full(len(numbers[layer]), 0.0 if group.name in cheap else 1.0)
+            for group in groups
+            for layer in group.layers
+        }
+
+    schedule = HIDDEN.model_copy(update={"proposals": 2, "initial": 0.02})
+    found = adapt(0.95, schedule=schedule, worth=worth)
+    assert {one.change.group for one in found.steps[0].proposals} == set(cheap)
 
 
 def test_where_the_loss_ties_what_saves_more_is_taken() -> None:

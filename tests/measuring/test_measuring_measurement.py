@@ -9,7 +9,13 @@ import pytest
 
 from featherweight.devices.device import DeviceInfo
 from featherweight.errors import RecordError
-from featherweight.measuring.measurement import Measurement, median_interval, ratio_interval
+from featherweight.measuring.measurement import (
+    Measurement,
+    latencies_in_turns,
+    median_interval,
+    medians_in_turns,
+    ratio_interval,
+)
 from featherweight.records import parse_record, to_plain
 
 
@@ -139,3 +145,47 @@ def test_the_ratio_interval_covers_the_true_ratio() -> None:
         low, high = ratio_interval(one, over=two)
         covered += low <= 1.0 <= high
     assert 50 <= covered <= 60
+
+
+def turns_of_two_speeds(generator: np.random.Generator) -> list[Measurement]:
+    """Three networks of 10, 9.7 and 2 ms; for some turns the machine is a third slower."""
+    spells = np.repeat(generator.choice([1.0, 1.35], 16), 10)
+    return [
+        measurement((ms * spells * (1 + 0.03 * generator.standard_normal(160))).tolist())
+        for ms in (10.0, 9.7, 2.0)
+    ]
+
+
+def test_turns_tell_networks_apart_where_medians_do_not() -> None:
+    """Two speeds: a median lies anywhere between them, a ratio of one turn does not."""
+    found, apart, widths = 0, 0, []
+    for seed in range(20):
+        measured = turns_of_two_speeds(np.random.default_rng(seed))
+        first, second, third = latencies_in_turns(measured)
+        assert first.interval_ms == (first.median_ms, first.median_ms)
+        low, high = (end / first.median_ms for end in second.interval_ms)
+        found += low <= 0.97 <= high
+        apart += second.interval_ms[1] < first.median_ms
+        assert third.median_ms / first.median_ms == pytest.approx(0.2, rel=0.02)
+        plain = ratio_interval(measured[1].samples_ms, over=measured[0].samples_ms)
+        widths.append((high - low, plain[1] - plain[0]))
+    assert found >= 17
+    assert apart == 20
+    ours, plain_width = np.mean(widths, axis=0)
+    assert ours < 0.7 * plain_width
+    scaled = latencies_in_turns(measured, scale=2.0)
+    assert scaled[1].median_ms == pytest.approx(2.0 * second.median_ms)
+
+
+def test_medians_of_turns_are_beside_each_other() -> None:
+    for seed in range(5):
+        medians = medians_in_turns(turns_of_two_speeds(np.random.default_rng(seed)))
+        assert medians[1] / medians[0] == pytest.approx(0.97, rel=0.01)
+        assert medians[2] / medians[0] == pytest.approx(0.2, rel=0.01)
+        assert 9.5 < medians[0] < 14.0
+
+
+def test_without_equal_turns_the_medians_are_taken() -> None:
+    one, other = measurement([2.0, 2.0, 2.0]), measurement([1.0, 1.0])
+    assert latencies_in_turns([one, other])[1].median_ms == 1.0
+    assert medians_in_turns([one, other]) == [2.0, 1.0]

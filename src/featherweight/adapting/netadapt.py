@@ -30,7 +30,16 @@ from featherweight.budget import Latency
 from featherweight.data.metrics import difference_interval
 from featherweight.nn.network import Network
 
-__all__ = ["Adapted", "Clock", "Proposer", "Setting", "Tuned", "netadapt"]
+__all__ = [
+    "Adapted",
+    "Clock",
+    "Passed",
+    "Proposer",
+    "Setting",
+    "Tuned",
+    "Worth",
+    "netadapt",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +61,10 @@ class Tuned(NamedTuple):
     score: float
 
 
+Worth = Mapping[str, NDArray[np.float64]]
+"""Importance of the channels of each layer, by its name."""
+
+
 class Proposer(Protocol):
     """Makes proposals and judges them."""
 
@@ -59,9 +72,32 @@ class Proposer(Protocol):
         """Judge a network as it is."""
         ...
 
-    def tune(self, present: Network, changes: Sequence[Narrow]) -> list[Tuned]:
-        """Make each change of the present network alone, and fine-tune each for a short time."""
+    def tune(
+        self, present: Network, changes: Sequence[Narrow], *, worth: Worth | None
+    ) -> list[Tuned]:
+        """Make each change of the present network alone, and fine-tune each for a short time.
+
+        Args:
+            present: stays as it is.
+            changes: of it.
+            worth: importance of its channels, which says those that go; `None` = the norms of
+                their filters do.
+        """
         ...
+
+
+class Passed(NamedTuple):
+    """A network on the way that meets a latency.
+
+    Attributes:
+        target_ms: what was asked for.
+        network: the first one within it.
+        latency: of it.
+    """
+
+    target_ms: float
+    network: Network
+    latency: Latency
 
 
 @dataclass(frozen=True)
@@ -72,6 +108,7 @@ class Adapted:
         network: after the last step.
         latency: of it.
         steps: all of them.
+        passed: the first network within each of the latencies on the way, in their order.
         ended: why: `met`, `time`, or `stuck` = nothing that is left is surely faster.
     """
 
@@ -79,6 +116,7 @@ class Adapted:
     latency: Latency
     steps: tuple[Step, ...]
     ended: Literal["met", "time", "stuck"]
+    passed: tuple[Passed, ...] = ()
 
 
 Clock = Callable[[Sequence[Architecture]], Sequence[Latency]]
@@ -96,6 +134,8 @@ class Setting:
         proposer: fine-tunes and judges.
         schedule: how large the steps are and which proposal is taken.
         seed: of the intervals of differences.
+        worth: tells the importance of the channels of the present network, before every step;
+            `None` = the norms of their filters, as in the paper.
     """
 
     model: SavingModel
@@ -104,6 +144,7 @@ class Setting:
     proposer: Proposer
     schedule: Schedule = field(default_factory=Schedule)
     seed: int = 0
+    worth: Callable[[Network], Worth] | None = None
 
 
 def netadapt(
@@ -111,6 +152,7 @@ def netadapt(
     setting: Setting,
     *,
     target_ms: float,
+    on_the_way_ms: Sequence[float] = (),
     so_far: Sequence[Step] = (),
     told: Callable[[Step, Network], None] = lambda _step, _network: None,
     is_over: Callable[[], bool] = lambda: False,
@@ -122,22 +164,31 @@ def netadapt(
         network: where it goes on: the parent, or the network after `so_far`; it stays as it is.
         setting: of the way.
         target_ms: latency that is asked for.
-        so_far: steps that an earlier attempt made.
+        on_the_way_ms: larger latencies that are asked for as well: one path answers them all, and
+            its steps end at each of them.
+        so_far: steps that an earlier attempt made; what they passed is not passed again.
         told: called after every step, with the network after it.
         is_over: asked before every step: whether there is no time for it.
         is_late: asked before every step: whether the rest of the way must be one step.
     """
     walk = Walk(setting.model, setting.schedule, start=setting.start, so_far=so_far)
     proposer, present, steps = setting.proposer, network, list(so_far)
+    ahead = sorted(ms for ms in on_the_way_ms if target_ms < ms < walk.latency.median_ms)
+    passed: list[Passed] = []
+
+    def end(why: Literal["met", "time", "stuck"]) -> Adapted:
+        return Adapted(present, walk.latency, tuple(steps), why, tuple(passed))
+
     loss = steps[-1].loss if steps else float(proposer.judge(network).losses.mean())
     while walk.latency.median_ms > target_ms:
         if is_over():
-            return Adapted(present, walk.latency, tuple(steps), "time")
-        needed = walk.needed_ms(target_ms, is_last=is_late())
-        changes = walk.options(present, needed_ms=needed)
+            return end("time")
+        needed = walk.needed_ms(ahead[-1] if ahead else target_ms, is_last=is_late())
+        worth = None if setting.worth is None else setting.worth(present)
+        changes = walk.options(present, needed_ms=needed, worth=worth)
         if not changes:
-            return Adapted(present, walk.latency, tuple(steps), "stuck")
-        tuned = dict(zip(changes, proposer.tune(present, changes), strict=True))
+            return end("stuck")
+        tuned = dict(zip(changes, proposer.tune(present, changes, worth=worth), strict=True))
         order = _ranked(tuned, walk, setting, before=loss)
         proposals, taken = _first_surely_faster(
             present, order, tuned, walk, setting, needed_ms=needed
@@ -156,7 +207,9 @@ def netadapt(
         steps.append(step)
         told(step, present)
         _log(step)
-    return Adapted(present, walk.latency, tuple(steps), "met")
+        while ahead and walk.latency.median_ms <= ahead[-1]:
+            passed.append(Passed(ahead.pop(), present, walk.latency))
+    return end("met")
 
 
 def _ranked(

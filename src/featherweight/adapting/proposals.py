@@ -16,7 +16,7 @@ from torch import Tensor
 
 from featherweight.adapting.changes import changed, narrow
 from featherweight.adapting.groups import Narrow
-from featherweight.adapting.netadapt import Tuned
+from featherweight.adapting.netadapt import Tuned, Worth
 from featherweight.adapting.pictures import PictureSet, load_pictures, save_pictures
 from featherweight.architecture import Architecture
 from featherweight.layers import LOGITS
@@ -55,15 +55,19 @@ class PictureProposer:
         """Judge a network as it is."""
         return judged(network, self.judging)
 
-    def tune(self, present: Network, changes: Sequence[Narrow]) -> list[Tuned]:
+    def tune(
+        self, present: Network, changes: Sequence[Narrow], *, worth: Worth | None = None
+    ) -> list[Tuned]:
         """Make each change of the present network alone, and fine-tune each for a short time."""
         images, _ = next(self.tuning.part(0, _CARRYING).batches())
         seen = norms_seen(present, images)
-        return [self._tuned(present, change, seen, images) for change in changes]
+        return [self._tuned(present, change, seen, images, worth) for change in changes]
 
-    def _tuned(self, present: Network, change: Narrow, seen: Seen, images: Tensor) -> Tuned:
+    def _tuned(
+        self, present: Network, change: Narrow, seen: Seen, images: Tensor, worth: Worth | None
+    ) -> Tuned:
         """Cut, carry the statistics of the norms over the cut, fine-tune, judge."""
-        network, kept = narrow(present, [change])
+        network, kept = narrow(present, [change], importance=worth)
         left = {
             name: (mean[rows], variance[rows])
             for name, (mean, variance) in seen.items()
@@ -120,7 +124,9 @@ class WorkerProposer:
         """Judge a network as it is."""
         return self.here.judge(network)
 
-    def tune(self, present: Network, changes: Sequence[Narrow]) -> list[Tuned]:
+    def tune(
+        self, present: Network, changes: Sequence[Narrow], *, worth: Worth | None = None
+    ) -> list[Tuned]:
         """Make each change of the present network alone, and fine-tune each for a short time."""
         self.folder.mkdir(parents=True, exist_ok=True)
         pictures = self.folder / "pictures.npz"
@@ -128,11 +134,15 @@ class WorkerProposer:
             save_pictures(pictures, tuning=self.here.tuning, judging=self.here.judging)
         weights = self.folder / "present.safetensors"
         save_file(present.state_dict(), weights)
+        told = None if worth is None else (self.folder / "worth.npz").absolute()
+        if told is not None:
+            np.savez(told, **worth)  # type: ignore[arg-type]
         jobs = [
             ProposalJob(
                 architecture=present.architecture,
                 weights=weights.absolute(),
                 change=change,
+                worth=told,
                 pictures=pictures.absolute(),
                 out=(self.folder / f"proposal-{number}.safetensors").absolute(),
             )
@@ -150,6 +160,7 @@ class ProposalJob:
     Attributes:
         architecture, weights: of the present network.
         change: of it.
+        worth: importance of its channels; `None` = the norms of their filters.
         pictures: see `save_pictures`.
         out: where the weights of the proposal go.
     """
@@ -157,6 +168,7 @@ class ProposalJob:
     architecture: Architecture
     weights: Path
     change: Narrow
+    worth: Path | None
     pictures: Path
     out: Path
 
@@ -165,7 +177,11 @@ def run_proposal(job: ProposalJob) -> tuple[NDArray[np.float64], float]:
     """Make a proposal, fine-tune it, save its weights; return its losses and score."""
     present = Network(job.architecture)
     present.load_state_dict(load_file(job.weights))
-    (tuned,) = _opened(job.pictures).tune(present.eval(), [job.change])
+    worth = None
+    if job.worth is not None:
+        with np.load(job.worth, allow_pickle=False) as arrays:
+            worth = {name: arrays[name] for name in arrays.files}
+    (tuned,) = _opened(job.pictures).tune(present.eval(), [job.change], worth=worth)
     save_file(tuned.network.state_dict(), job.out)
     return tuned.losses, tuned.score
 

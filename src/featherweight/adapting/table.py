@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from featherweight.adapting.changes import changed
-from featherweight.adapting.groups import Change, width_groups
+from featherweight.adapting.groups import Change, Narrow, width_groups
 from featherweight.adapting.saving_model import SavingModel
 from featherweight.adapting.savings import Saving, measure_savings
 from featherweight.architecture import Architecture
@@ -44,9 +44,12 @@ def measure_table(
         time: networks -> medians in ms; interleaved, of files as they would ship.
         present_ms: latency of the parent, which savings are told beside.
     """
-    choices = [
-        choice for share in _WHOLE_SHARES if (choice := thin_everywhere(architecture, share))
-    ]
+    names = {one.group for one in options if isinstance(one, Narrow)}
+    thin = (
+        [change for change in thin_everywhere(architecture, share) if change.group in names]
+        for share in _WHOLE_SHARES
+    )
+    choices = [choice for choice in thin if choice]
     whole = [architecture, *(changed(architecture, choice) for choice in choices)]
     medians: list[float] = []
 
@@ -74,7 +77,7 @@ def measure_table(
     return _times(scaled, factor)
 
 
-def thin_everywhere(architecture: Architecture, share: float) -> tuple[Change, ...]:
+def thin_everywhere(architecture: Architecture, share: float) -> tuple[Narrow, ...]:
     """Return the changes that leave every group so much of its width; none where it cannot be.
 
     Gates keep their width: what they save is hardly seen.

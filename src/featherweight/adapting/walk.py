@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from featherweight.adapting.groups import Narrow, WidthGroup
 from featherweight.adapting.saving_model import SavingModel
@@ -18,7 +19,7 @@ from featherweight.nn.network import Network
 __all__ = ["Walk"]
 
 _LEAST_STEP = 0.005
-"""Of the latency of the start: no clock tells less apart surely, nor less than its interval."""
+"""Of the latency of the start: no clock tells less apart surely."""
 _LARGEST_CORRECTION = 2.0
 """A table may be off by up to this factor, either way, and is corrected by what was measured."""
 
@@ -71,10 +72,16 @@ class Walk:
         """
         first = self.schedule.initial * self.start.median_ms
         needed = first * self.schedule.decay**self.taken * 2.0**self.fruitless
-        low, high = self.latency.interval_ms
-        least = max(_LEAST_STEP * self.start.median_ms, high - low)
         rest = self.latency.median_ms - target_ms
-        return max(rest if is_last else min(needed, rest), least)
+        return max(rest if is_last else min(needed, rest), self._least_ms(first))
+
+    def _least_ms(self, first_ms: float) -> float:
+        """Return the least that a clock can tell: how sure the last step was, told in turns."""
+        least = _LEAST_STEP * self.start.median_ms
+        if not self.taken:
+            return least
+        low, high = self.latency.interval_ms
+        return max(least, min(high - low, first_ms))
 
     def predicted_ms(self, change: Narrow) -> float:
         """Return the latency after a change, corrected by how the way so far was predicted."""
@@ -94,10 +101,22 @@ class Walk:
         measured = self.start.median_ms - self.latency.median_ms
         return float(np.clip(measured / predicted, 1 / _LARGEST_CORRECTION, _LARGEST_CORRECTION))
 
-    def options(self, present: Network, *, needed_ms: float) -> list[Narrow]:
-        """Return of each group the largest width that saves enough.
+    def options(
+        self,
+        present: Network,
+        *,
+        needed_ms: float,
+        worth: Mapping[str, NDArray[np.float64]] | None = None,
+    ) -> list[Narrow]:
+        """Return of each group the largest width that saves enough, the least harmful first.
 
         Where no group alone saves enough, the one of each that saves most.
+
+        Args:
+            present: the network that is narrowed.
+            needed_ms: what each has to save.
+            worth: importance of its channels; `None` = the squared norms of their filters, as a
+                share of those of their group.
         """
         enough, most = [], []
         for group in self.model.groups.values():
@@ -114,8 +133,8 @@ class Walk:
                 enough.append(offered[position])
             elif self.predicted_ms(offered[-1]) < self.latency.median_ms:
                 most.append(offered[-1])
-        return _least_norm_lost(
-            present, self.model.groups, enough or most, most=self.schedule.proposals
+        return _least_lost(
+            present, self.model.groups, enough or most, worth=worth, most=self.schedule.proposals
         )
 
     def _narrower(self, group: WidthGroup) -> list[Narrow]:
@@ -144,22 +163,28 @@ def _first(count: int, holds: Callable[[int], bool]) -> int | None:
     return low
 
 
-def _least_norm_lost(
+def _least_lost(
     network: Network,
     groups: Mapping[str, WidthGroup],
     changes: Sequence[Narrow],
     *,
+    worth: Mapping[str, NDArray[np.float64]] | None,
     most: int | None,
 ) -> list[Narrow]:
-    """Return at most so many changes, those first that lose the least of their filters' norm."""
-    numbers, norms = channels_of(network.architecture).numbers, filter_norms(network)
+    """Return at most so many changes, those first that lose the least."""
+    numbers = channels_of(network.architecture).numbers
+    norms = filter_norms(network) if worth is None else {}
 
     def lost(change: Narrow) -> float:
         group = groups[change.group]
-        own = dict.fromkeys(numbers[group.layers[0]])
-        squares = np.sort([norms[number] ** 2 for number in own])
-        return float(
-            squares[: len(squares) - change.channels // group.copies].sum() / squares.sum()
+        own = numbers[group.layers[0]]
+        values = (
+            {number: norms[number] ** 2 for number in own}
+            if worth is None
+            else dict(zip(own, worth[group.layers[0]].tolist(), strict=True))
         )
+        ordered = np.sort(list(values.values()))
+        gone = float(ordered[: len(ordered) - change.channels // group.copies].sum())
+        return gone / float(ordered.sum()) if worth is None else gone
 
     return sorted(changes, key=lost)[:most]

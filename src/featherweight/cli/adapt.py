@@ -30,7 +30,10 @@ __all__ = ["adapt"]
 
 def adapt(  # noqa: PLR0913 - one parameter per flag
     context: typer.Context,
-    network: Annotated[str, typer.Argument(help="Run directory of a trained network.")],
+    network: Annotated[
+        str,
+        typer.Argument(help="Run directory of a trained network; a name with --pretrained."),
+    ],
     data: Data,
     latency: Annotated[
         str, typer.Option("--latency", help="Budget: 5ms, 200fps, or 70% of what it takes now.")
@@ -50,6 +53,10 @@ def adapt(  # noqa: PLR0913 - one parameter per flag
             help="Which channels go: taylor, gradient, lasso, l2 or random.",
         ),
     ] = "taylor",
+    pretrained: Annotated[
+        str | None,
+        typer.Option("--pretrained", help="Weights of a name: auto, torchvision or a file."),
+    ] = None,
     time: Time = None,
     epochs: Epochs = None,
     seed: Seed = 0,
@@ -74,6 +81,7 @@ def adapt(  # noqa: PLR0913 - one parameter per flag
         on=on,
         method=method,
         importance=importance,
+        pretrained=pretrained,
         time=time,
         epochs=epochs,
         seed=seed,

@@ -135,6 +135,7 @@ def adapt(  # noqa: PLR0913 - the parameters of the command
     on: str | None = None,
     method: str = AUTO,
     importance: str = "taylor",
+    pretrained: str | None = None,
     time: str | float | None = None,
     epochs: int | None = None,
     resolution: int | None = None,
@@ -149,14 +150,16 @@ def adapt(  # noqa: PLR0913 - the parameters of the command
     """Make a trained network fast enough for a latency, and prove it.
 
     Args:
-        network: run directory of a trained network; in Python also a trained module whose outputs
-            are the classes of the data in their order.
+        network: run directory of a trained network, or a name of the zoo with `pretrained`; in
+            Python also a trained module whose outputs are the classes of the data in their order.
         data: the pictures it was trained on.
         latency: budget as text (`5ms`, `200fps`, `70%` of the network as it is) or milliseconds.
         on: platform, with the precision that ships; `None` = `local/onnxruntime:threads=1`.
         method: a name in `WAYS`, or `auto`: all are tried for a few steps of training, the best
             two are trained, and the one that answers val better ships.
         importance: a name in `IMPORTANCES`: what tells which channels go.
+        pretrained: weights of a name: `auto` for the installed package, `torchvision`, or a file.
+            Where they are of other classes, the classifier is fitted to the data first.
         time: wall clock of the whole command; the default is 30m.
         epochs: of each training instead of `time`.
         resolution: side of the pictures that a module takes.
@@ -189,7 +192,7 @@ def adapt(  # noqa: PLR0913 - the parameters of the command
     Budget.parse(latency, start_ms=1.0)  # a unit that nobody knows is refused before data are read
     platform = parse_platform(on or DEFAULT_PLATFORM)
     images = load_data(to_data(data), seed=seed)
-    parent = read_parent(network, images, resolution=resolution)
+    parent = read_parent(network, images, resolution=resolution, pretrained=pretrained, seed=seed)
     settings = FitSettings(
         data=str(to_data(data)),
         latency_ms=1.0 if is_share else Budget.parse(latency).latency_ms,
@@ -256,7 +259,7 @@ def _adapt(
     )
     context.ledger.write_splits(images)
     candidate, phase = as_candidate(parent, run=run.path, precision=settings.precisions[0])
-    first = start(context, candidate, phase)
+    first = start(context, candidate, phase, is_fresh=parent.is_fresh)
     budget = Budget.parse(request.latency, start_ms=first.measured.latency.median_ms)
     context = replace(
         context, settings=settings.model_copy(update={"latency_ms": budget.latency_ms})

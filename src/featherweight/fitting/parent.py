@@ -12,11 +12,13 @@ from featherweight.errors import UnsupportedError, UsageError
 from featherweight.fitting.candidate import Candidate, Phase
 from featherweight.fitting.families import stored_family
 from featherweight.networks.importing import import_module
-from featherweight.networks.preprocessing import Preprocessing
+from featherweight.networks.preprocessing import Preprocessing, fine_tuning_preprocessing
+from featherweight.networks.pretrained import read_pretrained
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.networks.storage import StoredNetwork, load_network, save_network
 from featherweight.nn.network import Network
 from featherweight.tasks.task import check_same_task
+from featherweight.training.pixels import SMALL_PICTURE
 
 __all__ = ["Parent", "as_candidate", "read_parent"]
 
@@ -24,27 +26,45 @@ _SAVED = "network.json"
 
 
 class Parent(NamedTuple):
-    """A trained network and what it is called."""
+    """A trained network and what it is called.
+
+    Attributes:
+        stored: the network, with the preparation of its pictures.
+        name: of it.
+        is_fresh: whether its classifier was drawn: the data have other classes than its weights.
+    """
 
     stored: StoredNetwork
     name: str
+    is_fresh: bool = False
 
 
 def read_parent(
-    network: str | Path | nn.Module, images: ImageData, *, resolution: int | None
+    network: str | Path | nn.Module,
+    images: ImageData,
+    *,
+    resolution: int | None,
+    pretrained: str | None = None,
+    seed: int = 0,
 ) -> Parent:
     """Return the network that is to become faster.
 
     Args:
-        network: run directory of a trained network, or a trained module whose outputs are the
-            classes of the data in their order.
+        network: run directory of a trained network, a name of the zoo with `pretrained`, or a
+            trained module whose outputs are the classes of the data in their order.
         images: the data it was trained for.
         resolution: side of the pictures that a module takes.
+        pretrained: weights of a name, as `read_pretrained` takes them; its classifier is drawn
+            where the data have other classes.
+        seed: of that classifier.
 
     Raises:
         UsageError: it is not trained, or for other classes than those of the data.
         UnsupportedError: an .onnx file, or a module that cannot be imported.
+        MissingDependencyError: the package with the weights is not installed.
     """
+    if pretrained is not None:
+        return _of_name(network, images, pretrained=pretrained, seed=seed)
     if isinstance(network, nn.Module):
         return _of_module(network, images, resolution=resolution)
     path = Path(network)
@@ -58,11 +78,28 @@ def read_parent(
         raise UsageError(
             f"{network} is not trained: what its channels are worth cannot be told",
             allowed="the run directory of a trained network",
-            hint=f"train it first: featherweight train DATA --model {network}",
+            hint=f"train it first: featherweight train DATA --model {network}; or, with weights, "
+            "--pretrained auto",
         )
     stored = load_network(path)
     check_same_task(images, task=stored.task, classes=stored.classes)
     return Parent(stored, stored.network.architecture.name)
+
+
+def _of_name(
+    name: str | Path | nn.Module, images: ImageData, *, pretrained: str, seed: int
+) -> Parent:
+    if not isinstance(name, str) or (Path(name) / _SAVED).exists():
+        raise UsageError(
+            f"{name if isinstance(name, str | Path) else 'a module'} has its own weights",
+            allowed="--pretrained with a name of the zoo",
+        )
+    wanted = resolve_architecture(name).changed(num_classes=len(images.classes))
+    found = read_pretrained(wanted, source=pretrained, seed=seed)
+    small = images.typical_size <= SMALL_PICTURE
+    preprocessing = fine_tuning_preprocessing(found.preprocessing, small=small)
+    stored = StoredNetwork(found.network, preprocessing, images.classes, images.task)
+    return Parent(stored, found.network.architecture.name, is_fresh=found.fresh_classifier)
 
 
 def _of_module(module: nn.Module, images: ImageData, *, resolution: int | None) -> Parent:

@@ -21,6 +21,7 @@ __all__ = [
     "Measurement",
     "latencies_in_turns",
     "median_interval",
+    "medians_in_turns",
     "ratio_interval",
 ]
 
@@ -196,9 +197,9 @@ class Measurement(Record):
 def latencies_in_turns(measured: Sequence[Measurement], *, scale: float = 1.0) -> list[Latency]:
     """Return latencies of networks that took turns, told beside the first of them.
 
-    The intervals are those of the ratios to the first one, which has none itself: what slowed the
-    machine for a while slowed all, and two networks are told apart more sharply than by the
-    intervals of their own times.
+    Of every turn the ratio of its two samples counts, which were taken within milliseconds of each
+    other: a machine that is fast for some seconds and slow for others has no median of its own
+    worth the name, but its ratios do. The first network has no interval.
 
     Args:
         measured: in one process.
@@ -208,8 +209,33 @@ def latencies_in_turns(measured: Sequence[Measurement], *, scale: float = 1.0) -
     base_ms = scale * first.median_ms
     latencies = [Latency(median_ms=base_ms, interval_ms=(base_ms, base_ms))]
     for one in others:
-        low, high = ratio_interval(one.samples_ms, over=first.samples_ms)
+        ratio, (low, high) = _ratio_of_turns(one.samples_ms, first.samples_ms)
         latencies.append(
-            Latency(median_ms=scale * one.median_ms, interval_ms=(base_ms * low, base_ms * high))
+            Latency(median_ms=base_ms * ratio, interval_ms=(base_ms * low, base_ms * high))
         )
     return latencies
+
+
+def medians_in_turns(measured: Sequence[Measurement]) -> list[float]:
+    """Return the ms of networks that took turns: of every turn the share that each took of it.
+
+    Args:
+        measured: in one process.
+    """
+    samples = [one.samples_ms for one in measured]
+    if len({len(own) for own in samples}) > 1:  # one of them had less time: turns are not known
+        return [one.median_ms for one in measured]
+    table = np.array(samples)
+    turns = table.sum(axis=0)
+    shares = np.median(table / turns, axis=1)
+    return [float(share) for share in shares * np.median(turns)]
+
+
+def _ratio_of_turns(
+    samples: tuple[float, ...], over: tuple[float, ...]
+) -> tuple[float, tuple[float, float]]:
+    """Return the median of the ratios of turns and its 95 % interval."""
+    if len(samples) != len(over):  # one of them had less time: turns are not known
+        return float(np.median(samples) / np.median(over)), ratio_interval(samples, over=over)
+    ratios = tuple(one / other for one, other in zip(samples, over, strict=True))
+    return float(np.median(ratios)), median_interval(ratios)

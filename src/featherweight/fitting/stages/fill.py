@@ -44,7 +44,11 @@ from featherweight.fitting.time_plan import (
 from featherweight.fitting.train_candidate import Length, train_candidate
 from featherweight.fitting.trainer import Trainer
 from featherweight.measuring.bench import Bench, Untrained
-from featherweight.measuring.measurement import latencies_in_turns
+from featherweight.measuring.measurement import (
+    Measurement,
+    latencies_in_turns,
+    medians_in_turns,
+)
 from featherweight.nn.network import Network, resized
 from featherweight.records import Record
 
@@ -263,16 +267,19 @@ class _Search:
         return resized(network, self._parent.resolution)
 
     def _time_blocks(self, networks: Sequence[Architecture]) -> list[float]:
-        return [latency.median_ms for latency in self._time(networks)]
+        return medians_in_turns(self._take_turns(networks))
 
     def _time_once(self, network: Architecture) -> Latency:
         (latency,) = self._time([network])
         return latency
 
     def _time(self, networks: Sequence[Architecture]) -> list[Latency]:
+        return latencies_in_turns(self._take_turns(networks))
+
+    def _take_turns(self, networks: Sequence[Architecture]) -> list[Measurement]:
         folder = self._context.run.path / "artifacts" / "fill"
         wanted = [Untrained(one.name, one, self._winner.precision) for one in networks]
-        return latencies_in_turns(self._context.measure(wanted, folder, _SAMPLES))
+        return self._context.measure(wanted, folder, _SAMPLES)
 
     def _time_whole(self, bench: Bench[Candidate], network: Architecture) -> Latency:
         size = self._parent.size

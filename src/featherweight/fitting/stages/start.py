@@ -13,6 +13,7 @@ from featherweight.fitting.ranking import (
     kept_losses,
     losses_on_val,
 )
+from featherweight.fitting.refit import with_fitted_classifier
 from featherweight.records import Record
 
 __all__ = ["start"]
@@ -26,13 +27,28 @@ class _StartRecord(Record):
     val_loss: float
 
 
-def start(context: FitContext, parent: Candidate, phase: Phase) -> Trained:
-    """Return the parent, measured twice in processes of its own and judged on val: a stage."""
+def start(
+    context: FitContext, parent: Candidate, phase: Phase, *, is_fresh: bool = False
+) -> Trained:
+    """Return the parent, measured twice in processes of its own and judged on val: a stage.
+
+    Args:
+        context: of the run.
+        parent: saved in the run.
+        phase: names its folder.
+        is_fresh: whether its classifier was drawn, and is fitted to the data first.
+    """
     trainer = context.trainer
     folder = trainer.network_folder(parent, phase)
 
     def work() -> _StartRecord:
         network = trainer.load(parent, phase).network
+        if is_fresh:
+            fitted = with_fitted_classifier(
+                parent, network, trainer=trainer, name="start", policy=context.policy.refit
+            )
+            network = fitted or network
+            trainer.save(network, parent, folder=folder)
         losses = losses_on_val(
             trainer, parent, network, phase=phase, most=context.policy.race.val_pictures
         )

@@ -37,7 +37,11 @@ from featherweight.fitting.context import FitContext
 from featherweight.fitting.families import stored_family
 from featherweight.fitting.steps_file import StepsFile
 from featherweight.measuring.bench import Untrained
-from featherweight.measuring.measurement import Measurement, latencies_in_turns
+from featherweight.measuring.measurement import (
+    Measurement,
+    latencies_in_turns,
+    medians_in_turns,
+)
 from featherweight.nn.network import Network
 from featherweight.parallel import HereExecutor
 from featherweight.records import Record
@@ -48,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 _TABLE_SAMPLES = 60
 """Of each excerpt of a network: timed alone, a saving is a large part of a short time."""
-_CLOCK_SAMPLES = 120
+_CLOCK_SAMPLES = 160
 """Of each whole network: they take turns, so that what slows the machine slows all of them."""
 
 _MOST_LATE = 1.5
@@ -260,6 +264,7 @@ class _Search:
             proposer=proposer,
             schedule=self._schedule(),
             seed=self._context.seed,
+            worth=self._worth_of,
         )
 
     def _schedule(self) -> Schedule:
@@ -309,13 +314,7 @@ class _Search:
         """Return the importance of the channels; estimated once, kept in the run."""
         file = self._context.run.path / "networks" / f"importance-{self._importance}.npz"
         if not file.exists():
-            found = channel_importance(
-                self._network,
-                self._samples.batches(),
-                loss=self._context.trainer.objective.loss,
-                method=self._importance,
-                seed=self._context.seed,
-            )
+            found = self._told_by(self._network, self._samples)
             partial = file.with_suffix(".part")
             with partial.open("wb") as opened:
                 np.savez(opened, **found)  # type: ignore[arg-type]
@@ -323,8 +322,21 @@ class _Search:
         with np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
+    def _worth_of(self, network: Network) -> dict[str, NDArray[np.float64]]:
+        """Return the importance of the channels of a network on NetAdapt's way."""
+        return self._told_by(network, self._tuning)
+
+    def _told_by(self, network: Network, pictures: PictureSet) -> dict[str, NDArray[np.float64]]:
+        return channel_importance(
+            network,
+            pictures.batches(),
+            loss=self._context.trainer.objective.loss,
+            method=self._importance,
+            seed=self._context.seed,
+        )
+
     def _time_excerpts(self, networks: Sequence[Architecture]) -> list[float]:
-        return [one.median_ms for one in self._time(networks, samples=_TABLE_SAMPLES)]
+        return medians_in_turns(self._time(networks, samples=_TABLE_SAMPLES))
 
     def _clock(self, networks: Sequence[Architecture]) -> list[Latency]:
         """Return latencies as on the machine of the start: the parent takes turns with them."""
