@@ -69,7 +69,11 @@ def test_thundernet_has_the_parameters_of_the_reference(backbone: str, millions:
 def test_the_parts_answer_maps_of_the_cells() -> None:
     detector = detector_of("snet49", ThunderNet(), resolution=224)
     shapes = {one.name: one.shape for one in graph(dense_part(detector)).outputs}
-    assert shapes == {"scores": (50, 14, 14), "deltas": (100, 14, 14), "features": (245, 14, 14)}
+    assert shapes == {
+        "anchor_scores": (50, 14, 14),
+        "anchor_deltas": (100, 14, 14),
+        "features": (245, 14, 14),
+    }
     boxes = box_head(detector)
     assert boxes is not None
     assert {one.name: one.shape for one in graph(boxes).outputs} == {
@@ -81,7 +85,7 @@ def test_the_parts_answer_maps_of_the_cells() -> None:
 def test_ssdlite_predicts_on_six_maps() -> None:
     detector = detector_of("efficientnet_lite0", SsdLite())
     found = graph(dense_part(detector)).outputs
-    assert [one.name for one in found[:2]] == ["scores.0", "deltas.0"]
+    assert [one.name for one in found[:2]] == ["anchor_scores.0", "anchor_deltas.0"]
     sizes = [one.shape[1] for one in found[::2]]
     assert sizes == [20, 10, 5, 3, 2, 1]
     assert {one.shape[0] for one in found[::2]} == {6 * (COCO + 1)}

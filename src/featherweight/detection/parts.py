@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 from featherweight.architecture import Architecture, NamedOutput
 from featherweight.detection.detector import Detector, SsdLite, ThunderNet
-from featherweight.layers import Builder, Layer, Value, as_primitives, layers
+from featherweight.layers import INPUT, Builder, Layer, Value, as_primitives, layers
 
 __all__ = ["BOX_DELTAS", "BOX_SCORES", "DELTAS", "FEATURES", "SCORES", "box_head", "dense_part"]
 
-SCORES, DELTAS, FEATURES = "scores", "deltas", "features"
-"""Outputs of the dense part; those of a head with several maps are numbered: `scores.0`."""
+SCORES, DELTAS, FEATURES = "anchor_scores", "anchor_deltas", "features"
+"""Outputs of the dense part; those of a head with several maps are numbered: `anchor_scores.0`."""
 BOX_SCORES, BOX_DELTAS = "box_scores", "box_deltas"
 """Outputs of the box head."""
 _KERNEL = 5
@@ -36,10 +36,10 @@ class _Maps(NamedTuple):
 def dense_part(detector: Detector) -> Architecture:
     """Return what is computed once for a picture: backbone, proposals or predictions, features.
 
-    Outputs of ThunderNet, H x W cells of 16 pixels and A anchors in each: `scores` (2 A, H, W):
-    background and object of every anchor in turn; `deltas` (4 A, H, W); `features` (C, H, W), which
-    regions are cut from. Of SSDLite, for each map k: `scores.k` (A (classes + 1), H, W) with the
-    background first, `deltas.k` (4 A, H, W).
+    Outputs of ThunderNet, H x W cells of 16 pixels and A anchors in each: `anchor_scores`
+    (2 A, H, W), background and object of every anchor in turn; `anchor_deltas` (4 A, H, W);
+    `features` (C, H, W), which regions are cut from. Of SSDLite, for each map k:
+    `anchor_scores.k` (A (classes + 1), H, W) with the background first, `anchor_deltas.k`.
     """
     part: Callable[[Detector, _Maps], list[tuple[str, Value]]] = {
         "thundernet": _thundernet,
@@ -70,8 +70,8 @@ def box_head(detector: Detector) -> Architecture | None:
     shape = (head.position_channels, head.bins, head.bins)
     given = Architecture.model_construct(padding="symmetric", norm_eps=1e-5)
     builder = Builder(given)
-    x = builder.linear(Value("input", shape), "features", head.features)
-    x = builder.activation(x, "features.act", "relu")
+    x = builder.linear(Value(INPUT, shape), "connected", head.features)
+    x = builder.activation(x, "connected.act", "relu")
     scores = builder.linear(x, BOX_SCORES, detector.num_classes + 1)
     deltas = builder.linear(x, BOX_DELTAS, 4)
     return Architecture(

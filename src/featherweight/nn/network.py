@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
-from featherweight.layers import INPUT, Layer, layers
+from featherweight.layers import INPUT, Layer, graph, layers
 
 __all__ = ["Apply", "Conv", "Linear", "Network", "build_network", "resized"]
 
@@ -69,6 +69,21 @@ class Network(nn.Module):
         kept: dict[str, Tensor] = dict.fromkeys(names, images)
         self._run(images, 1 + max(places.index(name) for name in names), kept)
         return [kept[name] for name in names]
+
+    def forward_outputs(self, inputs: Tensor, apply: Apply | None = None) -> dict[str, Tensor]:
+        """Return what the network answers by name, each with its own shape behind the batch axis.
+
+        Args:
+            inputs: (N, C, H, W).
+            apply: computes every layer; `None` = its module does.
+        """
+        outputs = graph(self.architecture).outputs
+        kept: dict[str, Tensor] = {one.layer: inputs for one in outputs}
+        if apply is None:
+            self._run(inputs, len(self._plan), kept)
+        else:
+            self._run(inputs, len(self._plan), kept, apply=apply)
+        return {one.name: kept[one.layer] for one in outputs}
 
     def forward_by(self, images: Tensor, apply: Apply) -> Tensor:
         """Return logits (N, classes) with every layer computed by `apply`."""

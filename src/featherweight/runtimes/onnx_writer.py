@@ -23,7 +23,17 @@ from featherweight.runtimes.weights import (
     random_weights,
 )
 
-__all__ = ["CENTRED", "IMAGE", "NORMALISED", "OnnxGraph", "finish_model", "write_onnx"]
+__all__ = [
+    "CENTRED",
+    "IMAGE",
+    "IR_VERSION",
+    "NORMALISED",
+    "OPSET",
+    "OnnxGraph",
+    "finish_model",
+    "write_layers",
+    "write_onnx",
+]
 
 IMAGE = "image"
 """Name of the input: uint8 (1, H, W, 3)."""
@@ -33,8 +43,8 @@ CENTRED = "input.centred"
 NORMALISED = "input.normalised"
 """Name of the normalised picture, where something else than one convolution reads it."""
 
-_OPSET = 17
-_IR_VERSION = 8
+OPSET = 17
+IR_VERSION = 8
 
 
 class OnnxGraph:
@@ -92,6 +102,33 @@ def write_onnx(
     """
     if weights is None:
         weights = random_weights(architecture, seed=0)
+    model = OnnxGraph()
+    write_layers(model, architecture, weights, preprocessing=preprocessing if uint8_input else None)
+    return finish_model(
+        model, architecture, preprocessing=preprocessing, labels=labels, uint8_input=uint8_input
+    )
+
+
+def write_layers(
+    model: OnnxGraph,
+    architecture: Architecture,
+    weights: Mapping[str, np.ndarray],
+    *,
+    preprocessing: Preprocessing | None,
+    source: str = IMAGE,
+) -> None:
+    """Add the layers of a network to a graph; its answers have their own names.
+
+    Args:
+        model: what they are added to.
+        architecture: the network.
+        weights: arrays named as in torch's state dict.
+        preprocessing: of a network that reads `image` as uint8; `None` = it reads float32 values.
+        source: name of the values that it then reads.
+
+    Raises:
+        UsageError: weights of another network.
+    """
     check_weights(architecture, weights)
     network = graph(architecture)
     folded = {
@@ -99,18 +136,13 @@ def write_onnx(
         for layer in network.layers
         if layer.op in ("conv", "linear")
     }
-    model = OnnxGraph()
-    source = IMAGE
-    if uint8_input:
+    if preprocessing is not None:
         source = _write_input(model, network.layers, folded, architecture, preprocessing)
     names = {INPUT: source}
     for layer in network.layers:
         output = network.name_of(layer.name)
         inputs = [names[name] for name in layer.inputs]
         names[layer.name] = _NODES[layer.op](model, layer, inputs, output, folded.get(layer.name))
-    return finish_model(
-        model, architecture, preprocessing=preprocessing, labels=labels, uint8_input=uint8_input
-    )
 
 
 def finish_model(
@@ -142,8 +174,8 @@ def finish_model(
     finished = helper.make_model(
         helper.make_graph(model.nodes, architecture.name, [image], answers, constants),
         producer_name="featherweight",
-        opset_imports=[helper.make_opsetid("", _OPSET)],
-        ir_version=_IR_VERSION,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
     )
     helper.set_model_props(
         finished,

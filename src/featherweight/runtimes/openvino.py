@@ -26,7 +26,7 @@ from featherweight.runtimes.runtime import (
     tried,
 )
 
-__all__ = ["OpenVino", "count_int8_operators"]
+__all__ = ["OpenVino", "count_int8_operators", "shuffle_by_transposing"]
 
 _MODEL = "model.onnx"
 _AUDITED = {"Conv": ("Convolution", "GroupConvolution"), "Gemm": ("FullyConnected", "MatMul")}
@@ -76,7 +76,7 @@ class OpenVino:
             model = quantised(
                 model, architecture, options.calibration, saturation_safe=saturation_safe
             )
-        _shuffle_by_transposing(model, architecture)
+        shuffle_by_transposing(model, architecture)
         write_bytes(out / _MODEL, model.SerializeToString())
         operators: dict[str, str] | None = None
         if options.precision == "int8":
@@ -112,11 +112,15 @@ class OpenVino:
         return tried(predict, artifact, RuntimeError, TypeError)
 
 
-def _shuffle_by_transposing(model: Any, architecture: Architecture) -> None:
+def shuffle_by_transposing(model: Any, architecture: Architecture) -> None:
     """Write shuffled channels as two reshapes and a transposition, in place.
 
     Gathered, as our files have them, OpenVINO 2026.4 answers something else in every ShuffleNetV2
     and SNet (relative differences of 0.4 to 1.8, on a CPU with AVX-512), not in ShuffleNetV1.
+
+    Args:
+        model: ONNX, of `write_onnx`, or of a detector.
+        architecture: its layers; of a detector those of its dense part.
     """
     from onnx import helper, numpy_helper
 

@@ -85,6 +85,8 @@ def check_labels(architecture: Architecture, labels: tuple[str, ...]) -> None:
         UnsupportedError: a network without a classifier.
         UsageError: the number of labels is not the number of classes.
     """
+    if architecture.outputs:
+        return  # a part of a detector: its labels are the detector's
     if architecture.num_classes == 0:
         raise UnsupportedError(
             f"{architecture.name} has no classifier, which a file needs",
