@@ -18,7 +18,7 @@ from torchvision.ops import box_area, box_iou
 
 from featherweight.detection.network import BOX_WEIGHTS, DetectorNetwork, Raw, encode_boxes
 
-__all__ = ["Objects", "assign", "detection_loss"]
+__all__ = ["Assigned", "Objects", "assign", "detection_loss"]
 
 _OBJECT, _BACKGROUND, _NEITHER = 1, 0, -1
 _PROPOSAL_IOUS = (0.3, 0.7)

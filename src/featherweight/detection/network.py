@@ -25,7 +25,14 @@ from featherweight.detection.parts import (
 from featherweight.detection.pooling import pool_regions
 from featherweight.nn.network import Network, build_network
 
-__all__ = ["DetectorNetwork", "Raw", "build_detector", "decode_boxes", "encode_boxes"]
+__all__ = [
+    "BOX_WEIGHTS",
+    "DetectorNetwork",
+    "Raw",
+    "build_detector",
+    "decode_boxes",
+    "encode_boxes",
+]
 
 BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 """Of the offsets in the second stage (Fast R-CNN's standard deviations of 0.1 and 0.2)."""

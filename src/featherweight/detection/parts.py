@@ -16,10 +16,16 @@ from featherweight.layers import INPUT, Builder, Layer, Value, as_primitives, la
 
 __all__ = ["BOX_DELTAS", "BOX_SCORES", "DELTAS", "FEATURES", "SCORES", "box_head", "dense_part"]
 
-SCORES, DELTAS, FEATURES = "anchor_scores", "anchor_deltas", "features"
-"""Outputs of the dense part; those of a head with several maps are numbered: `anchor_scores.0`."""
-BOX_SCORES, BOX_DELTAS = "box_scores", "box_deltas"
-"""Outputs of the box head."""
+SCORES = "anchor_scores"
+"""Output of the dense part; those of a head with several maps are numbered: `anchor_scores.0`."""
+DELTAS = "anchor_deltas"
+"""Offsets from the anchors, likewise."""
+FEATURES = "features"
+"""What regions are cut from."""
+BOX_SCORES = "box_scores"
+"""Output of the box head: logits of the classes."""
+BOX_DELTAS = "box_deltas"
+"""Offsets from the regions."""
 _KERNEL = 5
 """Of ThunderNet's proposal network."""
 _TWO = 2
