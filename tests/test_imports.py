@@ -17,6 +17,10 @@ PACKAGE = ROOT / "src" / "featherweight"
 NEED_TORCH = ("adapting/", "nn/", "training/", "fitting/", "cli/", "__main__", "exporting/")
 NEED_TORCH_MODULES = {
     "data/augmentation",
+    "data/box_augmentation",
+    "detection/losses",
+    "detection/network",
+    "detection/pooling",
     "networks/comparison",
     "networks/creation",
     "networks/importing",
