@@ -7,18 +7,15 @@ float32 is float32, as in torchvision: a float64 copy might keep another box.
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featherweight.detection.answering import LARGEST_GROWTH
 from featherweight.errors import DataError, UsageError
 
 __all__ = ["area", "class_nms", "clip", "decode", "encode", "iou", "nms", "soft_nms"]
-
-_LARGEST_GROWTH = math.log(1000 / 16)
-"""Of a width or height, as a logarithm: 16 pixels become 1000 (the code of Faster R-CNN)."""
 
 Decay = Literal["linear", "gaussian"]
 
@@ -135,7 +132,7 @@ def decode(
     offsets = offsets / np.asarray(weights, dtype=offsets.dtype)
     sides = _sides(start)
     centres = _centres(start) + offsets[:, :2] * sides
-    half = 0.5 * sides * np.exp(np.minimum(offsets[:, 2:], _LARGEST_GROWTH))
+    half = 0.5 * sides * np.exp(np.minimum(offsets[:, 2:], LARGEST_GROWTH))
     return np.concatenate([centres - half, centres + half], axis=1)
 
 

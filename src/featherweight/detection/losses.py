@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.ops import box_area, box_iou
 
-from featherweight.detection.network import BOX_WEIGHTS, DetectorNetwork, Raw, encode_boxes
+from featherweight.detection.answering import BOX_WEIGHTS
+from featherweight.detection.network import DetectorNetwork, Raw, encode_boxes
 
 __all__ = ["Assigned", "Objects", "assign", "detection_loss"]
 

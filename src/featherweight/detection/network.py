@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +10,15 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms, clip_boxes_to_image, remove_small_boxes
 
 from featherweight.detection.anchors import anchors_of
+from featherweight.detection.answering import (
+    ANCHOR_WEIGHTS,
+    BOX_WEIGHTS,
+    IOU,
+    LARGEST_GROWTH,
+    LEAST_SCORE,
+    PROPOSAL_IOU,
+    PROPOSED,
+)
 from featherweight.detection.average_precision import MOST, Detections
 from featherweight.detection.detector import Detector, ThunderNet
 from featherweight.detection.parts import (
@@ -34,18 +42,8 @@ __all__ = [
     "encode_boxes",
 ]
 
-BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-"""Of the offsets in the second stage (Fast R-CNN's standard deviations of 0.1 and 0.2)."""
-_PLAIN = (1.0, 1.0, 1.0, 1.0)
-_SSD_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-_LARGEST_GROWTH = math.log(1000 / 16)
-_PROPOSED = 1000
-"""Proposals of a picture that are compared with each other."""
-_PROPOSAL_IOU, _IOU = 0.7, 0.5
-"""From which on two boxes are one object: of proposals, and of answers."""
 _LEAST_SIDE = 1.0
 """Pixels: what is thinner is no proposal."""
-_LEAST_SCORE = 0.02
 
 
 class Raw(NamedTuple):
@@ -85,7 +83,7 @@ class DetectorNetwork(nn.Module):
     @property
     def weights(self) -> tuple[float, float, float, float]:
         """What offsets from the anchors are multiplied by."""
-        return _PLAIN if self.boxes is not None else _SSD_WEIGHTS
+        return ANCHOR_WEIGHTS if self.boxes is not None else BOX_WEIGHTS
 
     def raw(self, images: Tensor) -> Raw:
         """Return what the dense part answers to normalised pictures (N, C, H, W)."""
@@ -112,12 +110,12 @@ class DetectorNetwork(nn.Module):
         boxes = decode_boxes(raw.deltas.detach(), self.anchors, weights=self.weights)
         kept = []
         for own_scores, own_boxes in zip(scores, boxes, strict=True):
-            best, order = own_scores.topk(min(_PROPOSED, len(own_scores)))
+            best, order = own_scores.topk(min(PROPOSED, len(own_scores)))
             chosen = clip_boxes_to_image(own_boxes[order], self.detector.input_shape[1:])
             large = remove_small_boxes(chosen, _LEAST_SIDE)
             chosen, best = chosen[large], best[large]
             one = torch.zeros(len(best), dtype=torch.int64, device=best.device)
-            kept.append(chosen[batched_nms(chosen, best, one, _PROPOSAL_IOU)[:most]])
+            kept.append(chosen[batched_nms(chosen, best, one, PROPOSAL_IOU)[:most]])
         return kept
 
     def of_regions(self, features: Tensor, regions: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -142,7 +140,7 @@ class DetectorNetwork(nn.Module):
         return found[BOX_SCORES].flatten(1), found[BOX_DELTAS].flatten(1)
 
     @torch.no_grad()
-    def detect(self, images: Tensor, *, least_score: float = _LEAST_SCORE) -> list[Detections]:
+    def detect(self, images: Tensor, *, least_score: float = LEAST_SCORE) -> list[Detections]:
         """Return the boxes in normalised pictures (N, C, H, W), in pixels of the input.
 
         Args:
@@ -176,7 +174,7 @@ class DetectorNetwork(nn.Module):
         places, labels = torch.nonzero(scores > least_score, as_tuple=True)
         own = clip_boxes_to_image(boxes[places], self.detector.input_shape[1:])
         sure = scores[places, labels]
-        kept = batched_nms(own, sure, labels, _IOU)[:MOST]
+        kept = batched_nms(own, sure, labels, IOU)[:MOST]
         return Detections(own[kept].numpy(), sure[kept].numpy(), labels[kept].numpy())
 
 
@@ -229,7 +227,7 @@ def decode_boxes(
     centres, sides = _centres_and_sides(anchors)
     deltas = deltas / deltas.new_tensor(weights)
     middle = centres + deltas[..., :2] * sides
-    half = 0.5 * sides * torch.exp(deltas[..., 2:].clamp(max=_LARGEST_GROWTH))
+    half = 0.5 * sides * torch.exp(deltas[..., 2:].clamp(max=LARGEST_GROWTH))
     return torch.cat([middle - half, middle + half], -1)
 
 

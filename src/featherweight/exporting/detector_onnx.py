@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -17,6 +16,16 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from featherweight.detection.anchors import anchors_of
+from featherweight.detection.answering import (
+    ANCHOR_WEIGHTS,
+    BOX_WEIGHTS,
+    IOU,
+    LARGEST_GROWTH,
+    LEAST_SCORE,
+    PROPOSAL_IOU,
+    PROPOSED,
+)
+from featherweight.detection.average_precision import MOST
 from featherweight.detection.detector import Detector, ThunderNet
 from featherweight.detection.parts import (
     BOX_DELTAS,
@@ -37,11 +46,6 @@ __all__ = ["DETECTOR_OUTPUTS", "write_detector_onnx"]
 
 DETECTOR_OUTPUTS = ("boxes", "scores", "labels")
 """float32 (D, 4) in pixels of the input, float32 (D,) in 0..1 and int64 (D,), the surest first."""
-
-_BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
-_PROPOSED, _PROPOSAL_IOU, _IOU = 1000, 0.7, 0.5
-_LEAST_SCORE, _MOST = 0.02, 100
-_LARGEST_GROWTH = math.log(1000 / 16)
 
 
 def write_detector_onnx(
@@ -106,7 +110,7 @@ class _Writer:
             found[0] if len(found) == 1 else self._node("Concat", found, axis=0)
             for found in (parts[DELTAS], parts[SCORES])
         )
-        weights = (1.0,) * 4 if isinstance(self.detector.head, ThunderNet) else _BOX_WEIGHTS
+        weights = ANCHOR_WEIGHTS if isinstance(self.detector.head, ThunderNet) else BOX_WEIGHTS
         starts = self._constant(np.concatenate(anchors_of(self.detector)))
         return self._decoded(deltas, starts, weights), scores
 
@@ -117,7 +121,7 @@ class _Writer:
         objects, background = (self._slice(logits, place, place + 1, axis=1) for place in (1, 0))
         surplus = self._reshape(self._node("Sub", [objects, background]), (-1,))
         cells = sum(len(own) for own in anchors_of(self.detector))
-        most = self._constant(np.array([min(_PROPOSED, cells)], dtype=np.int64))
+        most = self._constant(np.array([min(PROPOSED, cells)], dtype=np.int64))
         best, places = (self._name(), self._name())
         node = helper.make_node("TopK", [surplus, most], [best, places], axis=0)
         self.model.nodes.append(node)
@@ -126,7 +130,7 @@ class _Writer:
             self._reshape(chosen, (1, -1, 4)),
             self._reshape(self._node("Sigmoid", [best]), (1, 1, -1)),
             most=head.regions,
-            iou=_PROPOSAL_IOU,
+            iou=PROPOSAL_IOU,
             least=None,
         )
         rows = self._reshape(self._slice(kept, 2, 3, axis=1), (-1,))
@@ -173,7 +177,7 @@ class _Writer:
 
     def refined(self, regions: str) -> tuple[str, str]:
         """Return the boxes (R, 4) and logits (R, classes + 1) of the second stage."""
-        return self._decoded(BOX_DELTAS, regions, _BOX_WEIGHTS), BOX_SCORES
+        return self._decoded(BOX_DELTAS, regions, BOX_WEIGHTS), BOX_SCORES
 
     def answers(self, boxes: str, logits: str) -> None:
         """Suppress duplicates class by class and name what is left, the surest first."""
@@ -183,14 +187,14 @@ class _Writer:
         kept = self._suppressed(
             self._reshape(boxes, (1, -1, 4)),
             self._reshape(by_class, (1, self.detector.num_classes, -1)),
-            most=_MOST,
-            iou=_IOU,
-            least=_LEAST_SCORE,
+            most=MOST,
+            iou=IOU,
+            least=LEAST_SCORE,
         )
         pairs = self._slice(kept, 1, 3, axis=1)
         found = self._node("GatherND", [by_class, pairs])
         count = self._node("Shape", [found])
-        limit = self._node("Min", [count, self._integers([_MOST])])
+        limit = self._node("Min", [count, self._integers([MOST])])
         order = self._name()
         self.model.nodes.append(
             helper.make_node("TopK", [found, limit], [DETECTOR_OUTPUTS[1], order], axis=0)
@@ -214,7 +218,7 @@ class _Writer:
             "Min",
             [
                 self._slice(plain, 2, 4, axis=1),
-                self._constant(np.array(_LARGEST_GROWTH, dtype=np.float32)),
+                self._constant(np.array(LARGEST_GROWTH, dtype=np.float32)),
             ],
         )
         reach = self._node("Mul", [self._node("Mul", [self._node("Exp", [growth]), sides]), half])
