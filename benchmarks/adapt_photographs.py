@@ -48,6 +48,7 @@ from smaller import (
 )
 from torch import nn
 
+from featherweight.adapting.importance import IMPORTANCES
 from featherweight.adapting.pictures import PictureSet
 from featherweight.adapting.ways import WAYS
 from featherweight.data.images import ImageData, load_images
@@ -227,6 +228,7 @@ def main() -> None:
     parser.add_argument("--shares", type=float, nargs="+", default=[0.7, 0.5])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ways", nargs="+", default=[*WAYS], choices=[*WAYS])
+    parser.add_argument("--importance", default="taylor", choices=[*IMPORTANCES])
     parser.add_argument("--passes", type=int, default=4)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -242,7 +244,10 @@ def main() -> None:
             with opened(
                 options.work, images, parent, on=ON, share=share, epochs=options.passes
             ) as ground:
-                made = [*smaller(ground, options.ways, path_s=PATH_S), by_torch_pruning(ground)]
+                made = [
+                    *smaller(ground, options.ways, path_s=PATH_S, importance=options.importance),
+                    by_torch_pruning(ground),
+                ]
                 path = options.work / f"rows-{share:g}.jsonl"
                 rows = read_rows(path)
                 for one in made:

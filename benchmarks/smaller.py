@@ -125,11 +125,15 @@ def opened(
         yield Ground(context, first, target_ms)
 
 
-def smaller(ground: Ground, ways: Sequence[str], *, path_s: float) -> list[Made]:
+def smaller(
+    ground: Ground, ways: Sequence[str], *, path_s: float, importance: str = "taylor"
+) -> list[Made]:
     """Go the ways of `adapt`; note what they took the first time."""
     work = ground.context.run.path
     started = time.monotonic()
-    found, _ = make_smaller(ground.context, ground.first, ways, importance="taylor", path_s=path_s)
+    found, _ = make_smaller(
+        ground.context, ground.first, ways, importance=importance, path_s=path_s
+    )
     cost = work / "cost.json"
     if not cost.exists():
         seconds = time.monotonic() - started

@@ -133,13 +133,13 @@ class Detector(Record):
         return Detector.model_validate({**self.model_dump(), **fields})
 
 
-def backbone_of(architecture: Architecture, *, keep_last: bool | None = None) -> Architecture:
+def backbone_of(architecture: Architecture, *, keep_last: bool = True) -> Architecture:
     """Return the blocks of a classifier, without what makes classes of its last map.
 
     Args:
         architecture: of blocks.
-        keep_last: whether a last 1x1 convolution stays, which widens the map for the classifier;
-            `None` = only in an SNet, where it is part of the published detector.
+        keep_last: whether a last 1x1 convolution stays, which widens the map for a classifier: in
+            SNet49 it is part of the published detector, elsewhere it costs and adds little.
 
     Raises:
         ArchitectureError: an imported network, whose maps have no names.
@@ -150,9 +150,8 @@ def backbone_of(architecture: Architecture, *, keep_last: bool | None = None) ->
             allowed="a network of the zoo",
         )
     blocks = architecture.blocks
-    keeps = architecture.name.startswith("snet") if keep_last is None else keep_last
     last = blocks[-1]
-    if not keeps and (last.op, last.kernel_size, last.stride) == ("conv", 1, 1):
+    if not keep_last and (last.op, last.kernel_size, last.stride) == ("conv", 1, 1):
         blocks = blocks[:-1]
     return architecture.changed(
         blocks=blocks, head_channels=(), head_norm=False, num_classes=0, dropout=0.0

@@ -27,14 +27,16 @@ _IOUS = (0.5, 0.5)
 _SAMPLED = 256
 _SAMPLED_OBJECTS = 0.5
 _TRAINED_REGIONS = 256
-"""Proposals of a picture in training, objects themselves included."""
+"""Proposals of a picture in training, objects themselves included; ours: 2,000 of
+them take twice the multiply-adds of SNet146."""
 _HARD_REGIONS = 64
-"""Of them, those whose loss counts."""
+"""Of them, those whose loss counts; ours, a quarter."""
 _BACKGROUNDS = 3
 """To an object, in SSDLite's loss."""
 _CROWD_SHARE = 0.5
+"""Of a box inside a crowd from which on it is no background; ours."""
 _SMOOTH = 1.0 / 9.0
-"""From which error on the loss of offsets grows on a straight line."""
+"""From which error on the loss of offsets grows on a straight line (Faster R-CNN's sigma of 3)."""
 
 
 class Objects(NamedTuple):
@@ -141,13 +143,13 @@ def _proposal_losses(
         right = (assigned.state[chosen] == _OBJECT).long()
         scores.append(functional.cross_entropy(logits[chosen], right, reduction="sum"))
         offsets.append(
-            _offset_loss(
+            _offset_losses(
                 deltas[positive],
                 network.anchors[positive],
                 own,
                 assigned.place[positive],
                 weights=network.weights,
-            )
+            ).sum()
         )
     count = max(1, counted)
     return {
@@ -206,30 +208,19 @@ def _one_stage(network: DetectorNetwork, raw: Raw, objects: Sequence[Objects]) -
         hard = background.topk(wanted).indices
         scores.append(each[is_object].sum() + each[hard].sum())
         offsets.append(
-            _offset_loss(
+            _offset_losses(
                 deltas[is_object],
                 network.anchors[is_object],
                 own,
                 assigned.place[is_object],
                 weights=network.weights,
-            )
+            ).sum()
         )
     count = max(1, counted)
     return {
         "scores": torch.stack(scores).sum() / count,
         "boxes": torch.stack(offsets).sum() / count,
     }
-
-
-def _offset_loss(
-    deltas: Tensor,
-    starts: Tensor,
-    objects: Objects,
-    index: Tensor,
-    *,
-    weights: tuple[float, float, float, float],
-) -> Tensor:
-    return _offset_losses(deltas, starts, objects, index, weights=weights).sum()
 
 
 def _offset_losses(

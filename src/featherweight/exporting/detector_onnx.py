@@ -8,12 +8,11 @@ bin. That is exact, and no work is done for channels that a bin does not read.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from featherweight.detection.anchors import anchors_of
 from featherweight.detection.answering import (
@@ -40,7 +39,7 @@ from featherweight.errors import UsageError
 from featherweight.layers import graph
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import to_plain
-from featherweight.runtimes.onnx_writer import IMAGE, IR_VERSION, OPSET, OnnxGraph, write_layers
+from featherweight.runtimes.onnx_writer import IMAGE, OnnxGraph, wrap_graph, write_layers
 
 __all__ = ["DETECTOR_OUTPUTS", "write_detector_onnx"]
 
@@ -275,20 +274,15 @@ def _finished(
         helper.make_tensor_value_info(name, kind, shape)
         for name, kind, shape in zip(DETECTOR_OUTPUTS, kinds, shapes, strict=True)
     ]
-    constants = [numpy_helper.from_array(value, name) for name, value in model.constants.items()]
-    finished = helper.make_model(
-        helper.make_graph(model.nodes, detector.name, [image], outputs, constants),
-        producer_name="featherweight",
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-    )
-    helper.set_model_props(
-        finished,
-        {
-            "labels": json.dumps(labels),
-            "preprocessing": json.dumps(to_plain(preprocessing)),
-            "detector": json.dumps(to_plain(detector)),
-            "architecture_digest": detector.digest,
+    return wrap_graph(
+        model,
+        name=detector.name,
+        inputs=[image],
+        outputs=outputs,
+        notes={
+            "labels": labels,
+            "preprocessing": to_plain(preprocessing),
+            "detector": to_plain(detector),
         },
+        digest=detector.digest,
     )
-    return finished

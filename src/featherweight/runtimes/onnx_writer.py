@@ -26,11 +26,10 @@ from featherweight.runtimes.weights import (
 __all__ = [
     "CENTRED",
     "IMAGE",
-    "IR_VERSION",
     "NORMALISED",
-    "OPSET",
     "OnnxGraph",
     "finish_model",
+    "wrap_graph",
     "write_layers",
     "write_onnx",
 ]
@@ -43,8 +42,8 @@ CENTRED = "input.centred"
 NORMALISED = "input.normalised"
 """Name of the normalised picture, where something else than one convolution reads it."""
 
-OPSET = 17
-IR_VERSION = 8
+_OPSET = 17
+_IR_VERSION = 8
 
 
 class OnnxGraph:
@@ -170,22 +169,48 @@ def finish_model(
         helper.make_tensor_value_info(one.name, TensorProto.FLOAT, [1, *one.shape])
         for one in graph(architecture).outputs
     ]
-    constants = [numpy_helper.from_array(value, name) for name, value in model.constants.items()]
-    finished = helper.make_model(
-        helper.make_graph(model.nodes, architecture.name, [image], answers, constants),
-        producer_name="featherweight",
-        opset_imports=[helper.make_opsetid("", OPSET)],
-        ir_version=IR_VERSION,
-    )
-    helper.set_model_props(
-        finished,
-        {
-            "labels": json.dumps(labels),
-            "preprocessing": json.dumps(to_plain(preprocessing)),
-            "architecture": json.dumps(to_plain(architecture)),
-            "architecture_digest": architecture.digest,
+    return wrap_graph(
+        model,
+        name=architecture.name,
+        inputs=[image],
+        outputs=answers,
+        notes={
+            "labels": labels,
+            "preprocessing": to_plain(preprocessing),
+            "architecture": to_plain(architecture),
         },
+        digest=architecture.digest,
     )
+
+
+def wrap_graph(
+    model: OnnxGraph,
+    *,
+    name: str,
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+    notes: Mapping[str, object],
+    digest: str,
+) -> onnx.ModelProto:
+    """Return a graph as a model.
+
+    Args:
+        model: nodes and constants.
+        name: of the graph.
+        inputs: what it takes.
+        outputs: what it answers.
+        notes: plain values, which become JSON in the metadata.
+        digest: of what was written.
+    """
+    constants = [numpy_helper.from_array(value, own) for own, value in model.constants.items()]
+    finished = helper.make_model(
+        helper.make_graph(model.nodes, name, list(inputs), list(outputs), constants),
+        producer_name="featherweight",
+        opset_imports=[helper.make_opsetid("", _OPSET)],
+        ir_version=_IR_VERSION,
+    )
+    written = {key: json.dumps(value) for key, value in notes.items()}
+    helper.set_model_props(finished, {**written, "architecture_digest": digest})
     return finished
 
 
