@@ -94,6 +94,7 @@ def adapt(
     clock: Timer = exact,
     factor: float = 1.0,
     worth: Callable[[Network], dict[str, NDArray[np.float64]]] | None = None,
+    indistinct: float = 0.0,
     **given: object,
 ) -> Adapted:
     setting = Setting(
@@ -103,6 +104,7 @@ def adapt(
         proposer or FakeProposer(),
         schedule,
         worth=worth,
+        indistinct=indistinct,
     )
     start = build_network(PARENT, seed=0).eval()
     return netadapt(start, setting, target_ms=target * milliseconds(PARENT), **given)  # type: ignore[arg-type]
@@ -250,6 +252,22 @@ def test_importance_says_which_groups_are_tried() -> None:
     schedule = HIDDEN.model_copy(update={"proposals": 2, "initial": 0.02})
     found = adapt(0.95, schedule=schedule, worth=worth)
     assert {one.change.group for one in found.steps[0].proposals} == set(cheap)
+
+
+def test_what_chance_alone_may_do_is_not_surely_faster() -> None:
+    """Steps of 2 % are rejected where copies of one network differ by 3 %; larger ones are tried."""
+    small = HIDDEN.model_copy(update={"initial": 0.02})
+    plain = adapt(0.95, schedule=small)
+    found = adapt(0.95, schedule=small, indistinct=0.03)
+    assert plain.steps[0].change is not None
+    assert found.steps[0].change is None
+    assert {one.status for one in found.steps[0].proposals} == {"rejected"}
+    for step in found.steps:
+        for one in step.proposals:
+            if one.status == "taken":
+                assert one.latency is not None
+                assert one.beside is not None
+                assert one.latency.interval_ms[1] < 0.97 * one.beside.median_ms
 
 
 def test_where_the_loss_ties_what_saves_more_is_taken() -> None:

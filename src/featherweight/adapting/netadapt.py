@@ -136,6 +136,8 @@ class Setting:
         seed: of the intervals of differences.
         worth: tells the importance of the channels of the present network, before every step;
             `None` = the norms of their filters, as in the paper.
+        indistinct: share by which networks may differ on the clock that are equal: what is surely
+            faster lies below the one before by more.
     """
 
     model: SavingModel
@@ -145,6 +147,7 @@ class Setting:
     schedule: Schedule = field(default_factory=Schedule)
     seed: int = 0
     worth: Callable[[Network], Worth] | None = None
+    indistinct: float = 0.0
 
 
 def netadapt(
@@ -283,10 +286,11 @@ def _first_surely_faster(
 class _Seen(NamedTuple):
     latency: Latency
     beside: Latency
+    indistinct: float
 
     @property
     def is_faster(self) -> bool:
-        return self.latency.interval_ms[1] < self.beside.interval_ms[0]
+        return self.latency.interval_ms[1] < (1.0 - self.indistinct) * self.beside.interval_ms[0]
 
     def saves(self, ms: float) -> bool:
         """Whether it is surely faster, and by so much."""
@@ -305,7 +309,8 @@ def _measured(
     architectures = [tuned[change].network.architecture for change in changes]
     beside, *latencies = setting.clock([present.architecture, *architectures])
     return {
-        change: _Seen(latency, beside) for change, latency in zip(changes, latencies, strict=True)
+        change: _Seen(latency, beside, setting.indistinct)
+        for change, latency in zip(changes, latencies, strict=True)
     }
 
 

@@ -15,6 +15,7 @@ from featherweight.devices.device import DeviceInfo
 from featherweight.records import Record
 
 __all__ = [
+    "COPIES_DIFFER",
     "MAX_CLOCK_CHANGE",
     "MAX_FOREIGN_CPU_SHARE",
     "MAX_RELATIVE_IQR",
@@ -34,6 +35,9 @@ MAX_RELATIVE_IQR = 0.25
 interval of the median of 100 samples is wider than +-5 %: too wide to choose networks by."""
 MAX_CLOCK_CHANGE = 0.2
 """Eight quiet measurements of some seconds had 0.01-0.10, always slower at the end: twice that."""
+COPIES_DIFFER = 0.012
+"""Where a file's memory lies is chance: two copies of one network that took turns differed by up to
+this share, in two of five processes by more than their interval (benchmarks/results/turns.json)."""
 RESAMPLES = 2_000
 LARGEST_BLOCK = 10
 """Neighbouring samples correlate with 0.0-0.7 here; 0.7 is forgotten after about six."""

@@ -45,6 +45,7 @@ from featherweight.fitting.train_candidate import Length, train_candidate
 from featherweight.fitting.trainer import Trainer
 from featherweight.measuring.bench import Bench, Untrained
 from featherweight.measuring.measurement import (
+    COPIES_DIFFER,
     Measurement,
     latencies_in_turns,
     medians_in_turns,
@@ -211,6 +212,7 @@ class _Search:
             proposer=PictureProposer(pictures.part(held, count), pictures.part(0, held)),
             schedule=self._schedule(start, target_ms=target_ms),
             seed=context.seed,
+            indistinct=COPIES_DIFFER,
         )
         deadline = time.monotonic() + within_s
         adapted = netadapt(

@@ -38,6 +38,7 @@ from featherweight.fitting.families import stored_family
 from featherweight.fitting.steps_file import StepsFile
 from featherweight.measuring.bench import Untrained
 from featherweight.measuring.measurement import (
+    COPIES_DIFFER,
     Measurement,
     latencies_in_turns,
     medians_in_turns,
@@ -265,6 +266,7 @@ class _Search:
             schedule=self._schedule(),
             seed=self._context.seed,
             worth=self._worth_of,
+            indistinct=COPIES_DIFFER,
         )
 
     def _schedule(self) -> Schedule:
