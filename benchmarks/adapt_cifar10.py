@@ -188,7 +188,7 @@ def main() -> None:
     images = part_of(whole, share=PICTURES / len(whole.splits["train"]), seed=0)
     parent_row = parent_of(images, options.work)
     print(json.dumps(parent_row), flush=True)
-    parent = Parent(load_network(options.work / "parent"), "mobilenet_v1")
+    parent = Parent(load_network(options.work / "parent"), "mobilenet_v1", "once")
     found: dict[str, Any] = {**about(ON), "parent": parent_row, "shares": {}}
     for seed in options.seeds:
         for share in options.shares:

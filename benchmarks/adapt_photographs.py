@@ -236,7 +236,7 @@ def main() -> None:
     images = photographs(options.data)
     parent_row = parent_of(images, options.work, pixels=options.pixels, passes=options.passes)
     print(json.dumps(parent_row), flush=True)
-    parent = Parent(load_network(options.work / "parent"), NETWORK)
+    parent = Parent(load_network(options.work / "parent"), NETWORK, "once")
     found: dict[str, Any] = {**about(ON), "pixels": options.pixels, "parent": parent_row}
     shares: dict[str, Any] = {}
     for seed in options.seeds:

@@ -255,7 +255,7 @@ def test_importance_says_which_groups_are_tried() -> None:
 
 
 def test_what_chance_alone_may_do_is_not_surely_faster() -> None:
-    """Steps of 2 % are rejected where copies of one network differ by 3 %; larger ones are tried."""
+    """Steps of 2 % are rejected where copies of one network differ by 3 %; larger are tried."""
     small = HIDDEN.model_copy(update={"initial": 0.02})
     plain = adapt(0.95, schedule=small)
     found = adapt(0.95, schedule=small, indistinct=0.03)

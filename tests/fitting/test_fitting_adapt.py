@@ -19,12 +19,15 @@ from featherweight.adapting.steps import Step
 from featherweight.cli.app import run
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.fitting import context
+from featherweight.fitting.parent import read_parent
 from featherweight.fitting.policy import DEFAULT_POLICY
 from featherweight.fitting.steps_file import StepsFile
 from featherweight.journal import Journal
 from featherweight.measuring import latency
 from featherweight.networks.importing import import_module
 from featherweight.networks.storage import load_network
+from featherweight.networks.weight_sources import find_pretrained
+from featherweight.tasks.task import load_data
 
 NETWORK = "convnet:width=0.25,resolution=16"
 
@@ -221,6 +224,25 @@ def test_too_few_pictures_to_tell_proposals_apart(
             picture.unlink()
     with pytest.raises(UsageError, match=r"too few to tell.*20 pictures"):
         adapt_module(parent, few, latency="70%", epochs=1, output=tmp_path / "run")
+
+
+def test_a_name_with_weights_starts_with_a_classifier_of_the_data(
+    few_digits: Path, parent: Path
+) -> None:
+    if find_pretrained("efficientnet_lite0") is None:
+        pytest.skip("no weights are installed")
+    images = load_data(few_digits, seed=0)
+    name = "efficientnet_lite0:resolution=32"
+    found = read_parent(name, images, resolution=None, pretrained="auto")
+    assert found.is_fresh, "the digits are none of ImageNet's classes"
+    assert found.stored.classes == images.classes
+    assert found.stored.network.architecture.num_classes == 10
+    assert found.stored.preprocessing.crop_fraction == 1.0, "thumbnails enter whole"
+    assert "auto weights of efficientnet_lite0" in found.origin
+    with pytest.raises(UsageError, match="has its own weights"):
+        read_parent(parent, images, resolution=None, pretrained="auto")
+    with pytest.raises(UsageError, match="no installable weights"):
+        read_parent("mobilenet_v2", images, resolution=None, pretrained="auto")
 
 
 class Own(nn.Module):

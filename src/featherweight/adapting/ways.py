@@ -130,6 +130,8 @@ def _width(means: Means) -> Smaller | None:
     rows: dict[str, tuple[Architecture, tuple[Change, ...]]] = {}
     for share in _SHARES:
         changes = thin_everywhere(parent, share)
+        if not changes:  # groups of a shuffle may not have this width: the next one
+            continue
         thin = changed(parent, changes)
         rows.setdefault(thin.digest, (thin, changes))
     found = _largest_that_fits(means, [thin for thin, _ in rows.values()])

@@ -31,11 +31,13 @@ class Parent(NamedTuple):
     Attributes:
         stored: the network, with the preparation of its pictures.
         name: of it.
+        origin: where it came from, in words.
         is_fresh: whether its classifier was drawn: the data have other classes than its weights.
     """
 
     stored: StoredNetwork
     name: str
+    origin: str
     is_fresh: bool = False
 
 
@@ -83,7 +85,8 @@ def read_parent(
         )
     stored = load_network(path)
     check_same_task(images, task=stored.task, classes=stored.classes)
-    return Parent(stored, stored.network.architecture.name)
+    name = stored.network.architecture.name
+    return Parent(stored, name, f"run of {name}")
 
 
 def _of_name(
@@ -99,7 +102,12 @@ def _of_name(
     small = images.typical_size <= SMALL_PICTURE
     preprocessing = fine_tuning_preprocessing(found.preprocessing, small=small)
     stored = StoredNetwork(found.network, preprocessing, images.classes, images.task)
-    return Parent(stored, found.network.architecture.name, is_fresh=found.fresh_classifier)
+    return Parent(
+        stored,
+        found.network.architecture.name,
+        f"{pretrained} weights of {name}",
+        is_fresh=found.fresh_classifier,
+    )
 
 
 def _of_module(module: nn.Module, images: ImageData, *, resolution: int | None) -> Parent:
@@ -117,7 +125,8 @@ def _of_module(module: nn.Module, images: ImageData, *, resolution: int | None) 
             allowed=f"{len(images.classes)}, one for each class of the data",
         )
     stored = StoredNetwork(network.eval(), Preprocessing(), images.classes, images.task)
-    return Parent(stored, network.architecture.name)
+    name = network.architecture.name
+    return Parent(stored, name, f"module {name}")
 
 
 def as_candidate(parent: Parent, *, run: Path, precision: str) -> tuple[Candidate, Phase]:
@@ -134,5 +143,5 @@ def as_candidate(parent: Parent, *, run: Path, precision: str) -> tuple[Candidat
             classes=parent.stored.classes,
             task=parent.stored.task,
         )
-    family, size = stored_family(folder, source=f"run of {parent.name}", weights_of=parent.name)
+    family, size = stored_family(folder, source=parent.origin, weights_of=parent.name)
     return Candidate(family, size, precision), phase
