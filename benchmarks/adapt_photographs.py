@@ -52,7 +52,7 @@ from featherweight.adapting.importance import IMPORTANCES
 from featherweight.adapting.pictures import PictureSet
 from featherweight.adapting.ways import WAYS
 from featherweight.data.images import ImageData, load_images
-from featherweight.fitting.families import SEEN_SCALES
+from featherweight.fitting.family import SEEN_SCALES
 from featherweight.fitting.fine_tuning import early_blocks
 from featherweight.fitting.parent import Parent
 from featherweight.networks.importing import import_module

@@ -29,7 +29,7 @@ from photographs import about, paired_difference, split_of, start_linear
 
 from featherweight.data.dataset import ImageData
 from featherweight.data.images import load_images
-from featherweight.fitting.families import SEEN_SCALES
+from featherweight.fitting.family import SEEN_SCALES
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.pretrained import load_pretrained
 from featherweight.networks.resolve import create_architecture

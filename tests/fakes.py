@@ -22,7 +22,7 @@ from featherweight.errors import UsageError
 from featherweight.exporting.onnx_profile import profile_onnx
 from featherweight.fitting.candidate import Candidate, Measured, Phase, Trained, Training
 from featherweight.fitting.context import FitContext
-from featherweight.fitting.families import Family
+from featherweight.fitting.family import Family
 from featherweight.fitting.moments import Moments
 from featherweight.fitting.policy import DEFAULT_POLICY
 from featherweight.fitting.settings import FitSettings

@@ -27,6 +27,8 @@ NEED_TORCH_MODULES = {
     "networks/norms",
     "networks/other_sizes",
     "networks/pretrained",
+    "networks/modules",
+    "networks/pretrained_detector",
     "networks/slicing",
     "networks/storage",
     "networks/traced_graph",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from featherweight.errors import DataError, UsageError
 from featherweight.layers import LOGITS
 from featherweight.tasks.classification import cross_entropy, softmax
 from featherweight.tasks.task import TASKS, Answers
+from featherweight.training.forward import answer
 from featherweight.training.objective import OBJECTIVES, View, register_task
 from featherweight.training.recipe import Recipe
 
@@ -39,6 +41,7 @@ class TwoLabels:
     kind = KIND
     metric = "both_right"
     linear = True
+    tolerance = 1e-4
 
     def recognises(self, source: str | Path) -> bool:
         return Path(source).joinpath(MARKER).is_file()
@@ -75,15 +78,30 @@ class TwoLabels:
     def scores(self, answers: Answers, targets: NDArray[Any]) -> NDArray[np.float64]:
         return np.asarray((best(answers) == targets).all(axis=1), dtype=np.float64)
 
-    def interval(self, score: float, n: int) -> tuple[float, float]:
-        return accuracy_interval(round(score * n), n)
+    def score(
+        self,
+        answers: Answers,
+        targets: NDArray[Any],
+        *,
+        weights: NDArray[np.float64] | None = None,
+    ) -> float:
+        scores = self.scores(answers, targets)
+        return float((scores if weights is None else scores * weights).mean())
 
-    def details(self, answers: Answers, targets: NDArray[Any]) -> dict[str, float]:
+    def interval(self, answers: Answers, targets: NDArray[Any]) -> tuple[float, float]:
+        scores = self.scores(answers, targets)
+        return accuracy_interval(round(scores.sum()), len(scores))
+
+    def details(self, answers: Answers, targets: NDArray[Any], *, classes: int) -> dict[str, Any]:
         right = (best(answers) == targets).mean(axis=0)
         return {"first_right": float(right[0]), "second_right": float(right[1])}
 
     def agreement(self, found: Answers, expected: Answers) -> float:
         return float((best(found) == best(expected)).all(axis=1).mean())
+
+    def error(self, found: Answers, expected: Answers) -> tuple[float, float]:
+        largest = float(np.abs(found[LOGITS] - expected[LOGITS]).max())
+        return largest, largest / float(np.abs(expected[LOGITS]).max())
 
     def chance(self, targets: NDArray[Any]) -> float:
         _, counts = np.unique(targets, axis=0, return_counts=True)
@@ -96,7 +114,9 @@ class TwoLabels:
         first, second = np.eye(FIRST)[targets[:, 0]], np.eye(outputs - FIRST)[targets[:, 1]]
         return np.concatenate([first, second], axis=1)
 
-    def describe(self, answers: Answers, labels: tuple[str, ...]) -> list[dict[str, Any]]:
+    def describe(
+        self, answers: Answers, labels: tuple[str, ...], *, sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Any]]:
         shares = [softmax(part) for part in halves(answers)]
         return [
             {
@@ -120,6 +140,9 @@ class TwoLabelsObjective:
         generator: torch.Generator,
     ) -> tuple[Tensor, Tensor]:
         return view.pictures(pixels, generator=generator), targets
+
+    def answers(self, network: Any, inputs: Tensor, right: Tensor) -> Tensor:
+        return answer(network, inputs).float()
 
     def loss(
         self,

@@ -13,7 +13,8 @@ from fakes import PHOTOS, FakeMachine, measured, on_val
 from featherweight.cli.app import run
 from featherweight.fitting.candidate import Candidate, Phase, TrainingRecord
 from featherweight.fitting.curve import Offer, _choose, _joined, _limited, _warn_if_far
-from featherweight.fitting.families import Family, families
+from featherweight.fitting.families import families
+from featherweight.fitting.family import Family
 from featherweight.fitting.policy import DEFAULT_POLICY
 from featherweight.fitting.previous_run import PreviousNetwork, _is_further, read_previous_run
 from featherweight.fitting.settings import FitSettings

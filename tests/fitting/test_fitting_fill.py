@@ -22,7 +22,7 @@ from featherweight.errors import DivergedError, UnsupportedError
 from featherweight.exporting.platforms import parse_platform
 from featherweight.fitting.candidate import Candidate, Measured, Phase, Trained, Training
 from featherweight.fitting.context import FitContext
-from featherweight.fitting.families import Family
+from featherweight.fitting.family import Family
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.policy import DEFAULT_POLICY
 from featherweight.fitting.settings import FitSettings

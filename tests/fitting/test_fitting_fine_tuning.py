@@ -8,7 +8,7 @@ import pytest
 
 from featherweight.architecture import Architecture
 from featherweight.fitting.candidate import Candidate
-from featherweight.fitting.families import SEEN_SCALES, Family
+from featherweight.fitting.family import SEEN_SCALES, Family
 from featherweight.fitting.fine_tuning import early_blocks, suited
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import create_architecture

@@ -16,7 +16,7 @@ from featherweight.data.images import load_images
 from featherweight.exporting.platforms import parse_platform
 from featherweight.fitting.candidate import Candidate, Phase, Trained, Training
 from featherweight.fitting.context import FitContext
-from featherweight.fitting.families import Family
+from featherweight.fitting.family import Family
 from featherweight.fitting.ledger import Ledger
 from featherweight.fitting.ranking import losses_on_val
 from featherweight.fitting.stages import refit_head as refitting

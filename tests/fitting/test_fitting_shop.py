@@ -13,7 +13,8 @@ from fakes import PHOTOS, SMALL, FakeMachine
 from featherweight.budget import Budget
 from featherweight.errors import UsageError
 from featherweight.fitting.candidate import Candidate, Measured
-from featherweight.fitting.families import Family, families
+from featherweight.fitting.families import families
+from featherweight.fitting.family import Family
 from featherweight.fitting.policy import DEFAULT_POLICY
 from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.stages.shop import ShopResult, find_fitting

@@ -12,7 +12,8 @@ from fakes import PHOTOS, MemoryRun, fake_context, measured, trained
 from featherweight.errors import DivergedError, UsageError
 from featherweight.fitting.candidate import Candidate, Measured, Phase, Training
 from featherweight.fitting.ending_time import EndingTime
-from featherweight.fitting.families import Family, families
+from featherweight.fitting.families import families
+from featherweight.fitting.family import Family
 from featherweight.fitting.policy import DEFAULT_POLICY
 from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.stages import size as sizing

@@ -35,6 +35,7 @@ def test_the_networks_use_every_primitive_and_function() -> None:
         "add",
         "multiply",
         "pad",
+        "resize",
         "concat",
         "select",
         "shuffle",

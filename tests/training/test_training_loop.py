@@ -397,18 +397,18 @@ def test_pictures_are_cut_at_the_size_of_a_larger_teacher(
 ):
     """The teacher must see what the student's size loses, not an enlargement of it."""
     seen = {"teacher": set(), "student": set()}
-    logits, answer = step_module.Teacher.logits, step_module.Learner._answer
+    logits, answers = step_module.Teacher.logits, step_module.Learner._answers
 
     def watch_teacher(self, inputs, **more):
         seen["teacher"].add(tuple(inputs.shape[2:]))
         return logits(self, inputs, **more)
 
-    def watch_student(self, inputs):
+    def watch_student(self, inputs, right):
         seen["student"].add(tuple(inputs.shape[2:]))
-        return answer(self, inputs)
+        return answers(self, inputs, right)
 
     monkeypatch.setattr(step_module.Teacher, "logits", watch_teacher)
-    monkeypatch.setattr(step_module.Learner, "_answer", watch_student)
+    monkeypatch.setattr(step_module.Learner, "_answers", watch_student)
     train, val = digits
     result = run(
         BASE.model_copy(update={"epochs": 1, "distillation_weight": 0.5, "mixup": 0.5}),

@@ -126,9 +126,9 @@ def _print_table(
 def _prepare(networks: list[str], picture: Path) -> dict[str, Preparation]:
     """Return what reading a picture takes for each network, by its name."""
     from featherweight.measuring.preparing import time_preparation
-    from featherweight.networks.resolve import resolve_architecture
+    from featherweight.networks.detectors import resolve_network
 
-    sides = {network: resolve_architecture(network).resolution for network in networks}
+    sides = {network: resolve_network(network).resolution for network in networks}
     timed = {side: time_preparation(picture, resolution=side) for side in set(sides.values())}
     return {network: timed[side] for network, side in sides.items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -79,7 +80,7 @@ def evaluate(
     if json:
         output.print_json(found)
     else:
-        output.print_lines([_in_words(found)])
+        output.print_lines([_in_words(found), *_by_class(found)])
 
 
 def predict(
@@ -112,16 +113,33 @@ def _in_words(found: dict[str, Any]) -> str:
     """Return what `evaluate` found in a line: the metric first, the task's further figures last."""
     metric, *details = (name for name in found if name not in ("split", "interval", "n"))
     low, high = found["interval"]
-    more = (f", {_name(detail)} {found[detail]:.3f}" for detail in details)
+    more = (
+        f", {_name(detail)} {found[detail]:.3f}"
+        for detail in details
+        if isinstance(found[detail], float)
+    )
     return (
         f"{_name(metric)} {found[metric]:.3f} on {found['n']} {found['split']} pictures "
         f"(95 % interval {low:.3f}-{high:.3f}){''.join(more)}"
     )
 
 
+def _by_class(found: dict[str, Any]) -> list[str]:
+    """Return what `evaluate` says of each class, where it does."""
+    return [
+        f"{name}: {'no objects' if value is None else f'{value:.3f}'}"
+        for name, value in found.get("per_class", {}).items()
+    ]
+
+
 def _name(key: str) -> str:
-    return "top-5" if key == "top5" else key.replace("_", " ")
+    if key == "top5":
+        return "top-5"
+    return key.upper() if key in ("ap", "ap50", "ap75") else key.replace("_", " ")
 
 
 def _show(value: object) -> str:
+    if isinstance(value, list):  # objects: how many there are of each class
+        counts = Counter(one["label"] for one in value)
+        return ", ".join(f"{count} {label}" for label, count in counts.most_common()) or "nothing"
     return f"{value:.3f}" if isinstance(value, float) else str(value)

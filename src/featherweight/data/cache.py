@@ -159,6 +159,7 @@ def _cache_digest(
         "crop_fraction": preprocessing.crop_fraction,
         "rows": rows,
         **({"whole": WHOLE_FORMAT} if whole else {}),
+        **({"stretch": True} if preprocessing.stretch else {}),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 

@@ -180,6 +180,7 @@ def decode_square(
             size=size,
             interpolation=preprocessing.interpolation,
             crop_fraction=preprocessing.crop_fraction,
+            stretch=preprocessing.stretch,
         )
     except MemoryError as error:
         raise _no_memory() from error

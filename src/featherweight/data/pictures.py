@@ -159,9 +159,14 @@ def read_picture_file(path: str | Path) -> bytes:
 
 
 def square_pixels(
-    content: bytes, *, size: int, interpolation: str = "bilinear", crop_fraction: float = 1.0
+    content: bytes,
+    *,
+    size: int,
+    interpolation: str = "bilinear",
+    crop_fraction: float = 1.0,
+    stretch: bool = False,
 ) -> npt.NDArray[np.uint8]:
-    """Decode one picture into the square a network sees.
+    """Decode one picture into the square a network sees, uint8 (size, size, 3).
 
     The shorter side becomes round(size / crop_fraction) (antialiased), the centre is cut out;
     rounding as in torchvision's Resize and CenterCrop.
@@ -171,22 +176,17 @@ def square_pixels(
         size: side of the square, pixels.
         interpolation: "bilinear" or "bicubic".
         crop_fraction: share of the shorter side that is kept.
-
-    Returns:
-        uint8 (size, size, 3).
+        stretch: resize both sides to `size`; nothing is cut off.
 
     Raises:
         ValueError: the picture cannot be decoded, or not within MAX_PIXEL_BYTES.
         MemoryError: there is less memory than that.
     """
-    short = max(size, round(size / crop_fraction))
+    short = size if stretch else max(size, round(size / crop_fraction))
     with open_picture(content, short=short) as (opened, _):
-        image = cut_ends(to_eight_bit(opened), most=_MAX_ASPECT)
-        width, height = image.size
-        if width <= height:
-            target = (short, int(short * height / width))
-        else:
-            target = (int(short * width / height), short)
+        image = cut_ends(to_eight_bit(opened), most=math.inf if stretch else _MAX_ASPECT)
+        width, height = (1, 1) if stretch else image.size
+        target = (int(short * width / min(width, height)), int(short * height / min(width, height)))
         if target != image.size:
             image = image.resize(target, FILTERS[interpolation])
     left, top = round((target[0] - size) / 2), round((target[1] - size) / 2)
@@ -390,11 +390,11 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, int, int, int]]:
         yield (0, top, image.width, min(top + rows, image.height))
 
 
-def cut_ends(image: Image.Image, *, most: int) -> Image.Image:
+def cut_ends(image: Image.Image, *, most: float) -> Image.Image:
     """Cut the ends off a picture more than `most` times longer than wide."""
-    limit = most * min(image.size)
-    if max(image.size) <= limit:
+    if max(image.size) <= most * min(image.size):
         return image
+    limit = int(most * min(image.size))
     width, height = min(image.width, limit), min(image.height, limit)
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))

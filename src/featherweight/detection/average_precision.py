@@ -7,6 +7,7 @@ dependency, imported at the first use. What it lacks is in evaluation.py, on its
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -259,6 +260,7 @@ def _library() -> Any:
         raise MissingDependencyError(
             "faster-coco-eval is not installed", hint='pip install "featherweight[detection]"'
         ) from error
+    logging.getLogger("faster_coco_eval").setLevel(logging.WARNING)  # it tells every step
     return faster_coco_eval
 
 

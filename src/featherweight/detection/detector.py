@@ -64,6 +64,7 @@ class SsdLite(Record):
         least_scale, most_scale: sides of the anchors of the first and of the last map, as shares of
             the picture.
         ratios: width over height, and its inverse, beside the two squares.
+        fine_scales: sides of further squares on the first map, as shares of the picture.
     """
 
     kind: Literal["ssdlite"] = "ssdlite"
@@ -71,10 +72,11 @@ class SsdLite(Record):
     least_scale: float = Field(default=0.2, gt=0.0, lt=1.0)
     most_scale: float = Field(default=0.95, gt=0.0, le=1.0)
     ratios: tuple[float, ...] = (2.0, 3.0)
+    fine_scales: tuple[float, ...] = ()
 
     @property
     def anchors(self) -> int:
-        """Anchors of every cell."""
+        """Anchors of every cell, but for the further ones of the first map."""
         return 2 + 2 * len(self.ratios)
 
 

@@ -18,6 +18,7 @@ from torchvision.ops import box_area, box_iou
 
 from featherweight.detection.answering import BOX_WEIGHTS
 from featherweight.detection.network import DetectorNetwork, Raw, encode_boxes
+from featherweight.nn.network import Apply
 
 __all__ = ["Assigned", "Objects", "assign", "detection_loss"]
 
@@ -110,6 +111,7 @@ def detection_loss(
     objects: Sequence[Objects],
     *,
     generator: torch.Generator,
+    apply: Apply | None = None,
 ) -> dict[str, Tensor]:
     """Return the losses of a batch by name, scalars; their sum is what is learnt.
 
@@ -118,8 +120,10 @@ def detection_loss(
         images: normalised, (N, C, H, W).
         objects: of each picture.
         generator: chooses anchors.
+        apply: computes every layer; `None` = its module does.
     """
-    raw = network.raw(images)
+    raw = network.raw(images, apply)
+    raw = Raw(raw.logits.float(), raw.deltas.float(), raw.features)
     if network.boxes is None:
         return _one_stage(network, raw, objects)
     first = _proposal_losses(network, raw, objects, generator=generator)
@@ -167,7 +171,7 @@ def _region_losses(
         torch.cat([own.boxes[~own.crowd], found])[:_TRAINED_REGIONS]
         for own, found in zip(objects, proposals, strict=True)
     ]
-    logits, deltas = network.of_regions(raw.features, regions)
+    logits, deltas = (one.float() for one in network.of_regions(raw.features, regions))
     losses: dict[str, list[Tensor]] = {"scores": [], "boxes": []}
     counts = [len(one) for one in regions]
     for own, boxes, of_classes, offsets in zip(

@@ -31,7 +31,8 @@ from featherweight.detection.parts import (
     dense_part,
 )
 from featherweight.detection.pooling import pool_regions
-from featherweight.nn.network import Network, build_network
+from featherweight.detection.table import ANSWER_COLUMNS, NO_OBJECT
+from featherweight.nn.network import Apply, Network, build_network
 
 __all__ = [
     "BOX_WEIGHTS",
@@ -67,13 +68,18 @@ class DetectorNetwork(nn.Module):
 
     Args:
         detector: what to build.
+
+    Attributes:
+        architecture: what was built.
+        dense, boxes: the parts; `boxes` is `None` where there is none.
+        anchors: float32 (K, 4), in pixels of the input.
     """
 
     anchors: Tensor
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
-        self.detector = detector
+        self.architecture = detector
         self.dense = Network(dense_part(detector))
         head = box_head(detector)
         self.boxes = None if head is None else Network(head)
@@ -85,9 +91,14 @@ class DetectorNetwork(nn.Module):
         """What offsets from the anchors are multiplied by."""
         return ANCHOR_WEIGHTS if self.boxes is not None else BOX_WEIGHTS
 
-    def raw(self, images: Tensor) -> Raw:
-        """Return what the dense part answers to normalised pictures (N, C, H, W)."""
-        found = self.dense.forward_outputs(images)
+    def raw(self, images: Tensor, apply: Apply | None = None) -> Raw:
+        """Return what the dense part answers to normalised pictures (N, C, H, W).
+
+        Args:
+            images: of the detector's own size.
+            apply: computes every layer; `None` = its module does.
+        """
+        found = self.dense.forward_outputs(images, apply)
         levels = [name.removeprefix(SCORES) for name in found if name.startswith(SCORES)]
         logits = [
             _of_anchors(found[SCORES + level], found[DELTAS + level].shape[1] // 4)
@@ -111,7 +122,7 @@ class DetectorNetwork(nn.Module):
         kept = []
         for own_scores, own_boxes in zip(scores, boxes, strict=True):
             best, order = own_scores.topk(min(PROPOSED, len(own_scores)))
-            chosen = clip_boxes_to_image(own_boxes[order], self.detector.input_shape[1:])
+            chosen = clip_boxes_to_image(own_boxes[order], self.architecture.input_shape[1:])
             large = remove_small_boxes(chosen, _LEAST_SIDE)
             chosen, best = chosen[large], best[large]
             one = torch.zeros(len(best), dtype=torch.int64, device=best.device)
@@ -126,18 +137,46 @@ class DetectorNetwork(nn.Module):
             regions: boxes of each picture, (R_n, 4).
         """
         assert self.boxes is not None
-        head = self.detector.head
+        head = self.architecture.head
         assert isinstance(head, ThunderNet)
         counts = [len(one) for one in regions]
         padded = features.new_zeros(len(regions), max(1, *counts), 4)
         for row, one in enumerate(regions):
             padded[row, : len(one)] = one
         pooled = pool_regions(
-            features, padded, bins=head.bins, stride=self.detector.resolution // features.shape[2]
+            features,
+            padded,
+            bins=head.bins,
+            stride=self.architecture.resolution // features.shape[2],
         )
         mine = torch.cat([pooled[row, :count] for row, count in enumerate(counts)])
         found = self.boxes.forward_outputs(mine)
         return found[BOX_SCORES].flatten(1), found[BOX_DELTAS].flatten(1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return `detections` (N, 100, 6) of normalised pictures (N, C, H, W); see `answers`."""
+        return self.forward_by(images)
+
+    @torch.no_grad()
+    def forward_by(self, images: Tensor, apply: Apply | None = None) -> Tensor:
+        """Return `detections` with every layer computed by `apply`.
+
+        Rows are x1, y1, x2, y2 in shares of the picture's sides, the score and the class, the
+        surest first; rows that are not needed are 0 and have the class -1.
+
+        Args:
+            images: of the detector's own size, (N, C, H, W).
+            apply: computes every layer; `None` = its module does.
+        """
+        found = self.answers(images, apply=apply)
+        table = images.new_zeros(len(found), MOST, ANSWER_COLUMNS, dtype=torch.float32)
+        table[..., 5] = NO_OBJECT
+        height, width = self.architecture.input_shape[1:]
+        sides = table.new_tensor([width, height, width, height])
+        for row, (boxes, scores, labels) in zip(table, found, strict=True):
+            row[: len(boxes), :4] = boxes / sides
+            row[: len(boxes), 4], row[: len(boxes), 5] = scores, labels.float()
+        return table
 
     @torch.no_grad()
     def detect(self, images: Tensor, *, least_score: float = LEAST_SCORE) -> list[Detections]:
@@ -147,20 +186,31 @@ class DetectorNetwork(nn.Module):
             images: of the detector's own size.
             least_score: what is less sure is left out, in 0..1.
         """
-        raw = self.raw(images)
-        if self.boxes is None or raw.features is None:
+        return [
+            Detections(*(values.cpu().numpy() for values in one))
+            for one in self.answers(images, least_score=least_score)
+        ]
+
+    def answers(
+        self, images: Tensor, *, apply: Apply | None = None, least_score: float = LEAST_SCORE
+    ) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return boxes (D, 4) in pixels, scores (D,) and classes (D,) of each picture."""
+        raw = self.raw(images, apply)
+        raw = Raw(raw.logits.float(), raw.deltas.float(), raw.features)
+        if self.boxes is None:
             scores = raw.logits.softmax(2)[..., 1:]
             boxes = decode_boxes(raw.deltas, self.anchors, weights=self.weights)
             return [
                 self._answer(own, of_classes, least_score)
                 for own, of_classes in zip(boxes, scores, strict=True)
             ]
-        head = self.detector.head
+        head = self.architecture.head
         assert isinstance(head, ThunderNet)
+        assert raw.features is not None
         regions = self.proposals(raw, most=head.regions)
         logits, deltas = self.of_regions(raw.features, regions)
-        boxes = decode_boxes(deltas, torch.cat(regions), weights=BOX_WEIGHTS)
-        scores = logits.softmax(1)[:, 1:]
+        boxes = decode_boxes(deltas.float(), torch.cat(regions), weights=BOX_WEIGHTS)
+        scores = logits.float().softmax(1)[:, 1:]
         counts = [len(one) for one in regions]
         return [
             self._answer(own, of_classes, least_score)
@@ -169,13 +219,15 @@ class DetectorNetwork(nn.Module):
             )
         ]
 
-    def _answer(self, boxes: Tensor, scores: Tensor, least_score: float) -> Detections:
+    def _answer(
+        self, boxes: Tensor, scores: Tensor, least_score: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the best boxes of each class that are no duplicates; boxes serve all classes."""
         places, labels = torch.nonzero(scores > least_score, as_tuple=True)
-        own = clip_boxes_to_image(boxes[places], self.detector.input_shape[1:])
+        own = clip_boxes_to_image(boxes[places], self.architecture.input_shape[1:])
         sure = scores[places, labels]
         kept = batched_nms(own, sure, labels, IOU)[:MOST]
-        return Detections(own[kept].numpy(), sure[kept].numpy(), labels[kept].numpy())
+        return own[kept], sure[kept], labels[kept]
 
 
 def build_detector(

@@ -147,8 +147,9 @@ def _ssdlite(detector: Detector, maps: _Maps) -> list[tuple[str, Value]]:
         x = builder.conv(x, f"{name}.expand", width)
         levels.append(builder.activation(x, f"{name}.expand.act", "relu6"))
     outputs = []
-    widths = {SCORES: head.anchors * (detector.num_classes + 1), DELTAS: 4 * head.anchors}
     for level, x in enumerate(levels):
+        anchors = head.anchors + (0 if level else len(head.fine_scales))
+        widths = {SCORES: anchors * (detector.num_classes + 1), DELTAS: 4 * anchors}
         for output, width in widths.items():
             name = f"{output}.{level}"
             y = builder.depthwise(x, f"{name}.depthwise", kernel_size=3)

@@ -14,13 +14,13 @@ from featherweight.runtimes.artifact import Artifact
 from featherweight.runtimes.runtime import RUNTIMES, ExportOptions
 
 if TYPE_CHECKING:
-    from featherweight.nn.network import Network
+    from featherweight.networks.modules import AnyNetwork
 
 __all__ = ["export_network", "network_weights"]
 
 
 def export_network(  # noqa: PLR0913 - all that a file is made of
-    network: Network,
+    network: AnyNetwork,
     *,
     runtime: str,
     precision: str = "fp32",
@@ -65,7 +65,7 @@ def export_network(  # noqa: PLR0913 - all that a file is made of
     return RUNTIMES[runtime].export(network.architecture, network_weights(network), folder, options)
 
 
-def network_weights(network: Network) -> dict[str, np.ndarray]:
+def network_weights(network: AnyNetwork) -> dict[str, np.ndarray]:
     """Return the state dict as numpy arrays.
 
     Raises:

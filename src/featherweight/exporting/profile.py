@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featherweight.architecture import Architecture
+from featherweight.detection.detector import Detector
 from featherweight.errors import UsageError
-from featherweight.networks.resolve import resolve_architecture
+from featherweight.networks.detectors import resolve_network
+from featherweight.networks.kinds import AnyArchitecture
 from featherweight.profiling.profile import Profile
 from featherweight.profiling.profile import profile as profile_architecture
 
@@ -20,7 +22,7 @@ __all__ = ["profile"]
 
 
 def profile(
-    network: Architecture | nn.Module | Path | str,
+    network: AnyArchitecture | nn.Module | Path | str,
     *,
     input_shape: tuple[int, ...] | Mapping[str, tuple[int, ...]] | None = None,
 ) -> Profile:
@@ -29,8 +31,8 @@ def profile(
     Only a torch module needs torch, only a file needs onnx.
 
     Args:
-        network: an Architecture, a torch module (see `profile_module`), the path of an .onnx file
-            (see `profile_onnx`), or text that names a network (`mobilenet_v2:width=0.5`).
+        network: an Architecture or Detector, a torch module (see `profile_module`), the path of an
+            .onnx file (see `profile_onnx`), or text that names one (`mobilenet_v2:width=0.5`).
         input_shape: sizes of the input without the batch axis: a module needs them, and a file
             that leaves them open (of several inputs by name); an Architecture has its own.
 
@@ -46,7 +48,7 @@ def profile(
             f"input_shape {dict(input_shape)} names inputs, which only an ONNX file has",
             allowed="sizes without the batch axis, such as (3, 224, 224)",
         )
-    if not isinstance(network, (Architecture, str, Path)):
+    if not isinstance(network, (Architecture, Detector, str, Path)):
         torch = sys.modules.get("torch")  # who has a module has loaded it
         kinds = torch and (torch.nn.Module, torch.export.ExportedProgram)
         if not kinds or not isinstance(network, kinds):
@@ -57,8 +59,8 @@ def profile(
         from featherweight.profiling.module import profile_module
 
         return profile_module(network, input_shape=input_shape)
-    if not isinstance(network, Architecture):
-        network = resolve_architecture(str(network))
+    if isinstance(network, (str, Path)):
+        network = resolve_network(str(network))
     if input_shape is not None:
         raise UsageError(
             f"{network.name} has its own input, {network.input_shape}",

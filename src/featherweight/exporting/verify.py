@@ -9,7 +9,7 @@ import numpy as np
 from featherweight.data.rows import spaced_rows
 from featherweight.errors import FailedError, UsageError
 from featherweight.exporting.verification import Verification
-from featherweight.layers import graph
+from featherweight.networks.kinds import outputs_of
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.runtimes.answers import load_answers
 from featherweight.runtimes.artifact import Artifact, check_files
@@ -17,7 +17,7 @@ from featherweight.runtimes.weights import input_levels
 from featherweight.tasks.task import TASKS, Answers, evaluated
 
 if TYPE_CHECKING:
-    from featherweight.nn.network import Network
+    from featherweight.networks.modules import AnyNetwork
 
 __all__ = ["network_answers", "verify_artifact"]
 
@@ -26,12 +26,12 @@ _BATCH = 64
 
 def verify_artifact(
     artifact: Artifact,
-    network: Network,
+    network: AnyNetwork,
     *,
     images: np.ndarray,
     targets: np.ndarray,
     split: str,
-    largest_relative_error: float = 1e-4,
+    largest_relative_error: float | None = None,
     smallest_agreement: float = 0.9,
     most_compared: int | None = None,
 ) -> Verification:
@@ -47,7 +47,7 @@ def verify_artifact(
         images: uint8 (N, H, W, 3), resized and cropped, of one split.
         targets: what is right for them, (N, ...), as the artifact's task has it.
         split: name of that split.
-        largest_relative_error: limit for float32.
+        largest_relative_error: limit for float32; `None` = the tolerance of the task.
         smallest_agreement: limit for other precisions.
         most_compared: pictures that the network answers too, evenly spaced: for what rounding does
             a few hundred are enough. `None` = all of them. The file answers all in any case.
@@ -67,27 +67,18 @@ def verify_artifact(
     rows = spaced_rows(len(images), most=most)
     expected = network_answers(network, images[rows], preprocessing=artifact.preprocessing)
     compared = {name: values[rows] for name, values in found.items()}
-    errors = {name: float(np.abs(compared[name] - expected[name]).max()) for name in expected}
-    relative_error = float(
-        np.max(
-            [
-                error / max(float(np.abs(expected[name]).max()), 1e-30)
-                for name, error in errors.items()
-            ]
-        )
-    )
+    largest, relative_error = task.error(compared, expected)
     agreement = task.agreement(compared, expected)
     evaluation = evaluated(task, found, targets, split=split)
+    limit = task.tolerance if largest_relative_error is None else largest_relative_error
     passed = (
-        relative_error <= largest_relative_error
-        if artifact.precision == "fp32"
-        else agreement >= smallest_agreement
+        relative_error <= limit if artifact.precision == "fp32" else agreement >= smallest_agreement
     )
     assert evaluation.interval is not None
     return Verification(
         platform=f"local/{artifact.runtime}:threads=1,precision={artifact.precision}",
         artifact_sha256=artifact.sha256,
-        max_abs_error=max(errors.values()),
+        max_abs_error=largest,
         relative_error=relative_error,
         top1_agreement=agreement,
         accuracy=evaluation.value,
@@ -97,7 +88,9 @@ def verify_artifact(
             else None
         ),
         interval=evaluation.interval,
-        balanced_accuracy=task.details(found, targets).get("balanced_accuracy"),
+        balanced_accuracy=task.details(found, targets, classes=len(artifact.labels)).get(
+            "balanced_accuracy"
+        ),
         split=split,
         n=len(images),
         compared=len(rows),
@@ -117,7 +110,7 @@ def _check_finite(artifact: Artifact, found: Answers) -> None:
 
 
 def network_answers(
-    network: Network, images: np.ndarray, *, preprocessing: Preprocessing
+    network: AnyNetwork, images: np.ndarray, *, preprocessing: Preprocessing
 ) -> dict[str, np.ndarray]:
     """Return what a network answers in evaluation mode, float32 (N, ...) by output.
 
@@ -146,11 +139,13 @@ def network_answers(
                 answers.append(network((x - mean) / deviation).float().cpu().numpy())
     finally:
         network.train(training)
-    (output,) = graph(network.architecture).outputs
+    (output,) = outputs_of(network.architecture)
     return {output.name: np.concatenate(answers)}
 
 
-def _check(artifact: Artifact, network: Network, images: np.ndarray, targets: np.ndarray) -> None:
+def _check(
+    artifact: Artifact, network: AnyNetwork, images: np.ndarray, targets: np.ndarray
+) -> None:
     if network.architecture.digest != artifact.architecture_digest:
         raise UsageError(
             f"{artifact.directory} was exported from another architecture than "

@@ -355,8 +355,8 @@ def _result(run: RunDirectory, fit: FitResult) -> AdaptResult:
 
 def _content(parent: Parent) -> str:
     """Return the digest of what the parent computes."""
-    digest = hashlib.sha256(parent.stored.network.architecture.digest.encode())
-    for name, tensor in parent.stored.network.state_dict().items():
+    digest = hashlib.sha256(parent.stored.classifier.architecture.digest.encode())
+    for name, tensor in parent.stored.classifier.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()

@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 
 from featherweight.architecture import Architecture
 from featherweight.budget import Evaluation, Latency
-from featherweight.errors import RecordError
+from featherweight.detection.detector import Detector
+from featherweight.errors import RecordError, UnsupportedError
 from featherweight.exporting.verification import Verification
-from featherweight.fitting.families import Family
+from featherweight.fitting.family import Family
 from featherweight.measuring.measurement import Measurement
-from featherweight.nn.network import Network
+from featherweight.networks.kinds import AnyArchitecture
+from featherweight.networks.modules import AnyNetwork
 from featherweight.profiling.profile import profile
 from featherweight.records import Record
 from featherweight.reporting.run import Shortfall
@@ -56,9 +58,20 @@ class Candidate:
     max_size: float = field(default=math.inf, compare=False)
 
     @property
-    def architecture(self) -> Architecture:
+    def architecture(self) -> AnyArchitecture:
         """The network at this size."""
         return _build(self.family, self.size)
+
+    @property
+    def plain(self) -> Architecture:
+        """The same, of a classifier.
+
+        Raises:
+            UnsupportedError: it is a detector.
+        """
+        if isinstance(self.architecture, Detector):
+            raise UnsupportedError(f"{self.label} is a detector", allowed="a classifier")
+        return self.architecture
 
     @property
     def resolution(self) -> int:
@@ -96,7 +109,7 @@ class Candidate:
 
 
 @functools.lru_cache(maxsize=1024)
-def _build(family: Family, size: float) -> Architecture:
+def _build(family: Family, size: float) -> AnyArchitecture:
     return family.build(size)
 
 
@@ -266,7 +279,7 @@ class Proof:
     """
 
     artifact: Artifact
-    network: Network
+    network: AnyNetwork
     measurement: Measurement
     verification: Verification
     commonest: float

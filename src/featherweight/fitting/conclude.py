@@ -10,8 +10,8 @@ from pathlib import Path
 from featherweight.budget import Latency
 from featherweight.fitting.ledger import read_summary
 from featherweight.fitting.settings import FitSettings
+from featherweight.networks.modules import AnyNetwork
 from featherweight.networks.storage import load_network
-from featherweight.nn.network import Network
 from featherweight.reporting.report import write_report
 from featherweight.reporting.run import FitSummary
 from featherweight.run_directory import RunDirectory
@@ -49,7 +49,7 @@ class FitResult:
         return None if self.summary.accuracy is None else self.summary.accuracy.artifact
 
     @property
-    def network(self) -> Network:
+    def network(self) -> AnyNetwork:
         """The trained PyTorch network."""
         return load_network(self.path).network
 

@@ -25,7 +25,8 @@ from featherweight.fitting.conclude import (
     conclude_infeasible,
 )
 from featherweight.fitting.context import FitContext, open_context
-from featherweight.fitting.families import Family, families
+from featherweight.fitting.families import families
+from featherweight.fitting.family import Family
 from featherweight.fitting.policy import ProvePolicy
 from featherweight.fitting.previous_run import PreviousNetwork, PreviousRun, read_previous_run
 from featherweight.fitting.ranking import cheapest_of_equals

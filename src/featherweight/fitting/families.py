@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
-from featherweight.architecture import Architecture, read_architecture
+from featherweight.architecture import Architecture
+from featherweight.data.annotated_images import DETECTION
+from featherweight.detection.detector import Detector
 from featherweight.errors import UsageError
+from featherweight.fitting.detector_families import detector_families
+from featherweight.fitting.family import Family
 from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.stages.look import Look
+from featherweight.networks.kinds import read_any_architecture
 from featherweight.networks.preprocessing import Preprocessing, fine_tuning_preprocessing
 from featherweight.networks.pretrained import read_pretrained
 from featherweight.networks.resolve import (
@@ -24,7 +26,7 @@ from featherweight.networks.storage import read_network_record
 from featherweight.networks.weight_sources import PRETRAINED, weights_hint
 from featherweight.zoo.model import MODELS
 
-__all__ = ["SEEN_SCALES", "Family", "families", "stored_family"]
+__all__ = ["families", "stored_family"]
 
 logger = logging.getLogger(__name__)
 
@@ -44,70 +46,6 @@ _STORED_GROWTH = 1.25
 """Largest multiple of the resolution a network was saved at that it is offered at."""
 
 
-SEEN_SCALES = (0.86, 0.93, 1.0, 1.07, 1.14)
-"""A machine may be a third slower or faster when a network ships than when its size was chosen, and
-one that has seen a single size is lost eight pixels away (docs/adr/0015-whole-pictures.md)."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """One network in several sizes, which trade accuracy for time.
-
-    Attributes:
-        name: zoo name with its fixed settings, or that of a network made from one.
-        axis: what the sizes are: resolutions on photographs, widths on small pictures.
-        sizes: cheapest first.
-        build: size -> Architecture.
-        source: weights to start from; `None` = from scratch.
-        preprocessing: normalisation and resize that the start expects.
-        start: folder of a saved network to start from, for one that no name draws.
-        weights_unsliced: whether the norms' statistics fit the weights: not those sliced to a
-            width.
-        weights_of: zoo name of the network that the weights were made for.
-    """
-
-    name: str
-    axis: Literal["resolution", "width"]
-    sizes: tuple[float, ...]
-    build: Callable[[float], Architecture]
-    source: str | None
-    preprocessing: Preprocessing
-    start: Path | None = None
-    weights_unsliced: bool = True
-    weights_of: str = ""
-
-    @property
-    def moves(self) -> bool:
-        """Whether a trained network may ship at another size than that of its training."""
-        return self.axis == "resolution" and len(self.sizes) > 1
-
-    @property
-    def seen_scales(self) -> tuple[float, ...]:
-        """Multiples of its resolution that a training shows it: it may ship at any of them."""
-        return SEEN_SCALES if self.moves and self.source is not None else ()
-
-    def knows(self, growth: float) -> bool:
-        """Whether a trained network knows such a multiple of its resolution."""
-        scales = self.seen_scales or (1.0,)
-        return min(scales) <= growth <= max(scales)
-
-    def label(self, size: float) -> str:
-        """Return the network's text form at one size."""
-        if f"{self.axis}=" in self.name:
-            return self.name
-        return f"{self.name}{',' if ':' in self.name else ':'}{self.axis}={size:g}"
-
-    def up_to(self, size: float) -> Family:
-        """Return it without the sizes above one."""
-        return replace(self, sizes=tuple(one for one in self.sizes if one <= size))
-
-    def of_one_size(self, size: float, architecture: Architecture, *, name: str) -> Family:
-        """Return a network made from this one, which has one size, as a family of its own."""
-        return replace(
-            self, name=name, sizes=(size,), build=lambda _: architecture.changed(name=name)
-        )
-
-
 def families(look: Look, settings: FitSettings) -> tuple[Family, ...]:
     """List the families worth measuring for this data.
 
@@ -124,6 +62,8 @@ def families(look: Look, settings: FitSettings) -> tuple[Family, ...]:
             allowed="auto, none, or a file together with --model NAME",
             hint="name the network the weights belong to",
         )
+    if look.task == DETECTION:
+        return detector_families(look, settings)
     if settings.model is not None:
         return (_asked(settings.model, look, settings),)
     if look.small:
@@ -147,9 +87,9 @@ def stored_family(
     Raises:
         RecordError: the folder holds no network.
     """
-    architecture = read_architecture(folder / "architecture.json")
-    own = architecture.resolution
-    sizes = range(min(64, own), int(_STORED_GROWTH * own) + 1, 8)
+    architecture = read_any_architecture(folder / "architecture.json")
+    own, anchored = architecture.resolution, isinstance(architecture, Detector)
+    sizes = range(0) if anchored else range(min(64, own), int(_STORED_GROWTH * own) + 1, 8)
     family = Family(
         name=architecture.name,
         axis="resolution",
@@ -160,6 +100,7 @@ def stored_family(
         start=folder,
         weights_unsliced=weights_unsliced,
         weights_of=weights_of,
+        anchored=anchored,
     )
     return family, float(own)
 

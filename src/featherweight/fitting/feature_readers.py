@@ -15,6 +15,7 @@ from featherweight.exporting.file_features import Features as ReadFeatures
 from featherweight.exporting.file_features import load_features
 from featherweight.fitting.candidate import Candidate, Phase
 from featherweight.fitting.trainer import Trainer
+from featherweight.networks.modules import as_classifier
 from featherweight.training.evaluate import TrainingImages
 
 __all__ = ["FeatureReaders", "Features"]
@@ -65,7 +66,7 @@ class FeatureReaders:
             started = time.monotonic()
             out = trainer.folder / "artifacts" / "probe" / candidate.key
             self._answers[candidate.key] = load_features(
-                trainer.start(candidate, _PHASE),
+                as_classifier(trainer.start(candidate, _PHASE)),
                 export=lambda network, labels: trainer.export(
                     network, candidate, out=out, labels=labels, quickly=True
                 ),

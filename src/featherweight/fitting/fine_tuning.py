@@ -23,7 +23,7 @@ def suited(recipe: Recipe, candidate: Candidate) -> Recipe:
         candidate: what is trained.
     """
     changes: dict[str, object] = {"resolution_scales": candidate.family.seen_scales}
-    architecture = candidate.architecture
+    architecture = candidate.plain
     is_short = recipe.time_s is not None and recipe.time_s < LEAST_UNFROZEN_S
     if is_short and recipe.keep_norm_statistics and architecture.resolution >= SMALL_RESOLUTION:
         changes["frozen_blocks"] = early_blocks(architecture)

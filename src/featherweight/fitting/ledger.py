@@ -11,7 +11,7 @@ from featherweight.candidates import CandidateRow, CurvePoint, FileAccuracy
 from featherweight.data.images import ImageData
 from featherweight.exporting.verification import Verification
 from featherweight.fitting.candidate import Candidate, Measured, Proof, Trained
-from featherweight.fitting.families import Family
+from featherweight.fitting.family import Family
 from featherweight.fitting.settings import FitSettings
 from featherweight.journal import Journal
 from featherweight.measuring.measurement import Measurement

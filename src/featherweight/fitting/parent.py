@@ -85,7 +85,7 @@ def read_parent(
         )
     stored = load_network(path)
     check_same_task(images, task=stored.task, classes=stored.classes)
-    name = stored.network.architecture.name
+    name = stored.classifier.architecture.name
     return Parent(stored, name, f"run of {name}")
 
 
@@ -132,7 +132,7 @@ def _of_module(module: nn.Module, images: ImageData, *, resolution: int | None) 
 def as_candidate(parent: Parent, *, run: Path, precision: str) -> tuple[Candidate, Phase]:
     """Save the parent where networks of the run lie, and return it as a trained candidate."""
     phase = Phase(kind="parent")
-    network = parent.stored.network
+    network = parent.stored.classifier
     folder = run / "networks" / f"{network.architecture.digest[:16]}-{precision}-{phase}"
     if not (folder / _SAVED).exists():
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,8 @@ from typing import Any
 
 from featherweight.errors import UsageError
 from featherweight.fitting.candidate import Candidate, Phase, TrainingRecord
-from featherweight.fitting.families import Family, stored_family
+from featherweight.fitting.families import stored_family
+from featherweight.fitting.family import Family
 from featherweight.fitting.settings import FitSettings
 from featherweight.journal import Journal, plain_digest
 from featherweight.records import parse_record

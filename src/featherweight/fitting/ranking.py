@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.budget import Evaluation
-from featherweight.data.metrics import difference_interval
+from featherweight.data.metrics import accuracy_interval, difference_interval
 from featherweight.data.rows import spaced_rows
 from featherweight.errors import FailedError
 from featherweight.fitting.candidate import Candidate, Phase, Trained
 from featherweight.fitting.policy import DEFAULT_POLICY
 from featherweight.fitting.trainer import Trainer
-from featherweight.nn.network import Network
+from featherweight.networks.modules import AnyNetwork
 from featherweight.runtimes.answers import load_answers
-from featherweight.tasks.task import Answers
+from featherweight.tasks.task import CLASSIFICATION, Answers
 from featherweight.training.evaluate import EvaluationResult, TrainingImages, evaluate_network
 
 __all__ = [
@@ -36,7 +36,7 @@ _LOSSES = "val_losses.npy"
 def losses_on_val(
     trainer: Trainer,
     candidate: Candidate,
-    network: Network,
+    network: AnyNetwork,
     *,
     phase: Phase,
     most: int = DEFAULT_POLICY.race.val_pictures,
@@ -69,7 +69,7 @@ def losses_on_val(
 def paired_scores(
     trainer: Trainer,
     candidate: Candidate,
-    network: Network,
+    network: AnyNetwork,
     *,
     phase: Phase,
     most: int = DEFAULT_POLICY.race.val_pictures,
@@ -82,7 +82,7 @@ def paired_scores(
     return own * weights, trainer.task.scores(answers, val.targets[rows]) * weights
 
 
-def evaluate_on_val(trainer: Trainer, candidate: Candidate, network: Network) -> Evaluation:
+def evaluate_on_val(trainer: Trainer, candidate: Candidate, network: AnyNetwork) -> Evaluation:
     """Return how a network answers all of val."""
     resolution = network.architecture.resolution
     val = trainer.store.held_out("val", resolution, candidate.family.preprocessing)
@@ -91,15 +91,13 @@ def evaluate_on_val(trainer: Trainer, candidate: Candidate, network: Network) ->
 
 
 def val_evaluation(accuracy: float, *, trainer: Trainer) -> Evaluation:
-    """Return a mean score on val; a balanced one has no interval."""
-    count = trainer.count("val")
+    """Return a score on val; one that is no share of pictures has no interval."""
+    count, metric = trainer.count("val"), trainer.task.metric
     if trainer.store.balanced:
-        return Evaluation(
-            metric="balanced_accuracy", value=accuracy, n=count, interval=None, split="val"
-        )
-    task = trainer.task
-    interval = task.interval(accuracy, count)
-    return Evaluation(metric=task.metric, value=accuracy, n=count, interval=interval, split="val")
+        metric = "balanced_accuracy"
+    share = trainer.store.data.task == CLASSIFICATION and not trainer.store.balanced
+    interval = accuracy_interval(round(accuracy * count), count) if share else None
+    return Evaluation(metric=metric, value=accuracy, n=count, interval=interval, split="val")
 
 
 def _ranked_pictures(
@@ -112,7 +110,7 @@ def _ranked_pictures(
 
 
 def _evaluate(
-    trainer: Trainer, candidate: Candidate, network: Network, val: TrainingImages
+    trainer: Trainer, candidate: Candidate, network: AnyNetwork, val: TrainingImages
 ) -> EvaluationResult:
     preprocessing = candidate.family.preprocessing
     return evaluate_network(network, images=val, preprocessing=preprocessing, device=trainer.device)
@@ -121,7 +119,7 @@ def _evaluate(
 def _file_answers(
     trainer: Trainer,
     candidate: Candidate,
-    network: Network,
+    network: AnyNetwork,
     pixels: NDArray[np.uint8],
     *,
     phase: Phase,

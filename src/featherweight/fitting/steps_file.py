@@ -27,7 +27,7 @@ class StepsFile:
     def network(self) -> Network | None:
         """Return the network after the last step; `None` = it is the parent."""
         folder = self.folder()
-        return None if folder is None else load_network(self._run / folder).network
+        return None if folder is None else load_network(self._run / folder).classifier
 
     def folder(self) -> str | None:
         """Return where that network is, relative to the run."""

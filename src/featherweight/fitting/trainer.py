@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featherweight.data.images import ImageData
+from featherweight.detection.detector import Detector
 from featherweight.exporting.export import export_network
 from featherweight.exporting.platforms import Platform, parse_platform
 from featherweight.fitting.candidate import Candidate, Phase
 from featherweight.fitting.fine_tuning import suited
 from featherweight.fitting.settings import FitSettings
+from featherweight.networks.modules import AnyNetwork, drawn_module
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.storage import StoredNetwork, load_network, save_network
-from featherweight.nn.network import Network, build_network
 from featherweight.runtimes.artifact import Artifact
 from featherweight.tasks.task import Task
 from featherweight.training.compute import Compute, choose_device
+from featherweight.training.detection import detection_recipe
 from featherweight.training.job import (
     DataReference,
     FirstWeights,
@@ -86,7 +88,7 @@ class Trainer:
         """Return how many pictures a split has."""
         return len(self.store.data.splits[split])
 
-    def start(self, candidate: Candidate, phase: Phase) -> Network:
+    def start(self, candidate: Candidate, phase: Phase) -> AnyNetwork:
         """Return the network before a training: pretrained, or freshly drawn and kept there."""
         return first_network(
             self._first(candidate, phase),
@@ -109,7 +111,16 @@ class Trainer:
         self, candidate: Candidate, *, time_s: float | None, epochs: int | None, distillation: bool
     ) -> Recipe:
         """Return the training recipe of a candidate for a time or a number of epochs."""
-        family = candidate.family
+        family, drawn = candidate.family, candidate.architecture
+        if isinstance(drawn, Detector):
+            return detection_recipe(
+                drawn.backbone,
+                pretrained=family.source is not None,
+                images=self.count("train"),
+                time_s=time_s,
+                epochs=epochs,
+                seed=self.seed,
+            )
         recipe = default_recipe(
             pretrained=family.source is not None,
             resolution=candidate.resolution,
@@ -180,7 +191,7 @@ class Trainer:
         """
         architecture, preprocessing = candidate.architecture, candidate.family.preprocessing
         timer = StepTimer(
-            build_network(architecture, seed=self.seed),
+            drawn_module(architecture, seed=self.seed),
             self.store.train(architecture.resolution, preprocessing),
             recipe,
             preprocessing,
@@ -213,7 +224,7 @@ class Trainer:
         """Return a network trained in an earlier phase."""
         return load_network(self.network_folder(candidate, phase))
 
-    def save(self, network: Network, candidate: Candidate, *, folder: Path) -> None:
+    def save(self, network: AnyNetwork, candidate: Candidate, *, folder: Path) -> None:
         """Save a network with the preparation of pictures that its candidate has."""
         save_network(
             network,
@@ -225,7 +236,7 @@ class Trainer:
 
     def export(
         self,
-        network: Network,
+        network: AnyNetwork,
         candidate: Candidate,
         *,
         out: Path,

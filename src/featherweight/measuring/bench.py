@@ -12,12 +12,12 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from featherweight.architecture import Architecture
 from featherweight.budget import Latency
 from featherweight.errors import UnsupportedError
 from featherweight.exporting.platforms import Platform
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measurement import Measurement
+from featherweight.networks.kinds import AnyArchitecture
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.runtimes.artifact import Artifact
 from featherweight.runtimes.runtime import RUNTIMES, ExportOptions
@@ -42,7 +42,7 @@ class Untrained(NamedTuple):
     """A network to time: what it is called, what it is, and in which precision."""
 
     label: str
-    architecture: Architecture
+    architecture: AnyArchitecture
     precision: str
 
 
@@ -55,7 +55,7 @@ class Timeable(Protocol):
         ...
 
     @property
-    def architecture(self) -> Architecture:
+    def architecture(self) -> AnyArchitecture:
         """The network."""
         ...
 
@@ -80,7 +80,7 @@ Measure = Callable[[Sequence[Untrained], Path, int], list[Measurement]]
 """Networks, a folder for their files, samples of each -> one measurement each."""
 
 
-def export_untrained(architecture: Architecture, *, platform: Platform, out: Path) -> Artifact:
+def export_untrained(architecture: AnyArchitecture, *, platform: Platform, out: Path) -> Artifact:
     """Export a network with weights as drawn: for timing, where their values do not matter."""
     options = ExportOptions(
         precision=platform.precision,

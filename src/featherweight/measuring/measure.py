@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from featherweight.exporting.platforms import DEFAULT_PLATFORM, parse_platform
 from featherweight.measuring.bench import Untrained, time_untrained
 from featherweight.measuring.measurement import Measurement
-from featherweight.networks.resolve import resolve_architecture
+from featherweight.networks.detectors import resolve_network
 
 __all__ = ["measure"]
 
@@ -37,7 +37,7 @@ def measure(
         UsageError: an unknown network or platform, with the nearest spelling.
         DeviceError: the device could not measure.
     """
-    architectures = [resolve_architecture(network) for network in networks]
+    architectures = [resolve_network(network) for network in networks]
     measured = []
     for platform in [parse_platform(text) for text in on]:
         found = time_untrained(

@@ -14,12 +14,15 @@ class Preprocessing(Record):
 
     The shorter side is resized to round(resolution / crop_fraction), the centre
     resolution x resolution is cut out (uint8), and (pixel / 255 - mean) / std enters the network.
+    With `stretch` the whole picture is resized to resolution x resolution instead: places in it
+    stay the same shares of its sides, as a detector needs it.
     """
 
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     crop_fraction: float = 1.0
+    stretch: bool = False
 
 
 def fine_tuning_preprocessing(published: Preprocessing, *, small: bool) -> Preprocessing:

@@ -16,6 +16,8 @@ __all__ = [
     "SMALL_RESOLUTION",
     "create_architecture",
     "given_settings",
+    "holds_architecture",
+    "parse_settings",
     "resolve_architecture",
     "with_resolution",
 ]
@@ -112,7 +114,7 @@ def resolve_architecture(text: str) -> Architecture:
             f"{text}: an ONNX file cannot be read as a network yet",
             allowed="a zoo name, a run directory or an architecture.json",
         )
-    if _holds_architecture(path):
+    if holds_architecture(path):
         return read_architecture(path / "architecture.json")
     if path.suffix == ".json":
         return read_architecture(path)
@@ -123,7 +125,7 @@ def resolve_architecture(text: str) -> Architecture:
             allowed="a zoo name, a run directory or an architecture.json",
             hint=hint,
         )
-    name, settings = _parse(text)
+    name, settings = parse_settings(text)
     return create_architecture(name, **settings)
 
 
@@ -184,7 +186,7 @@ def create_architecture(
 def _import_timm(text: str) -> Architecture:
     from featherweight.networks.importing import import_timm
 
-    name, settings = _parse(text)
+    name, settings = parse_settings(text)
     other = sorted(settings.keys() - {"resolution", "classes", "channels"})
     if other:
         raise UsageError(
@@ -213,20 +215,21 @@ def given_settings(text: str) -> frozenset[str]:
     A run directory or an architecture.json fixes all of them.
     """
     text = text.removeprefix(_TIMM)
-    if "/" in text or text.endswith(".json") or _holds_architecture(Path(text)):
+    if "/" in text or text.endswith(".json") or holds_architecture(Path(text)):
         return frozenset(_SETTINGS)
-    name, settings = _parse(text)
+    name, settings = parse_settings(text)
     return frozenset(settings) | frozenset(ALIASES.get(name, (name, {}))[1])
 
 
-def _holds_architecture(path: Path) -> bool:
+def holds_architecture(path: Path) -> bool:
+    """Whether a path is a folder with an architecture.json: a run."""
     try:
         return (path / "architecture.json").is_file()
     except OSError:  # a name that no file can have, such as one of 300 letters
         return False
 
 
-def _parse(text: str) -> tuple[str, dict[str, Any]]:
+def parse_settings(text: str) -> tuple[str, dict[str, Any]]:
     """Split `name:key=value,...` and read the values."""
     name, colon, rest = text.partition(":")
     settings: dict[str, Any] = {}

@@ -202,7 +202,7 @@ def norms_of(network: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-def recalibrate_norms(network: Network, batches: Iterable[Tensor]) -> None:
+def recalibrate_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replace the statistics of all norms by those of some batches, in place.
 
     Args:

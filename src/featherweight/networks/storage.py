@@ -10,9 +10,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from featherweight.architecture import read_architecture, write_architecture
 from featherweight.arguments import to_path
 from featherweight.errors import RecordError, UsageError
+from featherweight.networks.kinds import read_any_architecture, write_any_architecture
+from featherweight.networks.modules import AnyNetwork, as_classifier, module_of
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import Network
 from featherweight.records import (
@@ -76,14 +77,23 @@ def recorded_seed(directory: Path) -> int:
 class StoredNetwork(NamedTuple):
     """A network in eval mode, with what is needed to use it."""
 
-    network: Network
+    network: AnyNetwork
     preprocessing: Preprocessing
     classes: tuple[str, ...]
     task: str = "classification"
 
+    @property
+    def classifier(self) -> Network:
+        """The network, of a classifier.
+
+        Raises:
+            UsageError: it is a detector.
+        """
+        return as_classifier(self.network)
+
 
 def save_network(
-    network: Network,
+    network: AnyNetwork,
     directory: str | Path,
     *,
     preprocessing: Preprocessing,
@@ -105,7 +115,7 @@ def save_network(
         for name, tensor in network.state_dict().items()
     }
     weights = save(tensors)
-    write_architecture(network.architecture, directory / "architecture.json")
+    write_any_architecture(network.architecture, directory / "architecture.json")
     write_bytes(directory / "weights.safetensors", weights)
     record = NetworkRecord(
         architecture_digest=network.architecture.digest,
@@ -147,7 +157,7 @@ def load_network(directory: str | Path) -> StoredNetwork:
     """
     directory = to_path(directory, name="network")
     record = read_network_record(directory)
-    architecture = read_architecture(directory / "architecture.json")
+    architecture = read_any_architecture(directory / "architecture.json")
     file = directory / "weights.safetensors"
     content = read_weights(file)
     digests = (architecture.digest, hashlib.sha256(content).hexdigest())
@@ -158,7 +168,7 @@ def load_network(directory: str | Path) -> StoredNetwork:
             hint="saving was interrupted or the file was changed: train or export again",
         )
     with torch.device("meta"):
-        network = Network(architecture)
+        network = module_of(architecture)
     try:
         network.load_state_dict(load(content), assign=True)
     except (SafetensorError, RuntimeError) as error:

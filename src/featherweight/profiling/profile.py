@@ -6,7 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 
 from featherweight.architecture import Architecture
+from featherweight.detection.detector import Detector, ThunderNet
+from featherweight.detection.parts import box_head, dense_part
 from featherweight.layers import INPUT, Layer, layers
+from featherweight.networks.kinds import AnyArchitecture
 from featherweight.profiling.count import COUNTERS, Count
 from featherweight.profiling.liveness import BYTES_PER_VALUE, peak_activation_bytes
 from featherweight.profiling.separable import SeparablePair, separable_pairs
@@ -88,15 +91,44 @@ class Profile(Record):
     layers: tuple[LayerProfile, ...]
 
 
-def profile(architecture: Architecture) -> Profile:
+def profile(architecture: AnyArchitecture) -> Profile:
     """Count a network; needs neither weights nor torch.
+
+    A detector is counted as in its papers: what lies between and behind its parts has no
+    multiply-adds; rows of the box head, `boxes.*`, cost what all regions of a picture do together.
 
     Raises:
         ArchitectureError: the blocks do not fit together.
     """
+    if isinstance(architecture, Detector):
+        return _profile_detector(architecture)
     return profile_layers(
         layers(architecture), name=architecture.name, input_shape=architecture.input_shape
     )
+
+
+def _profile_detector(detector: Detector) -> Profile:
+    dense, head = profile(dense_part(detector)), box_head(detector)
+    rows = list(dense.layers)
+    if head is not None:
+        assert isinstance(detector.head, ThunderNet)
+        rows += [_of_regions(row, detector.head.regions) for row in profile(head).layers]
+    return network_profile(
+        rows,
+        name=detector.name,
+        input_shape=detector.input_shape,
+        params=_total(row.params for row in rows),
+        peak_activation_bytes=dense.peak_activation_bytes,
+        unknown_ops=(),
+        pairs=dense.separable_pairs,
+    )
+
+
+def _of_regions(row: LayerProfile, regions: int) -> LayerProfile:
+    """Return what a layer costs that so many regions pass."""
+    fields = ("macs", "flops", "multiplications", "additions", "memory_access_bytes")
+    changes = {name: regions * (getattr(row, name) or 0) for name in fields}
+    return row.model_copy(update={"name": f"boxes.{row.name}", **changes})
 
 
 def totals(architecture: Architecture) -> Count:

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
-from featherweight.layers import LOGITS, graph
+from featherweight.layers import LOGITS
+from featherweight.networks.kinds import AnyArchitecture, outputs_of
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import Record, parse_record, read_json, to_plain, write_json
 
@@ -160,7 +160,7 @@ def record_artifact(
     files: tuple[str, ...],
     *,
     runtime: str,
-    architecture: Architecture,
+    architecture: AnyArchitecture,
     options: ExportOptions,
     **int8: Any,
 ) -> Artifact:
@@ -188,8 +188,7 @@ def record_artifact(
         labels=options.labels,
         task=options.task,
         outputs=tuple(
-            ArtifactOutput(name=one.name, shape=(1, *one.shape))
-            for one in graph(architecture).outputs
+            ArtifactOutput(name=one.name, shape=(1, *one.shape)) for one in outputs_of(architecture)
         ),
         size_bytes=size_bytes,
         sha256=sha256,

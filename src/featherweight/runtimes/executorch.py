@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featherweight.architecture import Architecture
+from featherweight.detection.detector import Detector
 from featherweight.errors import MissingDependencyError
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
@@ -21,6 +22,7 @@ from featherweight.runtimes.runtime import (
     Answer,
     ExportOptions,
     Predict,
+    check_classifier,
     check_image,
     check_loadable,
     check_precision,
@@ -65,13 +67,14 @@ class ExecuTorch:
 
     def export(
         self,
-        architecture: Architecture,
+        architecture: Architecture | Detector,
         weights: Mapping[str, np.ndarray] | None,
         out: Path,
         options: ExportOptions,
     ) -> Artifact:
         """Write `model.pte` and artifact.json; see `Runtime.export`. Takes seconds."""
         check_precision(self, options.precision)
+        architecture = check_classifier(self, architecture)
         _bindings()  # absent: said before anything is written
         with _without_warnings():
             from featherweight.runtimes.executorch_program import (

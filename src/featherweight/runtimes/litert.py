@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from featherweight.architecture import Architecture
+from featherweight.detection.detector import Detector
 from featherweight.errors import MissingDependencyError
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
@@ -19,6 +20,7 @@ from featherweight.runtimes.runtime import (
     Answer,
     ExportOptions,
     Predict,
+    check_classifier,
     check_image,
     check_loadable,
     check_precision,
@@ -61,7 +63,7 @@ class LiteRt:
 
     def export(
         self,
-        architecture: Architecture,
+        architecture: Architecture | Detector,
         weights: Mapping[str, np.ndarray] | None,
         out: Path,
         options: ExportOptions,
@@ -70,6 +72,7 @@ class LiteRt:
         from featherweight.runtimes.onnx_writer import write_onnx
 
         check_precision(self, options.precision)
+        architecture = check_classifier(self, architecture)
         _interpreter()  # absent: said before anything is written
         kinds: dict[str, Any] = {"preprocessing": options.preprocessing, "labels": options.labels}
         operators: dict[str, str] | None = None

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from featherweight.architecture import Architecture
+from featherweight.detection.detector import Detector
 from featherweight.errors import MissingDependencyError, UsageError
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
@@ -18,6 +19,7 @@ from featherweight.runtimes.runtime import (
     Answer,
     ExportOptions,
     Predict,
+    check_classifier,
     check_image,
     check_loadable,
     check_precision,
@@ -47,13 +49,14 @@ class Ncnn:
 
     def export(
         self,
-        architecture: Architecture,
+        architecture: Architecture | Detector,
         weights: Mapping[str, np.ndarray] | None,
         out: Path,
         options: ExportOptions,
     ) -> Artifact:
         """Write `model.ncnn.param`, `model.ncnn.bin` and artifact.json; see `Runtime.export`."""
         check_precision(self, options.precision)
+        architecture = check_classifier(self, architecture)
         text, content = write_ncnn(
             architecture, weights, preprocessing=options.preprocessing, labels=options.labels
         )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featherweight.architecture import Architecture
+from featherweight.detection.detector import Detector
 from featherweight.environment import int8_pairs_saturate
 from featherweight.errors import UsageError
 from featherweight.records import write_bytes
@@ -39,6 +40,7 @@ __all__ = [
     "observations",
     "open_session",
     "quantised",
+    "written",
 ]
 
 _MODEL = "model.onnx"
@@ -71,25 +73,19 @@ class OnnxRuntime:
 
     def export(
         self,
-        architecture: Architecture,
+        architecture: Architecture | Detector,
         weights: Mapping[str, np.ndarray] | None,
         out: Path,
         options: ExportOptions,
     ) -> Artifact:
         """Write `model.onnx` and artifact.json; see `Runtime.export`."""
-        from featherweight.runtimes.onnx_writer import write_onnx
-
         check_precision(self, options.precision)
-        model = write_onnx(
-            architecture, weights, preprocessing=options.preprocessing, labels=options.labels
-        )
         operators: dict[str, str] | None = None
         saturation_safe: bool | None = None
         if options.precision == "int8":
             saturation_safe = is_saturation_safe(options.saturation_safe)
-            model = quantised(
-                model, architecture, options.calibration, saturation_safe=saturation_safe
-            )
+        model = written(architecture, weights, options, saturation_safe=saturation_safe)
+        if options.precision == "int8":
             operators = count_int8_operators(model.SerializeToString())
         write_bytes(out / _MODEL, model.SerializeToString())
         return record_artifact(
@@ -116,6 +112,40 @@ class OnnxRuntime:
             return dict(zip(names, session.run(names, {"image": image}), strict=True))
 
         return tried(predict, artifact, *errors)
+
+
+def written(
+    architecture: Architecture | Detector,
+    weights: Mapping[str, np.ndarray] | None,
+    options: ExportOptions,
+    *,
+    saturation_safe: bool | None,
+) -> Any:
+    """Return the ONNX model of a classifier or a detector, whose dense part alone may be int8.
+
+    Args:
+        architecture: the network.
+        weights: as `Runtime.export` takes them.
+        options: likewise.
+        saturation_safe: of int8, see `quantise_model`; `None` = all is float32.
+    """
+    from featherweight.runtimes.detector_onnx import write_detector_onnx
+    from featherweight.runtimes.onnx_writer import write_onnx
+
+    def quantise(model: Any, part: Architecture) -> Any:
+        assert saturation_safe is not None
+        return quantised(model, part, options.calibration, saturation_safe=saturation_safe)
+
+    known: dict[str, Any] = {"preprocessing": options.preprocessing, "labels": options.labels}
+    if isinstance(architecture, Detector):
+        return write_detector_onnx(
+            architecture,
+            weights,
+            quantise=None if saturation_safe is None else quantise,
+            **known,
+        )
+    model = write_onnx(architecture, weights, **known)
+    return model if saturation_safe is None else quantise(model, architecture)
 
 
 def _errors() -> tuple[type[Exception], ...]:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from featherweight.architecture import Architecture
+from featherweight.detection.detector import Detector
+from featherweight.detection.parts import dense_part
 from featherweight.errors import MissingDependencyError, UnsupportedError, UsageError
 from featherweight.layers import layers
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
-from featherweight.runtimes.onnxruntime import is_saturation_safe, quantised
+from featherweight.runtimes.onnxruntime import is_saturation_safe, written
 from featherweight.runtimes.runtime import (
     RUNTIMES,
     Answer,
@@ -56,27 +58,21 @@ class OpenVino:
 
     def export(
         self,
-        architecture: Architecture,
+        architecture: Architecture | Detector,
         weights: Mapping[str, np.ndarray] | None,
         out: Path,
         options: ExportOptions,
     ) -> Artifact:
         """Write `model.onnx` and artifact.json; see `Runtime.export`."""
-        from featherweight.runtimes.onnx_writer import write_onnx
-
         check_precision(self, options.precision)
         _check_processor(options.precision)
-        model = write_onnx(
-            architecture, weights, preprocessing=options.preprocessing, labels=options.labels
-        )
+        plain = dense_part(architecture) if isinstance(architecture, Detector) else architecture
         saturation_safe: bool | None = None
         if options.precision == "int8":
-            _refuse_pooled_shortcuts(architecture)
+            _refuse_pooled_shortcuts(plain)
             saturation_safe = is_saturation_safe(options.saturation_safe)
-            model = quantised(
-                model, architecture, options.calibration, saturation_safe=saturation_safe
-            )
-        shuffle_by_transposing(model, architecture)
+        model = written(architecture, weights, options, saturation_safe=saturation_safe)
+        shuffle_by_transposing(model, plain)
         write_bytes(out / _MODEL, model.SerializeToString())
         operators: dict[str, str] | None = None
         if options.precision == "int8":

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from featherweight.architecture import Architecture
+from featherweight.detection.detector import Detector
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.registry import Registry
 from featherweight.runtimes.artifact import Artifact, ExportOptions, digest_files
@@ -20,6 +21,7 @@ __all__ = [
     "ExportOptions",
     "Predict",
     "Runtime",
+    "check_classifier",
     "check_image",
     "check_loadable",
     "check_precision",
@@ -53,7 +55,7 @@ class Runtime(Protocol):
 
     def export(
         self,
-        architecture: Architecture,
+        architecture: Architecture | Detector,
         weights: Mapping[str, np.ndarray] | None,
         out: Path,
         options: ExportOptions,
@@ -95,6 +97,16 @@ def check_precision(runtime: Runtime, precision: str) -> None:
             f"the runtime {runtime.name!r} does not compute in {precision!r}",
             allowed=", ".join(runtime.precisions),
         )
+
+
+def check_classifier(runtime: Runtime, architecture: Architecture | Detector) -> Architecture:
+    """Return a classifier, or raise UnsupportedError: this runtime has no graph for a detector."""
+    if isinstance(architecture, Detector):
+        raise UnsupportedError(
+            f"the runtime {runtime.name!r} does not hold detectors yet",
+            allowed="onnxruntime, openvino, torch",
+        )
+    return architecture
 
 
 def check_loadable(name: str, artifact: Artifact, *, num_threads: int, files: int = 1) -> None:

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from featherweight.architecture import Architecture, read_architecture, write_architecture
 from featherweight.errors import UsageError
+from featherweight.networks.kinds import (
+    AnyArchitecture,
+    read_any_architecture,
+    write_any_architecture,
+)
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
 from featherweight.runtimes.runtime import (
@@ -44,7 +48,7 @@ class TorchRuntime:
 
     def export(
         self,
-        architecture: Architecture,
+        architecture: AnyArchitecture,
         weights: Mapping[str, np.ndarray] | None,
         out: Path,
         options: ExportOptions,
@@ -61,7 +65,7 @@ class TorchRuntime:
             raise UsageError(f"{len(options.labels)} labels for {architecture.num_classes} classes")
         contiguous = {name: np.ascontiguousarray(value) for name, value in weights.items()}
         write_bytes(out / _WEIGHTS, save(contiguous))
-        write_architecture(architecture, out / _ARCHITECTURE)
+        write_any_architecture(architecture, out / _ARCHITECTURE)
         return record_artifact(
             out,
             (_WEIGHTS, _ARCHITECTURE),
@@ -76,18 +80,18 @@ class TorchRuntime:
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        from featherweight.nn.network import Network
+        from featherweight.networks.modules import module_of
 
         check_loadable(self.name, artifact, num_threads=num_threads, files=2)
         weights, description = artifact.paths
-        architecture = read_architecture(description)
+        architecture = read_any_architecture(description)
         if architecture.digest != artifact.architecture_digest:
             raise UsageError(
                 f"{description} is not the network that {artifact.directory} was exported from",
                 hint="export the network again",
             )
         with reading(artifact, SafetensorError, RuntimeError):
-            network = Network(architecture)
+            network = module_of(architecture)
             missing = network.load_state_dict(load_file(weights), strict=False).missing_keys
         if any(not name.endswith("num_batches_tracked") for name in missing):
             raise UsageError(f"{weights} has no {missing[0]!r}")

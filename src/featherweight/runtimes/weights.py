@@ -9,8 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from featherweight.architecture import Architecture
+from featherweight.detection.detector import Detector
+from featherweight.detection.parts import box_head, dense_part
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.layers import INPUT, Layer, layers
+from featherweight.networks.kinds import AnyArchitecture
 from featherweight.networks.preprocessing import Preprocessing
 
 __all__ = [
@@ -43,8 +46,16 @@ class FoldedLayer(NamedTuple):
     bias: np.ndarray
 
 
-def weight_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+def weight_shapes(architecture: AnyArchitecture) -> dict[str, tuple[int, ...]]:
     """Return name -> shape of every array a network needs, named as in torch's state dict."""
+    if isinstance(architecture, Detector):
+        parts = {"dense": dense_part(architecture), "boxes": box_head(architecture)}
+        return {
+            f"{prefix}.{name}": shape
+            for prefix, part in parts.items()
+            if part is not None
+            for name, shape in weight_shapes(part).items()
+        }
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in layers(architecture):
         if layer.op == "linear":
@@ -62,7 +73,7 @@ def weight_shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def random_weights(architecture: Architecture, *, seed: int) -> dict[str, np.ndarray]:
+def random_weights(architecture: AnyArchitecture, *, seed: int) -> dict[str, np.ndarray]:
     """Draw He-normal weights with neutral norms: for timing, where values do not matter."""
     generator = np.random.default_rng(seed)
     weights = {}
@@ -116,7 +127,7 @@ def calibration_pictures(architecture: Architecture, calibration: np.ndarray | N
     return calibration
 
 
-def check_weights(architecture: Architecture, weights: Mapping[str, np.ndarray]) -> None:
+def check_weights(architecture: AnyArchitecture, weights: Mapping[str, np.ndarray]) -> None:
     """Check names and shapes; torch's `num_batches_tracked` is allowed.
 
     Raises:
@@ -214,7 +225,7 @@ def fused_activations(
 
 
 def input_levels(
-    architecture: Architecture, preprocessing: Preprocessing
+    architecture: AnyArchitecture, preprocessing: Preprocessing
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return mean * 255 and 255 * std per channel, float64 (C,) each.
 

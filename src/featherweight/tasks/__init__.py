@@ -1,5 +1,5 @@
 """What networks are asked about pictures: one file per kind of task."""
 
-from featherweight.tasks import classification
+from featherweight.tasks import classification, detection
 
-__all__ = ["classification"]
+__all__ = ["classification", "detection"]

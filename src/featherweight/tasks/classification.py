@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ class Classification:
     kind = CLASSIFICATION
     metric = "accuracy"
     linear = True
+    tolerance = 1e-4
+    """Rounding leaves about 1e-6; a wrong layer or a wrong normalisation far more."""
 
     def recognises(self, source: str | Path) -> bool:  # noqa: ARG002
         """Whether `source` holds data of this kind: whatever no other task recognises."""
@@ -58,14 +61,25 @@ class Classification:
         """Return 1 for each right answer and 0 for a wrong one, (N,)."""
         return np.asarray(answers[LOGITS].argmax(axis=1) == targets, dtype=np.float64)
 
-    def interval(self, score: float, n: int) -> tuple[float, float]:
-        """Return Wilson's interval of a share of right answers."""
-        return accuracy_interval(round(score * n), n)
+    def score(
+        self,
+        answers: Answers,
+        targets: NDArray[Any],
+        *,
+        weights: NDArray[np.float64] | None = None,
+    ) -> float:
+        """Return the share of right answers; with `balanced_weights` the balanced accuracy."""
+        scores = self.scores(answers, targets)
+        return float((scores if weights is None else scores * weights).mean())
 
-    def details(self, answers: Answers, targets: NDArray[Any]) -> dict[str, float]:
+    def interval(self, answers: Answers, targets: NDArray[Any]) -> tuple[float, float]:
+        """Return Wilson's interval of the share of right answers."""
+        scores = self.scores(answers, targets)
+        return accuracy_interval(round(scores.sum()), len(scores))
+
+    def details(self, answers: Answers, targets: NDArray[Any], *, classes: int) -> dict[str, Any]:
         """Return `top5`, the share whose class is among the five best, and `balanced_accuracy`."""
         logits = answers[LOGITS]
-        classes = logits.shape[1]
         best = np.argpartition(-logits, min(_TOP, classes) - 1, axis=1)[:, :_TOP]
         return {
             "top5": float((best == targets[:, None]).any(axis=1).mean()),
@@ -77,6 +91,11 @@ class Classification:
     def agreement(self, found: Answers, expected: Answers) -> float:
         """Return the share of pictures with the same best class."""
         return float(np.mean(found[LOGITS].argmax(axis=1) == expected[LOGITS].argmax(axis=1)))
+
+    def error(self, found: Answers, expected: Answers) -> tuple[float, float]:
+        """Return the largest difference of logits, and its share of the largest logit."""
+        largest = float(np.abs(found[LOGITS] - expected[LOGITS]).max())
+        return largest, largest / max(float(np.abs(expected[LOGITS]).max()), 1e-30)
 
     def chance(self, targets: NDArray[Any]) -> float:
         """Return the share of the commonest class."""
@@ -90,7 +109,13 @@ class Classification:
         """Return one-hot rows, (N, outputs)."""
         return np.asarray(np.eye(outputs)[targets])
 
-    def describe(self, answers: Answers, labels: tuple[str, ...]) -> list[dict[str, Any]]:
+    def describe(
+        self,
+        answers: Answers,
+        labels: tuple[str, ...],
+        *,
+        sizes: Sequence[tuple[int, int]],  # noqa: ARG002
+    ) -> list[dict[str, Any]]:
         """Return `label` and `score`, the softmax of the best class, of each picture."""
         shares = softmax(answers[LOGITS])
         best = shares.argmax(axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,14 +39,16 @@ class Task(Protocol):
 
     Attributes:
         kind: how data, networks and files name it.
-        metric: name of the mean score.
+        metric: name of what `score` returns.
         linear: whether a linear layer on features gives the answers: such a layer is fitted in
             closed form, to rank networks and to begin with.
+        tolerance: largest `error` of a float32 file that computes what its network does.
     """
 
     kind: str
     metric: str
     linear: bool
+    tolerance: float
 
     def recognises(self, source: str | Path) -> bool:
         """Whether `source` holds data of this kind."""
@@ -73,19 +75,33 @@ class Task(Protocol):
         ...
 
     def scores(self, answers: Answers, targets: NDArray[Any]) -> NDArray[np.float64]:
-        """Return how right each picture is answered, (N,) in 0..1; the mean is the metric."""
+        """Return how right each picture is answered, (N,) in 0..1."""
         ...
 
-    def interval(self, score: float, n: int) -> tuple[float, float]:
-        """Return the 95 % interval of a mean score over n pictures."""
+    def score(
+        self,
+        answers: Answers,
+        targets: NDArray[Any],
+        *,
+        weights: NDArray[np.float64] | None = None,
+    ) -> float:
+        """Return the metric in 0..1, with pictures counted by their weights, (N,)."""
         ...
 
-    def details(self, answers: Answers, targets: NDArray[Any]) -> dict[str, float]:
+    def interval(self, answers: Answers, targets: NDArray[Any]) -> tuple[float, float]:
+        """Return the 95 % interval of the metric over pictures."""
+        ...
+
+    def details(self, answers: Answers, targets: NDArray[Any], *, classes: int) -> dict[str, Any]:
         """Return further figures by the names that `evaluate --json` has."""
         ...
 
     def agreement(self, found: Answers, expected: Answers) -> float:
-        """Return the share of pictures to which two networks give the same answer."""
+        """Return the share of answers that two networks have in common."""
+        ...
+
+    def error(self, found: Answers, expected: Answers) -> tuple[float, float]:
+        """Return the largest difference of answers, and the one that `tolerance` limits."""
         ...
 
     def chance(self, targets: NDArray[Any]) -> float:
@@ -104,8 +120,16 @@ class Task(Protocol):
         """Return what a regression should answer, (N, outputs); needed where `linear` is true."""
         ...
 
-    def describe(self, answers: Answers, labels: tuple[str, ...]) -> list[dict[str, Any]]:
-        """Return what `predict` says of each picture."""
+    def describe(
+        self, answers: Answers, labels: tuple[str, ...], *, sizes: Sequence[tuple[int, int]]
+    ) -> list[dict[str, Any]]:
+        """Return what `predict` says of each picture.
+
+        Args:
+            answers: to N pictures.
+            labels: names of the classes.
+            sizes: width and height of each picture in pixels.
+        """
         ...
 
 
@@ -151,13 +175,11 @@ def check_same_task(images: ImageData, *, task: str, classes: tuple[str, ...]) -
 
 
 def evaluated(task: Task, answers: Answers, targets: NDArray[Any], *, split: str) -> Evaluation:
-    """Return the mean score of answers with its evidence."""
-    scores = task.scores(answers, targets)
-    value, count = float(scores.mean()), len(scores)
+    """Return the score of answers with its evidence."""
     return Evaluation(
         metric=task.metric,
-        value=value,
-        n=count,
-        interval=task.interval(value, count),
+        value=task.score(answers, targets),
+        n=len(targets),
+        interval=task.interval(answers, targets),
         split=split,
     )

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from featherweight.networks.modules import AnyNetwork
 from featherweight.networks.slicing import recalibrate_norms
-from featherweight.nn.network import Network
 
 __all__ = ["WeightAverage"]
 
@@ -38,13 +38,13 @@ class WeightAverage:
         num_updates: how often `update` was called.
     """
 
-    def __init__(self, network: Network, *, decay: float, share: float = 0.1) -> None:
+    def __init__(self, network: AnyNetwork, *, decay: float, share: float = 0.1) -> None:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)  # noqa: FBT003
         self.num_updates = 0
         self._decay, self._share = decay, share
 
     @torch.no_grad()
-    def update(self, network: Network) -> None:
+    def update(self, network: AnyNetwork) -> None:
         """Move the average one step towards `network`."""
         growing = (1 + self.num_updates) / (1 / self._share + self.num_updates)
         decay = min(self._decay, growing)

@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from featherweight.errors import RecordError
-from featherweight.nn.network import Network
+from featherweight.networks.modules import AnyNetwork
 from featherweight.records import Record, parse_json, parse_record, to_plain, write_bytes
 from featherweight.training.recipe import Recipe
 from featherweight.training.results import EpochRecord
@@ -67,7 +67,7 @@ class CheckpointState(Record):
 
 
 def training_identity(
-    network: Network, recipe: Recipe, labels: np.ndarray, weights: np.ndarray | None
+    network: AnyNetwork, recipe: Recipe, labels: np.ndarray, weights: np.ndarray | None
 ) -> str:
     """Return the digest of what a training starts from."""
     digest = hashlib.sha256(network.architecture.digest.encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch.nn import functional
 
 from featherweight.tasks.task import CLASSIFICATION
 from featherweight.training.blending import draw_blend
+from featherweight.training.forward import answer
 from featherweight.training.objective import OBJECTIVES, View
 from featherweight.training.recipe import Recipe
 
@@ -55,6 +57,10 @@ class ClassificationObjective:
         if blend is None:
             return inputs, targets
         return blend.pixels(inputs), BlendedLabels(targets, blend.partners, blend.ratio)
+
+    def answers(self, network: Any, inputs: Tensor, right: Any) -> Tensor:  # noqa: ARG002
+        """Return logits in float32."""
+        return answer(network, inputs).float()
 
     def loss(
         self,

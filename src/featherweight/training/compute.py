@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
 
 from featherweight.errors import UsageError
-from featherweight.nn.network import Network
 
 __all__ = ["Compute", "choose_device", "dropout_seed"]
+
+
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Compute:
         """The type in which convolutions and products are computed."""
         return torch.float32 if self.dtype == "fp32" else torch.bfloat16
 
-    def place(self, network: Network) -> Network:
+    def place(self, network: Module) -> Module:
         """Move the network itself to the device and memory format."""
         return network.to(device=self.device, memory_format=self._torch_format)  # type: ignore[call-overload,no-any-return]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from featherweight.data.augmentation import normalise_batch
 from featherweight.errors import DataError
-from featherweight.layers import graph
+from featherweight.networks.kinds import outputs_of
+from featherweight.networks.modules import AnyNetwork
 from featherweight.networks.preprocessing import Preprocessing
-from featherweight.nn.network import Network
 from featherweight.tasks.task import CLASSIFICATION, TASKS
 from featherweight.training.compute import Compute, choose_device
 from featherweight.training.fake_quantisation import FakeQuantised
@@ -104,7 +104,7 @@ class TrainingImages:
             else torch.from_numpy(weights[indices].astype(np.float32)),
         )
 
-    def check(self, network: Network | FakeQuantised) -> None:
+    def check(self, network: AnyNetwork | FakeQuantised) -> None:
         """Raise DataError unless the network can read the pictures and answer the targets."""
         architecture = network.architecture
         if self.pixels.shape[3] != architecture.input_shape[0]:
@@ -123,13 +123,15 @@ class EvaluationResult:
 
     Attributes:
         loss: mean loss of the task, weighted as the pictures are.
-        accuracy: mean score of the task in [0, 1], weighted likewise: of a classification the
-            share of right answers, with the weights of `balanced_weights` the balanced accuracy.
+        accuracy: score of the task in [0, 1], weighted likewise: of a classification the share of
+            right answers, with the weights of `balanced_weights` the balanced accuracy; of a
+            detection average precision.
         n: number of pictures.
         losses: float64 (n,), loss of each picture times its weight (for paired comparisons); their
             mean is `loss`.
         scores: float64 (n,), score of each picture, without its weight.
         details: further figures of the task, not weighted, such as `top5`.
+        interval: 95 % interval of the score, not weighted; `None` = nobody asked.
     """
 
     loss: float
@@ -137,11 +139,12 @@ class EvaluationResult:
     n: int
     losses: np.ndarray
     scores: np.ndarray
-    details: dict[str, float]
+    details: dict[str, Any]
+    interval: tuple[float, float] | None = None
 
 
 def evaluate_network(
-    network: Network,
+    network: AnyNetwork,
     *,
     images: TrainingImages,
     preprocessing: Preprocessing,
@@ -171,18 +174,20 @@ def evaluate_network(
                 preprocessing=preprocessing,
                 compute=compute,
                 batch_size=batch_size,
+                with_interval=True,
             )
     finally:
         network.to(before)
 
 
 def evaluate_placed(
-    network: Network | FakeQuantised,
+    network: AnyNetwork | FakeQuantised,
     images: TrainingImages,
     *,
     preprocessing: Preprocessing,
     compute: Compute,
     batch_size: int = 256,
+    with_interval: bool = False,
 ) -> EvaluationResult:
     """`evaluate_network` for a network that already is where `compute` says."""
     images.check(network)
@@ -194,7 +199,7 @@ def evaluate_placed(
         )
     most_pixels = _CPU_BATCH_PIXELS if compute.device.type == "cpu" else _BATCH_PIXELS
     batch_size = min(batch_size, max(16, most_pixels // resolution**2))
-    task, (output,) = TASKS[images.task], graph(network.architecture).outputs
+    task, (output,) = TASKS[images.task], outputs_of(network.architecture)
     parts: list[np.ndarray] = []
     was_training = network.training
     network.eval()
@@ -214,9 +219,10 @@ def evaluate_placed(
     losses = losses * weights
     return EvaluationResult(
         loss=float(losses.mean()),
-        accuracy=float((scores * weights).mean()),
+        accuracy=task.score(answers, images.targets, weights=images.weights),
         n=len(images),
         losses=losses,
         scores=scores,
-        details=task.details(answers, images.targets),
+        details=task.details(answers, images.targets, classes=network.architecture.num_classes),
+        interval=task.interval(answers, images.targets) if with_interval else None,
     )

@@ -12,14 +12,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from featherweight.nn.network import Conv, Network
+from featherweight.networks.modules import AnyNetwork
+from featherweight.nn.network import Conv
 from featherweight.training.fake_quantisation import FakeQuantised
 
-__all__ = ["answer"]
+__all__ = ["answer", "compute_layer"]
 
 
-def answer(network: Network | FakeQuantised, images: Tensor) -> Tensor:
-    """Return what `network(images)` returns: logits (N, classes) of images (N, C, H, W).
+def answer(network: AnyNetwork | FakeQuantised, images: Tensor) -> Tensor:
+    """Return what `network(images)` returns: answers (N, ...) of images (N, C, H, W).
 
     Norms in eval mode are folded (a `FakeQuantised` folds them itself). In bfloat16 on a CPU,
     depthwise convolutions that learn are computed in float32: their way backwards is up to a
@@ -28,10 +29,11 @@ def answer(network: Network | FakeQuantised, images: Tensor) -> Tensor:
     if isinstance(network, FakeQuantised):
         logits: Tensor = network(images)
         return logits
-    return network.forward_by(images, _compute)
+    return network.forward_by(images, compute_layer)
 
 
-def _compute(_name: str, module: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+def compute_layer(_name: str, module: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
+    """Return the output of a layer as training computes it, see `answer`."""
     if not isinstance(module, Conv):
         output: Tensor = module(*inputs)
         return output

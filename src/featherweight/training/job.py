@@ -7,10 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from featherweight.architecture import Architecture
+from featherweight.detection.detector import Detector
+from featherweight.detection.network import build_detector
 from featherweight.errors import DataError
+from featherweight.networks.kinds import AnyArchitecture
+from featherweight.networks.modules import AnyNetwork
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.pretrained import load_pretrained
+from featherweight.networks.pretrained_detector import read_pretrained_detector
 from featherweight.networks.storage import load_network, save_network
 from featherweight.nn.network import Network, build_network, resized
 from featherweight.tasks.task import load_data
@@ -92,7 +96,7 @@ class TrainingJob:
         spent_s: part of the recipe's time that is gone, lost attempts included.
     """
 
-    architecture: Architecture
+    architecture: AnyArchitecture
     preprocessing: Preprocessing
     first: FirstWeights
     data: DataReference
@@ -149,13 +153,16 @@ def run_job(
     store = store or _opened(job.data)
     resolution, preprocessing = job.architecture.resolution, job.preprocessing
     teacher = None if job.teacher is None else load_network(job.teacher)
-    teacher_network = None if teacher is None else teacher.network
+    teacher_network = None if teacher is None else teacher.classifier
+    network: AnyNetwork
+    levels = None
     if job.before is None:
         network = first_network(
             job.first, job.architecture, preprocessing=preprocessing, store=store, seed=job.seed
         )
     else:
-        network = load_network(job.before).network
+        before = load_network(job.before).classifier
+        network, levels = before, _levels(job, before, store)
     result = train_network(
         network,
         train=store.train(resolution, preprocessing, teacher=teacher_network),
@@ -167,7 +174,7 @@ def run_job(
         teacher_preprocessing=None if teacher is None else teacher.preprocessing,
         device=job.device,
         compute=_compute(job),
-        levels=None if job.before is None else _levels(job, network, store),
+        levels=levels,
         progress=progress,
         tick=tick,
         spent_s=job.spent_s,
@@ -178,12 +185,12 @@ def run_job(
 
 def first_network(
     first: FirstWeights,
-    architecture: Architecture,
+    architecture: AnyArchitecture,
     *,
     preprocessing: Preprocessing,
     store: PixelStore,
     seed: int,
-) -> Network:
+) -> AnyNetwork:
     """Return the network before its training: pretrained, or freshly drawn and kept.
 
     Args:
@@ -193,8 +200,12 @@ def first_network(
         store: the pictures, which freshly drawn weights are suited to.
         seed: of freshly drawn weights.
     """
+    if isinstance(architecture, Detector):
+        if first.source is None:
+            return build_detector(architecture, seed=seed)
+        return read_pretrained_detector(architecture, source=first.source, seed=seed).network
     if first.folder is not None:
-        return resized(load_network(first.folder).network, architecture.resolution)
+        return resized(load_network(first.folder).classifier, architecture.resolution)
     if first.source is None:
         return kept_first_weights(
             first.kept_in,

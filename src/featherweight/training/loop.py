@@ -17,8 +17,8 @@ from featherweight.data.augmentation import Augmentation, augment_batch
 from featherweight.data.rows import spaced_rows
 from featherweight.errors import DataError, DivergedError, UsageError
 from featherweight.measuring.worker import foreign_share, read_cpu_ticks
+from featherweight.networks.modules import AnyNetwork
 from featherweight.networks.preprocessing import Preprocessing
-from featherweight.nn.network import Network
 from featherweight.training.compute import Compute, choose_device, dropout_seed
 from featherweight.training.evaluate import (
     EvaluationResult,
@@ -56,14 +56,14 @@ _CHECKED_STEPS = 20  # on an accelerator, reading the loss of every step would m
 
 
 def train_network(  # noqa: PLR0913 - one call says all of a training
-    network: Network,
+    network: AnyNetwork,
     *,
     train: TrainingImages,
     val: TrainingImages,
     recipe: Recipe,
     preprocessing: Preprocessing,
     directory: Path,
-    teacher: Network | None = None,
+    teacher: AnyNetwork | None = None,
     teacher_preprocessing: Preprocessing | None = None,
     device: str = "auto",
     compute: Compute | None = None,
@@ -232,6 +232,7 @@ def _train_epoch(
                 learning_rate=rate,
                 generator=session.generator,
                 strength=plan.strength,
+                progress=min(1.0, place / max(1, plan.total_steps)),
             )
             step += 1
             losses.append(loss)
@@ -313,11 +314,11 @@ def _check_finite(value: float, what: str, *, epoch: int, step: int, learning_ra
 
 
 def _check(
-    network: Network,
+    network: AnyNetwork,
     train: TrainingImages,
     val: TrainingImages,
     recipe: Recipe,
-    teacher: Network | None,
+    teacher: AnyNetwork | None,
 ) -> None:
     train.check(network)
     val.check(network)

@@ -27,6 +27,7 @@ class View:
         strength: share of the recipe's mixup and cutmix, in 0..1.
         preprocessing: mean and standard deviation of the network's input.
         aspects: width by height of pictures that were squeezed, (N,); `None` = none was.
+        progress: share of the training that is over, in 0..1.
     """
 
     size: int
@@ -34,6 +35,7 @@ class View:
     strength: float
     preprocessing: Preprocessing
     aspects: Tensor | None
+    progress: float = 0.0
 
     def pictures(self, pixels: Tensor, *, generator: torch.Generator) -> Tensor:
         """Return augmented, normalised pictures (N, C, size, size) of uint8 (N, S, S, C)."""
@@ -71,9 +73,19 @@ class Objective(Protocol):
         """
         ...
 
+    def answers(self, network: Any, inputs: Tensor, right: Any) -> Any:
+        """Return what `loss` takes.
+
+        Args:
+            network: in the mode in which it learns.
+            inputs: as `batch` returned them, (N, C, H, W).
+            right: likewise; what a detector proposes depends on it.
+        """
+        ...
+
     def loss(
         self,
-        answers: Tensor,
+        answers: Any,
         targets: Any,
         *,
         smoothing: float = 0.0,
@@ -82,21 +94,19 @@ class Objective(Protocol):
         """Return the mean loss of a batch, a scalar.
 
         Args:
-            answers: what the network gave, float32.
+            answers: as `answers` returned them, or what a fitted classifier gave, float32.
             targets: as `batch` returned them, or plain ones.
             smoothing: share of the target spread over everything else.
             weights: of each picture, (N,); `None` = all count the same.
         """
         ...
 
-    def imitation(self, answers: Tensor, taught: Tensor, *, temperature: float) -> Tensor:
+    def imitation(self, answers: Any, taught: Tensor, *, temperature: float) -> Tensor:
         """Return how far answers are from a teacher's, a scalar."""
         ...
 
 
-OBJECTIVES: Registry[Objective] = Registry(
-    "objective", plugins="featherweight.training.classification"
-)
+OBJECTIVES: Registry[Objective] = Registry("objective", plugins="featherweight.training.objectives")
 
 
 def register_task(task: Task, objective: Objective) -> None:

@@ -63,9 +63,14 @@ def create_optimizer(
 def _kind(name: str, parameter: nn.Parameter) -> tuple[str, bool]:
     """Return the part of the network that a parameter belongs to, and whether it decays."""
     decayed = parameter.ndim > 1
-    if name.startswith(_CLASSIFIER):
+    if name.startswith(_CLASSIFIER) or _is_detectors_own(name):
         return "classifier", decayed
     return "norm biases" if name.endswith("norm.bias") else "backbone", decayed
+
+
+def _is_detectors_own(name: str) -> bool:
+    """Whether a weight is what a detector adds to its backbone."""
+    return name.startswith(("dense.", "boxes.")) and not name.startswith("dense.blocks.")
 
 
 def _learning_rate_scales(recipe: Recipe) -> dict[str, float]:

@@ -14,8 +14,8 @@ from featherweight.data.decode import WHOLE_ASPECT
 from featherweight.data.home import cache_directory
 from featherweight.data.images import ImageData
 from featherweight.exporting.export_run import calibration_rows
+from featherweight.networks.modules import AnyNetwork
 from featherweight.networks.preprocessing import Preprocessing
-from featherweight.nn.network import Network
 from featherweight.tasks.task import TASKS, Task
 from featherweight.training.evaluate import TrainingImages
 
@@ -58,7 +58,7 @@ class PixelStore:
         return TASKS[self.data.task]
 
     def train(
-        self, resolution: int, preprocessing: Preprocessing, *, teacher: Network | None = None
+        self, resolution: int, preprocessing: Preprocessing, *, teacher: AnyNetwork | None = None
     ) -> TrainingImages:
         """Return the training split, (N, S, S, 3) with S >= resolution (or the teacher's).
 
@@ -69,7 +69,9 @@ class PixelStore:
         preprocessing = preprocessing.model_copy(update={"crop_fraction": 1.0})
         if self.small:
             return self._split("train", resolution, preprocessing)
-        size = -(-int(resolution * _CROP_HEADROOM) // _STORED_STEP) * _STORED_STEP
+        if preprocessing.stretch:
+            return self._split("train", _larger(resolution), preprocessing)
+        size = _larger(resolution)
         pixels = cached_pixels(
             self.data,
             "train",
@@ -153,6 +155,11 @@ class PixelStore:
             targets = targets[rows]
             weights = None if weights is None else weights[rows]
         return TrainingImages(pixels=pixels, targets=targets, weights=weights, task=self.data.task)
+
+
+def _larger(resolution: int) -> int:
+    """Return the side that crops for a resolution are cut from."""
+    return -(-int(resolution * _CROP_HEADROOM) // _STORED_STEP) * _STORED_STEP
 
 
 def open_store(data: ImageData, *, balanced: bool = False) -> PixelStore:

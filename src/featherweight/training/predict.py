@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from featherweight.arguments import check_seed, to_data, to_path
 from featherweight.data.augmentation import normalise_batch
 from featherweight.data.decode import decode_square, read_picture
+from featherweight.data.picture_size import shown_size
 from featherweight.errors import DataError, UsageError
-from featherweight.layers import graph
+from featherweight.networks.kinds import outputs_of
 from featherweight.networks.storage import StoredNetwork, load_network, recorded_seed
 from featherweight.tasks.task import TASKS, check_same_task, load_data
 from featherweight.training.compute import choose_device
@@ -60,10 +61,12 @@ def evaluate(
     )
     task = TASKS[images.task]
     details = {name: value for name, value in result.details.items() if name != "balanced_accuracy"}
+    if "per_class" in details:
+        details["per_class"] = dict(zip(stored.classes, details["per_class"], strict=True))
     return {
         "split": split,
         task.metric: result.accuracy,
-        "interval": list(task.interval(result.accuracy, result.n)),
+        "interval": list(result.interval or ()),
         "n": result.n,
         **details,
     }
@@ -106,8 +109,8 @@ def _predict_one(stored: StoredNetwork, picture: Path) -> dict[str, Any]:
         square = decode_square(read_picture(picture), size=size, preprocessing=stored.preprocessing)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        (output,) = graph(stored.network.architecture).outputs
-        nothing = dict.fromkeys(_describe(stored, np.zeros((1, *output.shape))))
+        (output,) = outputs_of(stored.network.architecture)
+        nothing = dict.fromkeys(_describe(stored, np.zeros((1, *output.shape)), size=(1, 1)))
         return {"image": str(picture), **nothing, "error": reason}
     batch = torch.from_numpy(np.array(square))[None]  # (1, R, R, 3)
     with torch.inference_mode():
@@ -115,11 +118,14 @@ def _predict_one(stored: StoredNetwork, picture: Path) -> dict[str, Any]:
             batch, mean=stored.preprocessing.mean, std=stored.preprocessing.std
         )
         answer = stored.network.eval()(pixels).numpy()
-    return {"image": str(picture), **_describe(stored, answer), "error": None}
+    shown, _ = shown_size(picture)
+    return {"image": str(picture), **_describe(stored, answer, size=shown), "error": None}
 
 
-def _describe(stored: StoredNetwork, answer: NDArray[Any]) -> dict[str, Any]:
-    """Return what the task says of one answer, (1, ...)."""
-    (output,) = graph(stored.network.architecture).outputs
-    (said,) = TASKS[stored.task].describe({output.name: answer}, stored.classes)
+def _describe(
+    stored: StoredNetwork, answer: NDArray[Any], *, size: tuple[int, int]
+) -> dict[str, Any]:
+    """Return what the task says of one answer, (1, ...), to a picture of this width and height."""
+    (output,) = outputs_of(stored.network.architecture)
+    (said,) = TASKS[stored.task].describe({output.name: answer}, stored.classes, sizes=[size])
     return said

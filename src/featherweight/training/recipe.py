@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from featherweight.data.augmentation import Augmentation
+from featherweight.data.box_augmentation import BoxAugmentation
 from featherweight.records import Record
 
 __all__ = ["SMALL_RESOLUTION", "Recipe", "default_recipe", "int8_recipe"]
@@ -55,6 +56,7 @@ class Recipe(Record):
         resolution_scales: multiples of the network's resolution, one of which is drawn for every
             other step; empty = always 1. A network that has seen several sizes answers at all.
         augmentation: random changes of the training pictures.
+        boxes: those of pictures with boxes, which change with them; `None` = there are none.
         mixup: share of the steps in which every picture and its label are blended with another
             picture of the batch, at a ratio that is uniform in 0..1 (arXiv 1710.09412).
         cutmix: share of the steps in which a square of another picture of the batch is pasted in,
@@ -90,6 +92,7 @@ class Recipe(Record):
     low_resolution_share: float = Field(default=0.0, ge=0.0, le=1.0)
     resolution_scales: tuple[Annotated[float, Field(gt=0.0)], ...] = ()
     augmentation: Augmentation = Augmentation()
+    boxes: BoxAugmentation | None = None
     mixup: float = Field(default=0.0, ge=0.0, le=1.0)
     cutmix: float = Field(default=0.0, ge=0.0, le=1.0)
     full_strength_epochs: int = Field(default=1, ge=1)

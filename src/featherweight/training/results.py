@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from featherweight.nn.network import Network
+from featherweight.networks.modules import AnyNetwork
 from featherweight.records import Record
 
 __all__ = ["EpochRecord", "TrainingResult", "TrainingTick", "best_epoch"]
@@ -91,7 +91,7 @@ class TrainingResult:
         seconds: wall clock, summed over resumed attempts.
     """
 
-    network: Network
+    network: AnyNetwork
     history: tuple[EpochRecord, ...]
     best: EpochRecord
     stopped: Literal["finished", "deadline"]

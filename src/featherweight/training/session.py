@@ -12,7 +12,7 @@ from torch import Tensor
 
 from featherweight.errors import RunDirectoryError
 from featherweight.journal import Journal
-from featherweight.nn.network import Network
+from featherweight.networks.modules import AnyNetwork
 from featherweight.records import to_plain
 from featherweight.training.checkpoint import (
     CHECKPOINT,
@@ -160,7 +160,7 @@ class Session:
         self.generator.set_state(_part(tensors, "random")["generator"])
         self.best = _part(tensors, "best") or _clone(learner.average.network)
 
-    def result(self, network: Network) -> TrainingResult:
+    def result(self, network: AnyNetwork) -> TrainingResult:
         """Return the best averaged weights in a copy of `network`, on the CPU."""
         assert self.state.stopped is not None
         trained = copy.deepcopy(network).cpu()
@@ -348,5 +348,5 @@ def _part(tensors: dict[str, Tensor], part: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-def _clone(network: Network) -> dict[str, Tensor]:
+def _clone(network: AnyNetwork) -> dict[str, Tensor]:
     return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}

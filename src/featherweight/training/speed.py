@@ -12,8 +12,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from featherweight.networks.modules import AnyNetwork
 from featherweight.networks.preprocessing import Preprocessing
-from featherweight.nn.network import Network
 from featherweight.training.compute import Compute
 from featherweight.training.evaluate import TrainingImages, evaluate_placed
 from featherweight.training.fake_quantisation import Int8Levels
@@ -60,7 +60,7 @@ class SpeedChoice:
 class StepTimer:
     """Runs training steps on a copy of the network, so that nothing learns from being timed."""
 
-    network: Network
+    network: AnyNetwork
     train: TrainingImages
     recipe: Recipe
     preprocessing: Preprocessing

@@ -11,7 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from featherweight.data.augmentation import Augmentation
+from featherweight.detection.detector import Detector
 from featherweight.errors import UsageError
+from featherweight.networks.modules import AnyNetwork
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.slicing import norms_of
 from featherweight.nn.network import Network
@@ -31,7 +33,7 @@ __all__ = ["Learner", "Teacher", "create_learner"]
 class Teacher:
     """A trained network whose answers the student imitates, with its own input conventions."""
 
-    network: Network
+    network: AnyNetwork
     preprocessing: Preprocessing
 
     def logits(self, inputs: Tensor, *, student: Preprocessing, compute: Compute) -> Tensor:
@@ -53,7 +55,7 @@ class Teacher:
 class Learner:
     """A network in training with everything one step touches."""
 
-    network: Network
+    network: AnyNetwork
     average: WeightAverage
     optimizer: torch.optim.Optimizer
     recipe: Recipe
@@ -64,10 +66,13 @@ class Learner:
     levels: Int8Levels | None = None
 
     @property
-    def judged(self) -> Network | FakeQuantised:
+    def judged(self) -> AnyNetwork | FakeQuantised:
         """What is asked on val: the averaged network, as its int8 file would if that is learnt."""
         averaged = self.average.network
-        return averaged if self.levels is None else FakeQuantised(averaged, self.levels).eval()
+        if self.levels is None:
+            return averaged
+        assert isinstance(averaged, Network), "levels are those of a classifier's file"
+        return FakeQuantised(averaged, self.levels).eval()
 
     def step(
         self,
@@ -78,6 +83,7 @@ class Learner:
         learning_rate: float,
         generator: torch.Generator,
         strength: float = 1.0,
+        progress: float = 0.0,
     ) -> Tensor:
         """Learn from one batch; return its loss (a scalar on the device).
 
@@ -88,6 +94,7 @@ class Learner:
             learning_rate: the classifier's.
             generator: of the augmentation.
             strength: share of the recipe's shifts, colours, erasing, mixup and cutmix, in 0..1.
+            progress: share of the training that is over, in 0..1.
         """
         side = self._view_size(size)
         view = View(
@@ -96,6 +103,7 @@ class Learner:
             strength=strength,
             preprocessing=self.preprocessing,
             aspects=sample.aspects,
+            progress=progress,
         )
         inputs, right = self.objective.batch(
             sample.pixels.to(self.compute.device),
@@ -107,9 +115,9 @@ class Learner:
         inputs = self.compute.arrange(inputs)
         with self.compute.autocast():
             seen = self._seen(inputs, size)
-            answers = self._answer_frozen(seen) if frozen else self._answer(seen)
+            answers = self._answer_frozen(seen) if frozen else self._answers(seen, right)
             taught = self._taught(inputs)
-        loss = self._loss(answers.float(), right, taught, sample.weights)
+        loss = self._loss(answers, right, taught, sample.weights)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         set_learning_rate(self.optimizer, learning_rate)
@@ -141,24 +149,26 @@ class Learner:
         smaller = functional.interpolate(inputs, (size, size), mode="bilinear", antialias=True)
         return self.compute.arrange(smaller)
 
-    def _answer(self, inputs: Tensor) -> Tensor:
+    def _answers(self, inputs: Tensor, right: Any) -> Any:
         if self.levels is not None:  # norms keep their statistics, and nothing is dropped
-            logits: Tensor = FakeQuantised(self.network.eval(), self.levels)(inputs)
-            return logits
+            assert isinstance(self.network, Network), "levels are those of a classifier's file"
+            rounded = FakeQuantised(self.network.eval(), self.levels)
+            return self.objective.answers(rounded, inputs, right)
         self.network.train()
         if self.recipe.keep_norm_statistics:
             for norm in norms_of(self.network):
                 norm.eval()
-        return answer(self.network, inputs)
+        return self.objective.answers(self.network, inputs, right)
 
     def _answer_frozen(self, inputs: Tensor) -> Tensor:
         """Norms keep their statistics; dropout before the classifier stays on."""
+        assert isinstance(self.network, Network), "a detector has no classifier"
         self.network.eval()
         with torch.no_grad():
             features = self.network.forward_features(inputs)
         classifier = self.network.get_submodule("classifier").train()
         logits: Tensor = classifier(features)
-        return logits
+        return logits.float()
 
     def _taught(self, inputs: Tensor) -> Tensor | None:
         if self.teacher is None or self.recipe.distillation_weight == 0.0:
@@ -166,7 +176,7 @@ class Learner:
         return self.teacher.logits(inputs, student=self.preprocessing, compute=self.compute)
 
     def _loss(
-        self, answers: Tensor, right: Any, taught: Tensor | None, weights: Tensor | None
+        self, answers: Any, right: Any, taught: Tensor | None, weights: Tensor | None
     ) -> Tensor:
         """Return the loss of the task, mixed with how far the teacher is.
 
@@ -186,7 +196,7 @@ class Learner:
 
 
 def create_learner(
-    network: Network,
+    network: AnyNetwork,
     *,
     recipe: Recipe,
     preprocessing: Preprocessing,
@@ -197,13 +207,19 @@ def create_learner(
 ) -> Learner:
     """Copy a network (and its teacher) to where `compute` says, with a fresh optimizer."""
     student = compute.place(copy.deepcopy(network)).requires_grad_(True)  # noqa: FBT003
-    if recipe.frozen_blocks > len(network.architecture.blocks):
+    drawn = network.architecture
+    prefix, blocks = (
+        ("dense.blocks", drawn.backbone.blocks)
+        if isinstance(drawn, Detector)
+        else ("blocks", drawn.blocks)
+    )
+    if recipe.frozen_blocks > len(blocks):
         raise UsageError(
-            f"{recipe.frozen_blocks} blocks of {network.architecture.name} cannot be frozen",
-            allowed=f"0 to {len(network.architecture.blocks)}",
+            f"{recipe.frozen_blocks} blocks of {drawn.name} cannot be frozen",
+            allowed=f"0 to {len(blocks)}",
         )
     for block in range(recipe.frozen_blocks):
-        student.get_submodule(f"blocks.{block}").requires_grad_(False)  # noqa: FBT003
+        student.get_submodule(f"{prefix}.{block}").requires_grad_(False)  # noqa: FBT003
     if teacher is not None:
         placed = compute.place(copy.deepcopy(teacher.network)).eval().requires_grad_(False)  # noqa: FBT003
         teacher = Teacher(placed, teacher.preprocessing)

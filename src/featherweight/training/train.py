@@ -5,34 +5,29 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from featherweight.architecture import Architecture
 from featherweight.arguments import check_seed, optional_path, to_data, to_path
 from featherweight.budget import parse_duration_s
-from featherweight.data.dataset import ImageData
 from featherweight.errors import UsageError
-from featherweight.networks.preprocessing import Preprocessing, fine_tuning_preprocessing
-from featherweight.networks.pretrained import read_pretrained
-from featherweight.networks.resolve import given_settings, resolve_architecture, with_resolution
 from featherweight.networks.storage import (
     StoredNetwork,
     load_network,
     read_network_record,
     save_network,
 )
-from featherweight.networks.weight_sources import find_pretrained
-from featherweight.nn.network import Network, build_network
+from featherweight.nn.network import build_network
 from featherweight.records import read_json
 from featherweight.run_directory import RunDirectory, open_run
 from featherweight.run_record import named_content
 from featherweight.tasks.task import TASKS, load_data
+from featherweight.training.beginning import Beginning, Length, begin
 from featherweight.training.compute import choose_device
 from featherweight.training.loop import train_network
 from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.predict import evaluate
 from featherweight.training.progress import ProgressLog
-from featherweight.training.recipe import Recipe, default_recipe
 from featherweight.training.start import kept_first_weights, suit_to_pictures
 
 __all__ = ["TrainSummary", "train"]
@@ -87,7 +82,8 @@ class TrainSummary:
         low, high = self.interval
         return [
             (
-                f"{self.metric.replace('_', ' ')} {self.accuracy:.3f} "
+                f"{'AP' if self.metric == 'ap' else self.metric.replace('_', ' ')} "
+                f"{self.accuracy:.3f} "
                 f"on {self.n} {self.split} pictures "
                 f"(95 % interval {low:.3f}-{high:.3f}) after {self.epochs} epochs, "
                 f"{self.images_per_s:.0f} pictures/s"
@@ -143,23 +139,13 @@ def train(  # noqa: PLR0913 - the parameters of the command
     if stored is not None and stored.task != images.task:
         raise UsageError(f"the teacher was trained for {stored.task}", allowed=images.task)
     store = open_store(images)
-    architecture = _suited_architecture(model, images, small=store.small)
-    preprocessing = Preprocessing()
-    network, whole = None, True
-    if pretrained != "none":
-        found = read_pretrained(architecture, source=pretrained, seed=seed)
-        network, whole = found.network, not found.sliced
-        preprocessing = fine_tuning_preprocessing(found.preprocessing, small=store.small)
-    else:
-        _say_scratch(model, architecture, small=store.small)
-    recipe = default_recipe(
-        pretrained=pretrained != "none",
-        resolution=architecture.resolution,
-        images=len(images.splits["train"]),
-        epochs=epochs,
-        time_s=seconds,
-        distillation=teacher is not None,
-        whole=whole,
+    beginning = begin(
+        model,
+        images,
+        small=store.small,
+        pretrained=pretrained,
+        taught=teacher is not None,
+        length=Length(epochs, seconds),
         seed=seed,
     )
     given = {"data": str(data), "model": model, "pretrained": pretrained}
@@ -168,7 +154,7 @@ def train(  # noqa: PLR0913 - the parameters of the command
     identity = {
         "model": named_content(model),
         "seed": seed,
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": beginning.recipe.model_dump(mode="json"),
         "pretrained": named_content(pretrained),
         "teacher": None
         if teacher is None
@@ -186,8 +172,9 @@ def train(  # noqa: PLR0913 - the parameters of the command
         if not run.finished:
             _learn(
                 run,
-                _Start(images, store, architecture, preprocessing, network, stored),
-                recipe,
+                beginning,
+                store,
+                stored,
                 data=data,
                 device=device,
                 log=ProgressLog(model, logger=logger),
@@ -196,21 +183,11 @@ def train(  # noqa: PLR0913 - the parameters of the command
         return _read_summary(run.path)
 
 
-class _Start(NamedTuple):
-    """What a training starts with; `network` is `None` where weights are drawn."""
-
-    images: ImageData
-    store: PixelStore
-    architecture: Architecture
-    preprocessing: Preprocessing
-    network: Network | None
-    teacher: StoredNetwork | None
-
-
 def _learn(
     run: RunDirectory,
-    start: _Start,
-    recipe: Recipe,
+    beginning: Beginning,
+    store: PixelStore,
+    teacher: StoredNetwork | None,
     *,
     data: str | Path,
     device: str,
@@ -218,29 +195,28 @@ def _learn(
     pretrained: str,
 ) -> None:
     """Train, save and judge a network, and finish the run."""
-    imitated = None if start.teacher is None else start.teacher.network
-    pictures = start.store.train(
-        start.architecture.resolution, start.preprocessing, teacher=imitated
-    )
-    network = start.network
+    architecture, preprocessing, recipe, network = beginning
+    imitated = None if teacher is None else teacher.network
+    pictures = store.train(architecture.resolution, preprocessing, teacher=imitated)
     if network is None:
+        assert isinstance(architecture, Architecture)
         network = kept_first_weights(
             run.path,
             lambda: suit_to_pictures(
-                build_network(start.architecture, seed=recipe.seed),
+                build_network(architecture, seed=recipe.seed),
                 pictures,
-                preprocessing=start.preprocessing,
+                preprocessing=preprocessing,
             ),
         )
     result = train_network(
         network,
         train=pictures,
-        val=start.store.held_out("val", start.architecture.resolution, start.preprocessing),
+        val=store.held_out("val", architecture.resolution, preprocessing),
         recipe=recipe,
-        preprocessing=start.preprocessing,
+        preprocessing=preprocessing,
         directory=run.path,
         teacher=imitated,
-        teacher_preprocessing=None if start.teacher is None else start.teacher.preprocessing,
+        teacher_preprocessing=None if teacher is None else teacher.preprocessing,
         device=device,
         progress=log.epoch,
         tick=log.tick,
@@ -248,9 +224,9 @@ def _learn(
     save_network(
         result.network,
         run.path,
-        preprocessing=start.preprocessing,
-        classes=start.images.classes,
-        task=start.images.task,
+        preprocessing=preprocessing,
+        classes=store.data.classes,
+        task=store.data.task,
     )
     evaluated = evaluate(run.path, data=data, split="val", seed=recipe.seed, device=device)
     speed = sorted(epoch.images_per_s for epoch in result.history)
@@ -262,24 +238,6 @@ def _learn(
             "pretrained": pretrained,
         }
     )
-
-
-def _suited_architecture(model: str, images: ImageData, *, small: bool) -> Architecture:
-    """Return the named network with the classes of the data; small pictures set its resolution."""
-    if small and "resolution" not in given_settings(model):
-        model = with_resolution(model, max(16, -(-int(images.typical_size) // 8) * 8))
-    return resolve_architecture(model).changed(num_classes=len(images.classes))
-
-
-def _say_scratch(model: str, architecture: Architecture, *, small: bool) -> None:
-    """Say that a training starts from scratch where installed weights would fit."""
-    found = None if small else find_pretrained(architecture.name)
-    if found is not None:
-        logger.warning(
-            "%s starts from scratch: --pretrained auto would start from the ImageNet weights of %s",
-            model,
-            found.package,
-        )
 
 
 def _read_summary(path: Path) -> TrainSummary:

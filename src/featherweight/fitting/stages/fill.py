@@ -33,7 +33,8 @@ from featherweight.data.rows import spaced_rows
 from featherweight.errors import DivergedError, UnsupportedError
 from featherweight.fitting.candidate import Candidate, Measured, Phase, Trained
 from featherweight.fitting.context import FitContext
-from featherweight.fitting.families import Family, stored_family
+from featherweight.fitting.families import stored_family
+from featherweight.fitting.family import Family
 from featherweight.fitting.policy import FillPolicy
 from featherweight.fitting.time_plan import (
     FILL_STEPS_LEAST_S,
@@ -50,6 +51,7 @@ from featherweight.measuring.measurement import (
     latencies_in_turns,
     medians_in_turns,
 )
+from featherweight.networks.modules import as_classifier
 from featherweight.nn.network import Network, resized
 from featherweight.records import Record
 
@@ -127,7 +129,7 @@ def parent_size(winner: Measured, *, budget: Budget, policy: FillPolicy) -> floa
     one, latency_ms = winner.candidate, winner.latency.median_ms
     if latency_ms >= budget.share_ms(policy.used_up) or one.is_held_back:
         return None
-    if one.family.axis != "resolution" or not _may_shrink(one.architecture):
+    if one.family.axis != "resolution" or one.family.anchored or not _may_shrink(one.plain):
         return None
     most = budget.share_ms(policy.most_excess) / latency_ms * one.macs
     larger = [size for size in one.family.sizes if size > one.size and one.at(size).macs <= most]
@@ -171,10 +173,10 @@ class _Search:
     def _knapsack(self, bench: Bench[Candidate]) -> _ShrunkRecord:
         parent, context = self._parent, self._context
         pictures = training_pictures(context.trainer, parent, pictures=self._policy.pictures)
-        options = change_options(parent.architecture, kinds=_KINDS)
+        options = change_options(parent.plain, kinds=_KINDS)
         bench.measure([parent])
         savings = measure_table(
-            parent.architecture,
+            parent.plain,
             options,
             time=self._time_blocks,
             present_ms=bench.latency(parent).median_ms,
@@ -204,9 +206,9 @@ class _Search:
         count = len(pictures.targets)
         held = max(1, round(self._policy.held_out * count))
         target_ms = bench.target_ms(context.budget.latency_ms)
-        start = self._time_once(parent.architecture)
+        start = self._time_once(parent.plain)
         setting = Setting(
-            model=SavingModel(parent.architecture, self._savings, present_ms=start.median_ms),
+            model=SavingModel(parent.plain, self._savings, present_ms=start.median_ms),
             start=start,
             clock=self._time,
             proposer=PictureProposer(pictures.part(held, count), pictures.part(0, held)),
@@ -260,13 +262,13 @@ class _Search:
         )
 
     def _trained_parent(self) -> Network:
-        network = self._context.trainer.load(self._winner, _PHASE).network
+        network = self._context.trainer.load(self._winner, _PHASE).classifier
         return resized(network, self._parent.resolution)
 
     def _untrained_parent(self) -> Network:
         """Return what the winner's own trainings start with, at the parent's resolution."""
         network = self._context.trainer.start(self._winner, _PHASE)
-        return resized(network, self._parent.resolution)
+        return resized(as_classifier(network), self._parent.resolution)
 
     def _time_blocks(self, networks: Sequence[Architecture]) -> list[float]:
         return medians_in_turns(self._take_turns(networks))

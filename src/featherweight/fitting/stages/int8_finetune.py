@@ -37,7 +37,7 @@ def finetune_int8(context: FitContext, trained: Trained, *, time_s: float | None
         time_s: what is reserved; 0 = nothing, `None` = it goes by epochs.
     """
     candidate, epochs = trained.candidate, context.settings.epochs
-    if candidate.precision != "int8" or time_s == 0.0:
+    if candidate.precision != "int8" or time_s == 0.0 or candidate.family.anchored:
         return trained
     if not is_worth_finetuning(context, trained):
         return trained
@@ -73,7 +73,7 @@ def is_worth_finetuning(context: FitContext, trained: Trained) -> bool:
     candidate, phase = trained.candidate, trained.phase
 
     def work() -> _CostRecord:
-        network = context.trainer.load(candidate, phase).network
+        network = context.trainer.load(candidate, phase).classifier
         own, of_file = paired_scores(
             context.trainer,
             candidate,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import statistics
 
+from featherweight.data.annotated_images import DETECTION
 from featherweight.data.images import ImageData
+from featherweight.detection.suiting import object_sides
 from featherweight.fitting.settings import FitSettings
 from featherweight.measuring.load import foreign_cpu_share
 from featherweight.networks.weight_sources import PRETRAINED, find_pretrained
 from featherweight.records import Record
-from featherweight.tasks.task import TASKS
+from featherweight.tasks.task import CLASSIFICATION, TASKS
 from featherweight.training.pixels import SMALL_PICTURE
 
 __all__ = ["Look", "look", "quietest_share"]
@@ -35,6 +37,8 @@ class Look(Record):
         weights: networks whose ImageNet weights are installed.
         foreign_cpu_share: CPU used by other processes; `None` = unknown.
         uneven: largest class over smallest class in train.
+        task: kind of what is asked about the pictures.
+        object_sides: of objects, as `detection.suiting.object_sides` has them.
     """
 
     images: dict[str, int]
@@ -45,6 +49,8 @@ class Look(Record):
     weights: tuple[str, ...]
     foreign_cpu_share: float | None
     uneven: float
+    task: str = CLASSIFICATION
+    object_sides: tuple[float, ...] = ()
 
 
 def look(data: ImageData, settings: FitSettings) -> Look:
@@ -70,8 +76,11 @@ def look(data: ImageData, settings: FitSettings) -> Look:
         weights=weights,
         foreign_cpu_share=quietest_share(),
         uneven=max(counts) / max(1, min(counts)),
+        task=data.task,
+        object_sides=object_sides(train) if data.task == DETECTION else (),
     )
-    if found.uneven >= _VERY_UNEVEN and settings.metric == "accuracy":
+    balances = data.task == CLASSIFICATION and settings.metric == "accuracy"
+    if found.uneven >= _VERY_UNEVEN and balances:
         logger.info(
             "the largest class has %.0f times the pictures of the smallest: "
             "--metric balanced_accuracy would count all classes the same",

@@ -21,7 +21,7 @@ from featherweight.fitting.trainer import Trainer
 from featherweight.measuring.agreement import MOST_DIFFERENCE, device_difference
 from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.measurement import Measurement
-from featherweight.nn.network import Network, resized
+from featherweight.networks.modules import AnyNetwork, at_size
 from featherweight.records import Record
 from featherweight.reporting.run import FitSummary
 from featherweight.runtimes.artifact import Artifact
@@ -43,7 +43,7 @@ class _Try:
     """One file that was measured."""
 
     trained: Trained
-    network: Network
+    network: AnyNetwork
     artifact: Artifact
     measurement: Measurement
 
@@ -165,7 +165,7 @@ class Prover:
         for one in sizes:
             if one.macs > most_macs and one.size not in always:
                 continue
-            sized = resized(network, one.resolution)
+            sized = at_size(network, one.resolution)
             artifact = self._export(one, sized)
             measurement = self._measure_size(
                 artifact, one, trained=trained, is_first=one is sizes[0]
@@ -222,7 +222,7 @@ class Prover:
         context.ledger.note_measurements([measurement], purpose="prove")
         return measurement
 
-    def _export(self, one: Candidate, network: Network) -> Artifact:
+    def _export(self, one: Candidate, network: AnyNetwork) -> Artifact:
         trainer = self._context.trainer
         name = f"{trainer.platform.runtime}-{one.precision}"
         return trainer.export(network, one, out=trainer.folder / "artifacts" / name)

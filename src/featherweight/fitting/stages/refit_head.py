@@ -145,7 +145,7 @@ def rank_at_size(
     files: list[Path] = []
 
     def work() -> _RefitRecord:
-        network = resized(load().network, candidate.resolution)
+        network = resized(load().classifier, candidate.resolution)
         if refits:
             fitted = with_fitted_classifier(
                 candidate, network, trainer=trainer, name="refit", policy=context.policy.refit

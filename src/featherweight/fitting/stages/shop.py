@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from featherweight.fitting.candidate import Candidate, Measured, MeasuredRecord
 from featherweight.fitting.context import FitContext
-from featherweight.fitting.families import Family
+from featherweight.fitting.family import Family
 from featherweight.fitting.policy import ShopPolicy
 from featherweight.measuring.bench import Bench
 from featherweight.records import Record

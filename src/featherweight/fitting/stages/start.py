@@ -42,7 +42,7 @@ def start(
     folder = trainer.network_folder(parent, phase)
 
     def work() -> _StartRecord:
-        network = trainer.load(parent, phase).network
+        network = trainer.load(parent, phase).classifier
         if is_fresh:
             fitted = with_fitted_classifier(
                 parent, network, trainer=trainer, name="start", policy=context.policy.refit

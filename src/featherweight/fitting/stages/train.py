@@ -108,7 +108,7 @@ def teacher_of(winner: Candidate, *, plan: TimePlan, policy: TeacherPolicy) -> C
     Only networks with weights from a larger data set: they learn the larger size in a few epochs.
     """
     family = winner.family
-    if family.source is None or family.axis != "resolution":
+    if family.source is None or family.axis != "resolution" or family.anchored:
         return None
     if plan.asked_s is not None and plan.asked_s < policy.least_s:
         return None
@@ -171,7 +171,7 @@ def _may_finetune(
     context: FitContext, winner: Candidate, raced: Sequence[Trained], *, time_s: float
 ) -> bool:
     """Whether the last training may need an end that learns to be rounded."""
-    if INT8_SHARE * time_s < LEAST_INT8_S:
+    if INT8_SHARE * time_s < LEAST_INT8_S or winner.family.anchored:
         return False
     own = [trained for trained in raced if trained.candidate.key == winner.key]
     return not own or is_worth_finetuning(context, own[-1])

@@ -134,7 +134,7 @@ class _Search:
     ) -> None:
         self._context, self._policy = context, context.policy.adapt
         self._parent, self._importance, self._path_s = parent, importance, path_s
-        self._network = context.trainer.load(parent.candidate, parent.phase).network
+        self._network = context.trainer.load(parent.candidate, parent.phase).classifier
         self._architecture = self._network.architecture
         self._steps = StepsFile(context.run.path)
         self.least_ms = parent.measured.latency.median_ms

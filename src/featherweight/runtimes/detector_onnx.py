@@ -8,12 +8,13 @@ bin. That is exact, and no work is done for channels that a bin does not read.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
+from featherweight.architecture import Architecture
 from featherweight.detection.anchors import anchors_of
 from featherweight.detection.answering import (
     ANCHOR_WEIGHTS,
@@ -35,61 +36,95 @@ from featherweight.detection.parts import (
     box_head,
     dense_part,
 )
+from featherweight.detection.table import ANSWER_COLUMNS, DETECTIONS, NO_OBJECT
 from featherweight.errors import UsageError
 from featherweight.layers import graph
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import to_plain
-from featherweight.runtimes.onnx_writer import IMAGE, OnnxGraph, wrap_graph, write_layers
+from featherweight.runtimes.onnx_writer import (
+    IMAGE,
+    OnnxGraph,
+    wrap_graph,
+    write_layers,
+    write_onnx,
+)
+from featherweight.runtimes.weights import random_weights
 
-__all__ = ["DETECTOR_OUTPUTS", "write_detector_onnx"]
+__all__ = ["write_detector_onnx"]
 
-DETECTOR_OUTPUTS = ("boxes", "scores", "labels")
-"""float32 (D, 4) in pixels of the input, float32 (D,) in 0..1 and int64 (D,), the surest first."""
+_DENSE, _BOXES = "dense.", "boxes."
+"""Prefixes of the parts' weights in a detector's state dict."""
+
+Quantise = Callable[[onnx.ModelProto, Architecture], onnx.ModelProto]
 
 
 def write_detector_onnx(
     detector: Detector,
-    dense: Mapping[str, np.ndarray],
-    boxes: Mapping[str, np.ndarray] | None,
+    weights: Mapping[str, np.ndarray] | None,
     *,
     preprocessing: Preprocessing,
     labels: tuple[str, ...],
+    quantise: Quantise | None = None,
 ) -> onnx.ModelProto:
-    """Return a model with one input `image`, uint8 (1, H, W, 3), and `DETECTOR_OUTPUTS`.
+    """Return a model with one input `image`, uint8 (1, H, W, 3), and one output `detections`.
+
+    That is float32 (1, 100, 6), as detection/table.py has it: box in shares of the picture's sides,
+    score, class; the surest first.
 
     Args:
         detector: what is written.
-        dense: weights of its dense part, named as in torch's state dict.
-        boxes: weights of its box head; `None` = it has none.
+        weights: arrays named as in torch's state dict; `None` draws seeded ones (for timing).
         preprocessing: its mean and std become part of the graph.
         labels: class names, without the background.
+        quantise: float model of the dense part and its architecture -> its int8 form; `None` = all
+            is float32.
 
     Raises:
         UsageError: weights or labels of another detector.
     """
     if len(labels) != detector.num_classes:
         raise UsageError(f"{len(labels)} labels for {detector.num_classes} classes")
-    head = box_head(detector)
-    if (head is None) != (boxes is None):
-        raise UsageError(f"{detector.name} has {'no' if head is None else 'a'} box head")
-    writer = _Writer(detector)
-    write_layers(writer.model, dense_part(detector), dense, preprocessing=preprocessing)
+    dense, head = dense_part(detector), box_head(detector)
+    model = write_onnx(dense, _of_part(weights, _DENSE), preprocessing=preprocessing, labels=labels)
+    if quantise is not None:
+        model = quantise(model, dense)
+    writer = _Writer(detector, model)
     candidates, scores = writer.anchors()
-    if head is not None and boxes is not None:
+    if head is not None:
+        own = _of_part(weights, _BOXES)
         regions = writer.regions(candidates, scores)
         pooled = writer.pooled(regions)
-        write_layers(writer.model, head, boxes, preprocessing=None, source=pooled)
+        write_layers(
+            writer.model,
+            head,
+            random_weights(head, seed=0) if own is None else own,
+            preprocessing=None,
+            source=pooled,
+        )
         candidates, scores = writer.refined(regions)
     writer.answers(candidates, scores)
     return _finished(detector, writer.model, preprocessing, labels)
 
 
+def _of_part(weights: Mapping[str, np.ndarray] | None, prefix: str) -> dict[str, np.ndarray] | None:
+    if weights is None:
+        return None
+    return {
+        name.removeprefix(prefix): values
+        for name, values in weights.items()
+        if name.startswith(prefix)
+    }
+
+
 class _Writer:
     """Adds what lies between and behind the parts."""
 
-    def __init__(self, detector: Detector) -> None:
+    def __init__(self, detector: Detector, dense: onnx.ModelProto) -> None:
         self.detector = detector
         self.model = OnnxGraph()
+        self.model.nodes.extend(dense.graph.node)
+        for value in dense.graph.initializer:
+            self.model.constant(value.name, numpy_helper.to_array(value))
         self._count = itertools.count()
 
     def anchors(self) -> tuple[str, str]:
@@ -194,16 +229,24 @@ class _Writer:
         found = self._node("GatherND", [by_class, pairs])
         count = self._node("Shape", [found])
         limit = self._node("Min", [count, self._integers([MOST])])
-        order = self._name()
+        best_scores, order = self._name(), self._name()
         self.model.nodes.append(
-            helper.make_node("TopK", [found, limit], [DETECTOR_OUTPUTS[1], order], axis=0)
+            helper.make_node("TopK", [found, limit], [best_scores, order], axis=0)
         )
         best = self._node("Gather", [pairs, order], axis=0)
-        columns = [
-            self._reshape(self._slice(best, place, place + 1, axis=1), (-1,)) for place in (0, 1)
-        ]
-        self.model.node("Identity", [columns[0]], DETECTOR_OUTPUTS[2])
-        self.model.node("Gather", [boxes, columns[1]], DETECTOR_OUTPUTS[0], {"axis": 0})
+        classes, places = (self._slice(best, place, place + 1, axis=1) for place in (0, 1))
+        chosen = self._node("Gather", [boxes, self._reshape(places, (-1,))], axis=0)
+        height, width = self.detector.input_shape[1:]
+        sides = self._constant(np.array([[width, height] * 2], dtype=np.float32))
+        shares = self._node("Div", [chosen, sides])
+        scores = self._reshape(best_scores, (-1, 1))
+        numbers = self._node("Cast", [classes], to=TensorProto.FLOAT)
+        rows = self._node("Concat", [shares, scores, numbers], axis=1)
+        nothing = np.zeros((MOST, ANSWER_COLUMNS), dtype=np.float32)
+        nothing[:, 5] = NO_OBJECT
+        filled = self._node("Concat", [rows, self._constant(nothing)], axis=0)
+        first = self._slice(filled, 0, MOST, axis=0)
+        self.model.node("Reshape", [first, self._integers([1, MOST, ANSWER_COLUMNS])], DETECTIONS)
 
     def _decoded(self, deltas: str, starts: str, weights: tuple[float, float, float, float]) -> str:
         """Return the boxes that offsets make, inside the picture, (K, 4)."""
@@ -268,17 +311,12 @@ def _finished(
 ) -> onnx.ModelProto:
     height, width = detector.input_shape[1:]
     image = helper.make_tensor_value_info(IMAGE, TensorProto.UINT8, [1, height, width, 3])
-    kinds = (TensorProto.FLOAT, TensorProto.FLOAT, TensorProto.INT64)
-    shapes: tuple[list[str | int], ...] = (["found", 4], ["found"], ["found"])
-    outputs = [
-        helper.make_tensor_value_info(name, kind, shape)
-        for name, kind, shape in zip(DETECTOR_OUTPUTS, kinds, shapes, strict=True)
-    ]
+    answer = helper.make_tensor_value_info(DETECTIONS, TensorProto.FLOAT, [1, MOST, ANSWER_COLUMNS])
     return wrap_graph(
         model,
         name=detector.name,
         inputs=[image],
-        outputs=outputs,
+        outputs=[answer],
         notes={
             "labels": labels,
             "preprocessing": to_plain(preprocessing),

@@ -1,0 +1,131 @@
+"""A detector's file answers the boxes that torch does, in two runtimes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from drawn_objects import HEADS, SIDE, detector_of, drawn_pictures, learnt
+
+from featherweight.data.augmentation import normalise_batch
+from featherweight.detection.network import DetectorNetwork
+from featherweight.detection.table import DETECTIONS, NO_OBJECT
+from featherweight.errors import UnsupportedError, UsageError
+from featherweight.exporting.export import export_network
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.runtimes.answers import load_answers
+from featherweight.runtimes.artifact import Artifact, ExportOptions
+from featherweight.runtimes.detector_onnx import write_detector_onnx
+from featherweight.runtimes.runtime import RUNTIMES
+from featherweight.tasks.task import TASKS
+
+PREPROCESSING = Preprocessing(mean=(0.2, 0.2, 0.2), std=(0.3, 0.3, 0.3))
+
+
+@pytest.fixture(scope="module", params=HEADS)
+def trained(request: pytest.FixtureRequest) -> tuple[DetectorNetwork, np.ndarray]:
+    """Return a detector and uint8 pictures that it knows."""
+    drawn, objects = drawn_pictures(6)
+    levels = ((drawn * 0.3 + 0.2).clamp(0, 1) * 255).round().to(torch.uint8)
+    images = levels.permute(0, 2, 3, 1).contiguous()
+    inputs = normalise_batch(images, mean=PREPROCESSING.mean, std=PREPROCESSING.std)
+    network = learnt(detector_of(HEADS[request.param]), inputs, objects, steps=60)
+    return network, images.numpy()
+
+
+def export(network: DetectorNetwork, runtime: str, out: Path, **more: Any) -> Artifact:
+    return export_network(
+        network,
+        runtime=runtime,
+        out=out,
+        preprocessing=PREPROCESSING,
+        labels=("square", "disc"),
+        task="detection",
+        **more,
+    )
+
+
+def expected_of(network: DetectorNetwork, images: np.ndarray) -> dict[str, np.ndarray]:
+    inputs = normalise_batch(
+        torch.from_numpy(images), mean=PREPROCESSING.mean, std=PREPROCESSING.std
+    )
+    return {DETECTIONS: network(inputs).numpy()}
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "torch"])
+def test_the_file_finds_what_torch_finds(
+    runtime: str, trained: tuple[DetectorNetwork, np.ndarray], tmp_path: Path
+) -> None:
+    network, images = trained
+    artifact = export(network, runtime, tmp_path)
+    found, expected = load_answers(artifact)(images), expected_of(network, images)
+    table = found[DETECTIONS]
+    assert table.shape == (len(images), 100, 6)
+    assert (table[..., 5] != NO_OBJECT).sum() >= len(images)
+    task = TASKS["detection"]
+    largest, counted = task.error(found, expected)
+    assert largest < 0.5 / SIDE, "half a pixel"
+    assert counted < 1e-3
+    assert task.agreement(found, expected) == 1.0
+    rows = table[table[..., 5] != NO_OBJECT]
+    assert rows[:, :5].min() >= 0.0
+    assert rows[:, :5].max() <= 1.0
+    for own in table:
+        scores = own[own[:, 5] != NO_OBJECT, 4]
+        assert (np.diff(scores) <= 0).all(), "the surest first"
+        assert not own[len(scores) :, :5].any()
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_the_dense_part_is_rounded_to_int8(
+    runtime: str, trained: tuple[DetectorNetwork, np.ndarray], tmp_path: Path
+) -> None:
+    network, images = trained
+    artifact = export(network, runtime, tmp_path, precision="int8", calibration=images)
+    assert artifact.int8_operators is not None
+    whole = export(network, runtime, tmp_path / "whole")
+    assert artifact.size_bytes < 0.5 * whole.size_bytes
+    found, expected = load_answers(artifact)(images), expected_of(network, images)
+    assert TASKS["detection"].agreement(found, expected) > 0.8
+
+
+def test_other_runtimes_say_that_they_hold_no_detector(
+    trained: tuple[DetectorNetwork, np.ndarray], tmp_path: Path
+) -> None:
+    for runtime in ("ncnn", "litert", "executorch"):
+        with pytest.raises(UnsupportedError, match="does not hold detectors yet"):
+            export(trained[0], runtime, tmp_path / runtime)
+
+
+def test_the_file_says_what_it_is(
+    trained: tuple[DetectorNetwork, np.ndarray], tmp_path: Path
+) -> None:
+    network = trained[0]
+    artifact = export(network, "onnxruntime", tmp_path)
+    model = onnx.load(artifact.paths[0])
+    onnx.checker.check_model(model, full_check=True)
+    notes = {one.key: one.value for one in model.metadata_props}
+    assert json.loads(notes["labels"]) == ["square", "disc"]
+    assert json.loads(notes["detector"])["head"]["kind"] == network.architecture.head.kind
+    assert notes["architecture_digest"] == network.architecture.digest
+    weights = {name: value.numpy() for name, value in network.state_dict().items()}
+    with pytest.raises(UsageError, match="3 labels for 2 classes"):
+        write_detector_onnx(
+            network.architecture, weights, preprocessing=PREPROCESSING, labels=("a", "b", "c")
+        )
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_detector_without_weights_can_be_timed(head: str, tmp_path: Path) -> None:
+    options = ExportOptions(
+        precision="fp32", preprocessing=PREPROCESSING, labels=("square", "disc"), task="detection"
+    )
+    artifact = RUNTIMES["onnxruntime"].export(detector_of(HEADS[head]), None, tmp_path, options)
+    predict = RUNTIMES["onnxruntime"].load(artifact, num_threads=1)
+    answer = predict(np.zeros((1, SIDE, SIDE, 3), dtype=np.uint8))
+    assert {name: value.shape for name, value in answer.items()} == {DETECTIONS: (1, 100, 6)}

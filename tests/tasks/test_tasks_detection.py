@@ -1,0 +1,237 @@
+"""Pictures with boxes through every command: train, evaluate, predict, export, verify, profile."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn_objects import write_drawn_data
+from PIL import Image
+
+from featherweight.cli.app import run as run_cli
+from featherweight.detection.average_precision import Detections, Truth
+from featherweight.detection.detector import SsdLite, ThunderNet
+from featherweight.detection.suiting import object_sides, suited_to
+from featherweight.detection.table import (
+    DETECTIONS,
+    detections_of,
+    pack_detections,
+    pack_truths,
+    truths_of,
+)
+from featherweight.errors import DataError, UnsupportedError, UsageError
+from featherweight.exporting.export_run import export, verify
+from featherweight.networks.detectors import classifier_of, create_detector, resolve_network
+from featherweight.networks.storage import load_network
+from featherweight.profiling.profile import profile
+from featherweight.tasks.task import TASKS, load_data
+from featherweight.training.predict import evaluate, predict
+from featherweight.training.train import TrainSummary, train
+
+MODEL = "ssdlite_efficientnet_lite0:resolution=96"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_drawn_data(tmp_path_factory.mktemp("drawn"), {"train": 24, "valid": 6, "test": 6})
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> TrainSummary:
+    return train(
+        data,
+        model=MODEL,
+        pretrained="auto",
+        epochs=24,
+        output=tmp_path_factory.mktemp("runs") / "detector",
+    )
+
+
+def some_answers() -> tuple[dict[str, np.ndarray], np.ndarray]:
+    truth = Truth(np.array([[0.1, 0.1, 0.5, 0.5]]), np.array([1]), np.array([False]))
+    right = Detections(np.array([[0.1, 0.1, 0.5, 0.5]]), np.array([0.9]), np.array([1]))
+    return {DETECTIONS: pack_detections([right])}, pack_truths([truth])
+
+
+def test_tables_hold_what_was_packed() -> None:
+    truths = [
+        Truth(np.array([[0.0, 0.0, 0.5, 1.0], [0.2, 0.2, 0.4, 0.4]]), np.array([2, 0]),
+              np.array([True, False])),
+        Truth(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0, np.bool_)),
+    ]  # fmt: skip
+    again = truths_of(pack_truths(truths))
+    for one, other in zip(again, truths, strict=True):
+        assert one.boxes == pytest.approx(other.boxes)
+        assert one.labels.tolist() == other.labels.tolist()
+        assert one.crowd.tolist() == other.crowd.tolist()
+    answers, _ = some_answers()
+    (found,) = detections_of(answers[DETECTIONS])
+    assert found.scores.tolist() == pytest.approx([0.9])
+    with pytest.raises(DataError, match="allowed: float32"):
+        truths_of(np.zeros((2, 3)))
+
+
+def test_figures_of_a_right_answer() -> None:
+    task = TASKS["detection"]
+    answers, targets = some_answers()
+    assert task.score(answers, targets) == pytest.approx(1.0)
+    assert task.losses(answers, targets) == pytest.approx(0.0, abs=1e-6)
+    assert task.interval(answers, targets) == pytest.approx((1.0, 1.0))
+    assert task.details(answers, targets, classes=2)["per_class"] == [None, pytest.approx(1.0)]
+    empty = Detections(np.zeros((0, 4)), np.zeros(0), np.zeros(0, np.int64))
+    nothing = {DETECTIONS: pack_detections([empty])}
+    assert task.score(nothing, targets) == 0.0
+    assert task.agreement(nothing, answers) == 0.0
+    assert task.error(nothing, answers) == (1.0, pytest.approx(1.0, abs=0.02))
+    assert task.agreement(answers, answers) == 1.0
+    with pytest.raises(UsageError, match="cannot be balanced"):
+        task.balance(targets)
+    with pytest.raises(DataError, match="labels from 1 to 1; allowed: 0 to 0"):
+        task.check(targets, outputs=1)
+    with pytest.raises(DataError, match="no boxes in a whole split"):
+        task.check(targets[:, :0], outputs=2)
+
+
+def test_anchors_follow_the_objects() -> None:
+    boxes = np.array([[0.1, 0.1, 0.15, 0.15]] * 30 + [[0.1, 0.1, 0.5, 0.5]] * 2)
+    labels = np.array([0] * 30 + [1] * 2)
+    sides = object_sides(pack_truths([Truth(boxes, labels, np.zeros(32, np.bool_))]))
+    assert sides[0] <= 0.05 + 1e-6
+    assert 0.4 in sides, "a rare class counts like a common one"
+    assert all(b >= 1.249 * a for a, b in itertools.pairwise(sides))
+    two_stage = suited_to(create_detector("thundernet", resolution=160), sides).head
+    assert isinstance(two_stage, ThunderNet)
+    assert 64.0 in two_stage.anchor_sizes
+    one_stage = suited_to(create_detector("ssdlite", resolution=160), sides).head
+    assert isinstance(one_stage, SsdLite)
+    assert one_stage.fine_scales
+    assert max(one_stage.fine_scales) < 0.16
+
+
+def test_names_of_detectors() -> None:
+    assert resolve_network("thundernet").name == "thundernet_snet49"
+    assert resolve_network("thundernet_535").backbone.name == "snet535"
+    detector = create_detector("ssdlite_mobilenet_v2", width=0.5, resolution=224, classes=3)
+    assert (detector.num_classes, detector.input_shape) == (3, (3, 224, 224))
+    whole = classifier_of(detector)
+    assert [block.out_channels for block in whole.blocks[:5]] == [
+        block.out_channels for block in detector.backbone.blocks[:5]
+    ]
+    with pytest.raises(UsageError, match="allowed: a multiple of 32"):
+        create_detector("thundernet", resolution=100)
+    with pytest.raises(UsageError, match="no network named"):
+        resolve_network("ssdlite_mobilnet_v2")
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("thundernet_snet49", 263.5), ("thundernet_snet535", 1299.3)]
+)
+def test_profile_counts_a_detector_as_its_paper(name: str, millions: float) -> None:
+    detector = create_detector(name, classes=80)
+    assert (profile(detector).macs or 0) / 1e6 == pytest.approx(millions, abs=0.1)
+
+
+def test_a_trained_detector_answers(
+    data: Path, trained: TrainSummary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trained.metric == "ap"
+    assert trained.accuracy > 0.05, "drawn squares and discs"
+    found = evaluate(trained.run_directory, data=data, split="train")
+    assert set(found) == {"split", "ap", "interval", "n", "ap50", "ap75", "per_class"}
+    assert found["ap50"] > 0.5
+    assert set(found["per_class"]) == {"square", "disc"}
+    pictures = sorted((data / "test").glob("*.png"))
+    said = predict(trained.run_directory, pictures=pictures)
+    boxes = [one["box"] for picture in said for one in picture["objects"]]
+    assert boxes
+    assert np.max(boxes) <= 96.0
+    assert run_cli(["evaluate", str(trained.run_directory), str(data)]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("AP 0.")
+    assert "\nsquare: 0." in out or "\nsquare: no objects" in out
+    assert run_cli(["predict", str(trained.run_directory), str(pictures[0])]) == 0
+
+
+def test_boxes_are_in_pixels_of_the_picture(
+    data: Path, trained: TrainSummary, tmp_path: Path
+) -> None:
+    source = sorted((data / "train").glob("*.png"))[0]
+    larger = tmp_path / "larger.png"
+    Image.open(source).resize((384, 192)).save(larger)
+    (small,), (large,) = (
+        predict(trained.run_directory, pictures=[one]) for one in (source, larger)
+    )
+    assert small["objects"]
+    first, other = small["objects"][0]["box"], large["objects"][0]["box"]
+    assert np.array(other) / [4, 2, 4, 2] == pytest.approx(np.array(first), abs=6)
+
+
+@pytest.mark.parametrize("platform", ["onnxruntime", "openvino", "onnxruntime:precision=int8"])
+def test_files_are_verified(
+    platform: str, data: Path, trained: TrainSummary, tmp_path: Path
+) -> None:
+    (shipped,) = export(trained.run_directory, data=data, on=[f"local/{platform}"], output=tmp_path)
+    assert shipped.verification is not None
+    if "int8" not in platform:
+        assert shipped.verification.passed
+        assert shipped.verification.accuracy == pytest.approx(
+            shipped.verification.network_accuracy, abs=0.002
+        )
+    again = verify(trained.run_directory, artifact=shipped.artifact.directory, data=data)
+    assert again.verification is not None
+    assert again.verification.accuracy == shipped.verification.accuracy
+
+
+def test_weights_come_back(trained: TrainSummary) -> None:
+    stored = load_network(trained.run_directory)
+    assert stored.task == "detection"
+    assert stored.preprocessing.stretch
+    with pytest.raises(UsageError, match="is a detector; allowed: a classifier"):
+        _ = stored.classifier
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"model": "mobilenet_v2"}, "is a classifier, drawn.* has boxes"),
+        ({"model": MODEL, "teacher": "RUN"}, "a teacher for a detector"),
+    ],
+)
+def test_what_does_not_fit_is_refused(
+    given: dict[str, Any], message: str, data: Path, trained: TrainSummary
+) -> None:
+    if given.get("teacher") == "RUN":
+        given = {**given, "teacher": trained.run_directory}
+    with pytest.raises(UsageError, match=message):
+        train(data, epochs=1, **given)
+
+
+def test_a_detector_is_refused_for_pictures_without_boxes() -> None:
+    with pytest.raises(UsageError, match="answers boxes, demo has none"):
+        train("demo", model="thundernet", epochs=1)
+
+
+def test_a_classifiers_data_is_refused(trained: TrainSummary) -> None:
+    with pytest.raises(UsageError, match="is data for classification; allowed: detection"):
+        evaluate(trained.run_directory, data="demo")
+
+
+def test_data_that_cannot_be_decoded_is_left_out(data: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    write_drawn_data(copy, {"train": 4, "valid": 2, "test": 2})
+    broken = next((copy / "train").glob("*.png"))
+    broken.write_bytes(broken.read_bytes()[:-200])
+    images = load_data(copy, quiet=True)
+    assert len(images.splits["train"]) == 3
+    assert any(one.kind == "broken" for one in images.skipped)
+    assert images.fingerprint != load_data(data, quiet=True).fingerprint
+    assert json.dumps(images.classes) == '["square", "disc"]'
+
+
+def test_runtimes_without_detectors_say_so(data: Path, trained: TrainSummary) -> None:
+    with pytest.raises(UnsupportedError, match="does not hold detectors yet"):
+        export(trained.run_directory, data=data, on=["local/ncnn"])
