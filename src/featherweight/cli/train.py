@@ -85,13 +85,17 @@ def evaluate(
 
 def predict(
     network: _Trained,
-    pictures: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, or folders of them.")],
+    draw: Annotated[
+        Path | None,
+        typer.Option("--draw", help="Folder for the pictures with a detector's boxes."),
+    ] = None,
     json: As_json = False,
 ) -> None:
     """Say what is on pictures."""
     from featherweight.training.predict import predict as predict_pictures
 
-    found = predict_pictures(network, pictures=pictures)
+    found = predict_pictures(network, pictures=pictures, draw=draw)
     if json:
         output.print_json(found)
     else:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from featherweight.arguments import to_path
-from featherweight.data import pictures
+from featherweight.data import drawing, pictures
 from featherweight.errors import UnsupportedError, UsageError
 from featherweight.records import to_plain, write_bytes, write_json
 from featherweight.runtimes.artifact import Artifact, check_files
@@ -16,18 +17,27 @@ from featherweight.runtimes.runtime import Answer, check_image
 
 __all__ = ["write_bundle"]
 
-_PROGRAM = Path(__file__).with_name("bundle_run.py")
-_DECODER = Path(pictures.__file__)
+_COPIED = (pictures, drawing)
+
+
+def _stem(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
+
+
+_PROGRAM = {"run.py": Path(__file__).with_name("bundle_run.py")} | {
+    f"{_stem(module)}.py": Path(str(module.__file__)) for module in _COPIED
+}
+"""Name in the bundle -> source."""
 
 
 def write_bundle(
     artifact: Artifact, out: str | Path, *, sample: np.ndarray, expected: Answer
 ) -> Path:
-    """Write a folder that classifies pictures with onnxruntime, numpy and Pillow alone.
+    """Write a folder that answers pictures with onnxruntime, numpy and Pillow alone.
 
-    The folder holds the model, `labels.txt`, `preprocessing.json`, `selftest.npz`, `run.py` and
-    `pictures.py`, which decodes as training does: `python run.py picture.jpg` and
-    `python run.py --self-test`.
+    The folder holds the model, `labels.txt`, `preprocessing.json`, `selftest.npz`, `run.py`,
+    `pictures.py`, which decodes as training does, and `drawing.py`, which draws a detector's boxes:
+    `python run.py picture.jpg` and `python run.py --self-test`.
 
     Args:
         artifact: of the runtime `onnxruntime`.
@@ -75,9 +85,12 @@ def write_bundle(
     answers = {f"expected.{name}": values for name, values in expected.items()}
     np.savez_compressed(stream, sample=sample, **answers)  # type: ignore[arg-type]
     write_bytes(out / "selftest.npz", stream.getvalue())
-    # Beside the program there is no featherweight, but its decoder, as it is.
-    program = _PROGRAM.read_text(encoding="utf-8")
-    program = program.replace(f"from {pictures.__name__} import", f"from {_DECODER.stem} import")
-    write_bytes(out / "run.py", program.encode())
-    write_bytes(out / _DECODER.name, _DECODER.read_bytes())
+    # Beside the program there is no featherweight, but what decodes and draws, as it is.
+    for name, source in _PROGRAM.items():
+        program = source.read_text(encoding="utf-8")
+        for module in _COPIED:
+            program = program.replace(
+                f"from {module.__name__} import", f"from {_stem(module)} import"
+            )
+        write_bytes(out / name, program.encode())
     return out

@@ -1,6 +1,7 @@
 """Answer pictures with the network in this folder.
 
     python run.py picture.jpg [more.png ...]     the best answers for each picture
+    python run.py picture.jpg --draw FOLDER      of a detector: also the picture with its boxes
     python run.py --self-test                    check that this machine computes what was exported
 
 Needs onnxruntime, numpy and Pillow; nothing else.
@@ -20,12 +21,15 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
+from featherweight.data.drawing import draw_objects, upright
 from featherweight.data.pictures import read_picture_file, square_pixels
 
 FOLDER = Path(__file__).resolve().parent
 TOLERANCE = {"fp32": 1e-3}
 """Largest difference relative to the largest logit. Another CPU may round int8 differently."""
 TOLERANCE_INT8 = 0.1
+SURE = 0.3
+"""Score of an object from which on it is told."""
 LARGEST_TEXT_BYTES = 16 << 20
 
 
@@ -75,6 +79,15 @@ def open_model(settings: dict[str, Any], threads: int) -> Any:
     return lambda image: dict(zip(outputs, session.run(outputs, {name: image}), strict=True))
 
 
+def difference(values: np.ndarray, expected: np.ndarray, output: str) -> float:
+    """Return the largest difference of answers, relative to the largest answer."""
+    if output == "detections":  # what is less sure changes places with rounding
+        sure = expected[..., 4] >= SURE + 0.05
+        values, expected = values[sure][:, :5], expected[sure][:, :5]
+    scale = max(np.abs(expected).max(initial=0.0), 1e-30)
+    return float(np.abs(values - expected).max(initial=0.0) / scale)
+
+
 def self_test(settings: dict[str, Any], threads: int) -> int:
     """Compare with the answers stored at the export; return the exit code."""
     stored = np.load(beside("selftest.npz"), allow_pickle=False)
@@ -82,7 +95,7 @@ def self_test(settings: dict[str, Any], threads: int) -> int:
     errors = []
     for output, values in predict(stored["sample"]).items():
         expected = stored[f"expected.{output}"]
-        errors.append(np.abs(values - expected).max() / max(np.abs(expected).max(), 1e-30))
+        errors.append(difference(values, expected, output))
     error = float(np.max(errors))  # not max(): it may pass over NaN
     ok = error <= TOLERANCE.get(settings["precision"], TOLERANCE_INT8)
     times = []
@@ -115,10 +128,18 @@ def answer_pictures(paths: list[str], settings: dict[str, Any], given: argparse.
         found = predict(image)
         if settings["task"] == "classification":
             answers += named(path, found["logits"][0], labels, given.top)
+        elif settings["task"] == "detection":
+            answers.append(located(path, found["detections"][0], labels, given.draw))
         else:  # what another task's numbers mean is not known here
             answers.append({"image": path, **{name: a[0].tolist() for name, a in found.items()}})
-    if given.json or settings["task"] != "classification":
+    if given.json or settings["task"] not in ("classification", "detection"):
         sys.stdout.write(json.dumps(answers) + "\n")
+    elif settings["task"] == "detection":
+        for answer in answers:
+            for one in answer["objects"]:
+                box = " ".join(f"{value:.0f}" for value in one["box"])
+                names = f"{printable(answer['image'])}\t{printable(one['label'])}"
+                sys.stdout.write(f"{names}\t{one['score']:.3f}\t{box}\n")
     else:
         for answer in answers:
             names = f"{printable(answer['image'])}\t{printable(answer['label'])}"
@@ -132,6 +153,24 @@ def named(path: str, logits: np.ndarray, labels: list[str], top: int) -> list[di
     shares /= shares.sum()
     best = np.argsort(-shares)[:top]
     return [{"image": path, "label": labels[k], "score": float(shares[k])} for k in best]
+
+
+def located(path: str, table: np.ndarray, labels: list[str], folder: Path | None) -> dict[str, Any]:
+    """Return the objects in one picture, boxes in its pixels; draw them where a folder is given."""
+    image = upright(read_picture_file(path))
+    sure = table[(table[:, 5] >= 0) & (table[:, 4] >= SURE)].astype(np.float64)
+    objects = [
+        {
+            "label": labels[int(row[5])],
+            "score": float(row[4]),
+            "box": (row[:4] * [*image.size, *image.size]).tolist(),
+        }
+        for row in sure
+    ]
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        draw_objects(image, objects, labels).save(folder / f"{Path(path).stem}.png")
+    return {"image": path, "objects": objects}
 
 
 def printable(text: str) -> str:
@@ -153,6 +192,7 @@ def main() -> int:
     parser.add_argument("--self-test", action="store_true", help="check this machine")
     parser.add_argument("--top", type=positive, default=3, help="answers for each picture")
     parser.add_argument("--threads", type=positive, default=1)
+    parser.add_argument("--draw", type=Path, help="folder for pictures with boxes (detectors)")
     parser.add_argument("--json", action="store_true", help="one JSON list on standard output")
     given = parser.parse_args()
     if not given.pictures and not given.self_test:

@@ -37,9 +37,10 @@ def detector_families(look: Look, settings: FitSettings) -> tuple[Family, ...]:
     if settings.model is not None:
         return (_asked(settings.model, look, settings),)
     if look.weights:
+        backbones = dict.fromkeys((look.weights[0], look.weights[-1]))  # each is trained to choose
         return tuple(
             _family(f"{head}_{name}", look, source="auto", weights_of=name)
-            for name in look.weights
+            for name in backbones
             for head in DETECTORS
         )
     return tuple(_family(name, look, source=None, weights_of=name) for name in _SCRATCH)

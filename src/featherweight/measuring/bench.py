@@ -13,6 +13,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from featherweight.budget import Latency
+from featherweight.data.annotated_images import DETECTION
+from featherweight.detection.detector import Detector
 from featherweight.errors import UnsupportedError
 from featherweight.exporting.platforms import Platform
 from featherweight.measuring.latency import measure_artifacts
@@ -21,6 +23,7 @@ from featherweight.networks.kinds import AnyArchitecture
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.runtimes.artifact import Artifact
 from featherweight.runtimes.runtime import RUNTIMES, ExportOptions
+from featherweight.tasks.task import CLASSIFICATION
 
 __all__ = [
     "Bench",
@@ -87,6 +90,7 @@ def export_untrained(architecture: AnyArchitecture, *, platform: Platform, out: 
         preprocessing=Preprocessing(),
         labels=tuple(str(k) for k in range(architecture.num_classes)),
         saturation_safe=platform.saturation_safe,
+        task=DETECTION if isinstance(architecture, Detector) else CLASSIFICATION,
     )
     return RUNTIMES[platform.runtime].export(architecture, None, out, options)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from featherweight.arguments import check_seed, to_data, to_path
+from featherweight.arguments import check_seed, optional_path, to_data, to_path
+from featherweight.data.annotated_images import DETECTION
 from featherweight.data.augmentation import normalise_batch
 from featherweight.data.decode import decode_square, read_picture
+from featherweight.data.drawing import draw_objects, upright
 from featherweight.data.picture_size import shown_size
+from featherweight.data.pictures import readable_suffixes
 from featherweight.errors import DataError, UsageError
 from featherweight.networks.kinds import outputs_of
 from featherweight.networks.storage import StoredNetwork, load_network, recorded_seed
+from featherweight.records import write_bytes
 from featherweight.tasks.task import TASKS, check_same_task, load_data
 from featherweight.training.compute import choose_device
 from featherweight.training.evaluate import evaluate_network
@@ -73,13 +78,17 @@ def evaluate(
 
 
 def predict(
-    network: str | Path, *, pictures: str | Path | Sequence[str | Path]
+    network: str | Path,
+    *,
+    pictures: str | Path | Sequence[str | Path],
+    draw: str | Path | None = None,
 ) -> list[dict[str, Any]]:
     """Say what is on picture files.
 
     Args:
         network: run directory of a trained network.
-        pictures: files, or one file.
+        pictures: files, or one file; of a folder all pictures right in it.
+        draw: of a detector, a folder for the pictures with their boxes, as PNG; created.
 
     Returns:
         For each picture `image`, what the task says of it, and `error`: of a classification
@@ -88,19 +97,53 @@ def predict(
 
     Raises:
         DataError: none of the files is a picture.
-        UsageError: no trained network there, or something that is no path.
+        UsageError: no trained network there, something that is no path, or `draw` with a
+            classifier.
     """
     if isinstance(pictures, str | Path):
         pictures = [pictures]
-    files = [to_path(picture, name="a picture") for picture in pictures]
-    stored = load_network(network)
-    found = [_predict_one(stored, file) for file in files]
+    files = [
+        file for picture in pictures for file in _pictures_in(to_path(picture, name="a picture"))
+    ]
+    stored, folder = load_network(network), optional_path(draw, name="draw")
+    if folder is not None and stored.task != DETECTION:
+        raise UsageError(
+            f"{network} answers no boxes that could be drawn", allowed="a trained detector"
+        )
+    found = []
+    for file in files:
+        found.append(_predict_one(stored, file))
+        if folder is not None and found[-1]["error"] is None:
+            _draw(stored, file, found[-1]["objects"], folder)
     if found and all(one["error"] for one in found):
         raise DataError(
             f"cannot read the picture {found[0]['image']}: {found[0]['error']}",
             hint="give JPEG, PNG or similar files",
         )
     return found
+
+
+def _pictures_in(path: Path) -> list[Path]:
+    """Return a file, or the pictures of a folder by name.
+
+    Raises:
+        DataError: a folder without pictures.
+    """
+    if not path.is_dir():
+        return [path]
+    found = sorted(one for one in path.iterdir() if one.suffix.lower() in readable_suffixes())
+    if not found:
+        raise DataError(f"no pictures in {path}", allowed=", ".join(sorted(readable_suffixes())))
+    return found
+
+
+def _draw(
+    stored: StoredNetwork, file: Path, objects: Sequence[dict[str, Any]], folder: Path
+) -> None:
+    drawn = draw_objects(upright(read_picture(file)), objects, stored.classes)
+    stream = io.BytesIO()
+    drawn.save(stream, "PNG")
+    write_bytes(folder / f"{file.stem}.png", stream.getvalue())
 
 
 def _predict_one(stored: StoredNetwork, picture: Path) -> dict[str, Any]:
