@@ -23,6 +23,7 @@ PRINTS = {"cli/output.py"} | PROGRAMS
 # A heavy library has one home, so that the rest works, and imports quickly, without it.
 HOMES = {
     "ai_edge_litert": ("runtimes/",),
+    "cv2": ("training/video.py",),
     "executorch": ("runtimes/",),
     "faster_coco_eval": ("detection/",),
     "flatbuffers": ("runtimes/",),

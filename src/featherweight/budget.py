@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import Field
 
 from featherweight.errors import UsageError
+from featherweight.readable import figure_name
 from featherweight.records import Record
 
 __all__ = [
@@ -51,7 +52,7 @@ class Evaluation(Record):
 
     def __str__(self) -> str:
         """Return it in words, without the split."""
-        text = f"{self.metric.replace('_', ' ')} {self.value:.3f}"
+        text = f"{figure_name(self.metric)} {self.value:.3f}"
         if self.interval is None:
             return text
         low, high = self.interval

@@ -1,11 +1,11 @@
-"""Names from outside (files, classes, devices) as text that can be stored and shown safely."""
+"""Names as text for people: those from outside, shown safely, and those of figures."""
 
 from __future__ import annotations
 
 import os
 import unicodedata
 
-__all__ = ["plain_text", "readable"]
+__all__ = ["figure_name", "plain_text", "readable"]
 
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # Joiners are Cf like the marks that reverse a line, but Persian, Indic and emoji names need them.
@@ -13,6 +13,14 @@ _JOINERS = frozenset("\u200c\u200d")
 # Python writes a byte 0x80 to 0xff that is not UTF-8 as the surrogate U+DC80 to U+DCFF.
 _BYTES = range(0xDC80, 0xDD00)
 _SURROGATES = range(0xD800, 0xE000)
+
+
+_FIGURES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "top5": "top-5"}
+
+
+def figure_name(key: str) -> str:
+    """Return what people call a figure: `AP50` for `ap50`, `both right` for `both_right`."""
+    return _FIGURES.get(key, key.replace("_", " "))
 
 
 def readable(text: str) -> str:

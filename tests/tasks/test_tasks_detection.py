@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from drawn_objects import write_drawn_data
 from PIL import Image
 
 from featherweight.cli.app import run as run_cli
+from featherweight.data.check import check_data
 from featherweight.detection.average_precision import Detections, Truth
 from featherweight.detection.detector import SsdLite, ThunderNet
 from featherweight.detection.suiting import object_sides, suited_to
@@ -25,9 +28,12 @@ from featherweight.detection.table import (
 )
 from featherweight.errors import DataError, UnsupportedError, UsageError
 from featherweight.exporting.export_run import export, verify
+from featherweight.fitting.fit import fit
 from featherweight.networks.detectors import classifier_of, create_detector, resolve_network
 from featherweight.networks.storage import load_network
 from featherweight.profiling.profile import profile
+from featherweight.reporting.report import write_report
+from featherweight.tasks.detection_findings import FINDINGS_FILE
 from featherweight.tasks.task import TASKS, load_data
 from featherweight.training.predict import evaluate, predict
 from featherweight.training.train import TrainSummary, train
@@ -235,3 +241,95 @@ def test_data_that_cannot_be_decoded_is_left_out(data: Path, tmp_path: Path) -> 
 def test_runtimes_without_detectors_say_so(data: Path, trained: TrainSummary) -> None:
     with pytest.raises(UnsupportedError, match="does not hold detectors yet"):
         export(trained.run_directory, data=data, on=["local/ncnn"])
+
+
+def test_data_check_lists_boxes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = check_data(data)
+    assert report.ok
+    assert report.images == 36
+    assert sum(report.per_class["square"].values()) > 10
+    assert run_cli(["data", "check", str(data)]) == 0
+    assert capsys.readouterr().out.startswith("ok: 36 pictures")
+
+
+def test_drawn_pictures_and_folders(data: Path, trained: TrainSummary, tmp_path: Path) -> None:
+    said = predict(trained.run_directory, pictures=data / "test", draw=tmp_path / "drawn")
+    assert len(said) == 6
+    drawn = sorted((tmp_path / "drawn").glob("*.png"))
+    assert len(drawn) == 6
+    changed = 0
+    for one in said:
+        before = np.asarray(Image.open(one["image"]).convert("RGB"))
+        after = np.asarray(Image.open(tmp_path / "drawn" / Path(one["image"]).name))
+        assert after.shape == before.shape
+        changed += bool(one["objects"]) == bool((after != before).any())
+    assert changed == 6
+    with pytest.raises(DataError, match="no pictures in"):
+        predict(trained.run_directory, pictures=tmp_path)
+
+
+def test_a_film_is_answered_and_drawn(
+    data: Path, trained: TrainSummary, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cv2 = pytest.importorskip("cv2")
+    film = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (96, 96))
+    pictures = sorted((data / "train").glob("*.png"))[:8]
+    for one in pictures:
+        writer.write(cv2.imread(str(one)))
+    writer.release()
+    (said,) = predict(trained.run_directory, pictures=film, draw=tmp_path / "drawn")
+    assert said["error"] is None
+    assert [frame["time_s"] for frame in said["frames"]][:2] == [0.0, pytest.approx(0.1)]
+    assert len(said["frames"]) == 8
+    assert sum(len(frame["objects"]) for frame in said["frames"]) > 0
+    again = cv2.VideoCapture(said["drawn"])
+    assert int(again.get(cv2.CAP_PROP_FRAME_COUNT)) == 8
+    whole = film.read_bytes()
+    film.write_bytes(whole[: len(whole) // 2])
+    assert run_cli(["predict", str(trained.run_directory), str(film)]) == 2
+    assert "of 8 frames" in capsys.readouterr().out
+    film.write_bytes(b"nothing")
+    with pytest.raises(DataError, match="no frame of"):
+        predict(trained.run_directory, pictures=film)
+
+
+def test_the_report_shows_what_is_found(trained: TrainSummary) -> None:
+    page = write_report(trained.run_directory).read_text(encoding="utf-8")
+    for text in ("What it finds", "What is taken for what", "Answered worst", "data:image/jpeg"):
+        assert text in page
+    findings = json.loads((trained.run_directory / FINDINGS_FILE).read_text())
+    table = np.array(findings["confusion"])
+    assert table.shape == (3, 3)
+    assert {one["kind"] for one in findings["pictures"]} == {"best", "worst"}
+
+
+def test_fit_gives_a_detector_with_a_bundle(data: Path, tmp_path: Path) -> None:
+    found = fit(
+        data,
+        latency="500ms",
+        epochs=1,
+        model="ssdlite_efficientnet_lite0:resolution=96",
+        precisions=("fp32",),
+        output=tmp_path / "fit",
+    )
+    summary = found.summary
+    assert summary.metric == "ap"
+    assert set(summary.details) == {"ap50", "ap75"}
+    assert summary.measured is not None
+    assert summary.bundle is not None
+    bundle = found.path / summary.bundle
+    picture = next((data / "test").glob("*.png"))
+    for arguments in (["--self-test"], [str(picture), "--draw", str(tmp_path / "out")]):
+        done = subprocess.run(
+            [sys.executable, "-s", str(bundle / "run.py"), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / picture.name).exists()
+    for program in bundle.glob("*.py"):
+        assert "import featherweight" not in program.read_text()
+        assert "from featherweight" not in program.read_text()

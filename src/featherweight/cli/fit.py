@@ -23,6 +23,7 @@ from featherweight.cli.options import (
     Time,
     Workers,
 )
+from featherweight.readable import figure_name
 from featherweight.reporting.run import FitSummary
 
 __all__ = ["fit", "verdict_lines"]
@@ -147,9 +148,15 @@ def verdict_lines(summary: FitSummary) -> list[str]:
         low, high = summary.accuracy.interval
         balanced = summary.balanced_accuracy
         lines.append(
-            f"accuracy of the file: {summary.accuracy.artifact:.3f} on {summary.accuracy.n} "
-            f"{summary.accuracy.split} pictures (95 % interval {low:.3f}-{high:.3f})"
+            f"{figure_name(summary.metric)} of the file: {summary.accuracy.artifact:.3f} on "
+            f"{summary.accuracy.n} {summary.accuracy.split} pictures (95 % interval "
+            f"{low:.3f}-{high:.3f})"
             + ("" if balanced is None else f", balanced {balanced:.3f}")
+            + "".join(
+                f", {figure_name(name)} {value:.3f}"
+                for name, value in summary.details.items()
+                if name.startswith("ap")
+            )
         )
     if summary.verdict == "not_met" and summary.nearest_feasible_ms is not None:
         lines.append(f"nearest feasible: --latency {_nearest(summary)}")

@@ -22,6 +22,7 @@ from featherweight.cli.options import (
     Time,
 )
 from featherweight.errors import DataError
+from featherweight.readable import figure_name
 
 __all__ = ["evaluate", "predict", "train"]
 
@@ -99,18 +100,35 @@ def predict(
     if json:
         output.print_json(found)
     else:
-        told = [name for name in found[0] if name not in ("image", "error")]
-        output.print_table(
-            ["picture", *told],
+        films = [one for one in found if "frames" in one]
+        output.print_lines(
             [
-                [p["image"], *(_show(p[name]) for name in told)]
-                if p["error"] is None
-                else [p["image"], *["-"] * (len(told) - 1), p["error"]]
-                for p in found
-            ],
+                f"{one['image']}: {len(one['frames'])} frames, {one['frames_per_s']:.1f} a second"
+                + ("" if one["drawn"] is None else f", drawn: {one['drawn']}")
+                + ("" if one["error"] is None else f"; {one['error']}")
+                for one in films
+            ]
         )
+        pictures_said = [one for one in found if "frames" not in one]
+        _print_pictures(pictures_said)
     if any(p["error"] is not None for p in found):
         raise typer.Exit(DataError.exit_code)
+
+
+def _print_pictures(found: list[dict[str, Any]]) -> None:
+    """Print a row for each picture."""
+    if not found:
+        return
+    told = [name for name in found[0] if name not in ("image", "error")]
+    output.print_table(
+        ["picture", *told],
+        [
+            [p["image"], *(_show(p[name]) for name in told)]
+            if p["error"] is None
+            else [p["image"], *["-"] * (len(told) - 1), p["error"]]
+            for p in found
+        ],
+    )
 
 
 def _in_words(found: dict[str, Any]) -> str:
@@ -118,12 +136,12 @@ def _in_words(found: dict[str, Any]) -> str:
     metric, *details = (name for name in found if name not in ("split", "interval", "n"))
     low, high = found["interval"]
     more = (
-        f", {_name(detail)} {found[detail]:.3f}"
+        f", {figure_name(detail)} {found[detail]:.3f}"
         for detail in details
         if isinstance(found[detail], float)
     )
     return (
-        f"{_name(metric)} {found[metric]:.3f} on {found['n']} {found['split']} pictures "
+        f"{figure_name(metric)} {found[metric]:.3f} on {found['n']} {found['split']} pictures "
         f"(95 % interval {low:.3f}-{high:.3f}){''.join(more)}"
     )
 
@@ -134,12 +152,6 @@ def _by_class(found: dict[str, Any]) -> list[str]:
         f"{name}: {'no objects' if value is None else f'{value:.3f}'}"
         for name, value in found.get("per_class", {}).items()
     ]
-
-
-def _name(key: str) -> str:
-    if key == "top5":
-        return "top-5"
-    return key.upper() if key in ("ap", "ap50", "ap75") else key.replace("_", " ")
 
 
 def _show(value: object) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from pathlib import Path
 
+from featherweight.data.annotated_images import load_annotated_images
+from featherweight.data.annotations import recognises_annotations
 from featherweight.data.dataset import SPLITS, ImageData, Problem
 from featherweight.data.images import load_images
 from featherweight.errors import DataError
@@ -28,7 +30,7 @@ class DataReport(Record):
         ok: the data can be used; warnings do not change it.
         classes: class names in label order; empty when the data cannot be used.
         images: usable pictures in all splits.
-        per_class: pictures of each class in each split.
+        per_class: pictures of each class in each split; of pictures with boxes, boxes.
         problems: errors and warnings, see `Problem.kind`.
     """
 
@@ -40,29 +42,34 @@ class DataReport(Record):
 
 
 def check_data(source: str | Path, *, seed: int = 0) -> DataReport:
-    """Load a data set as `load_images` does and report everything worth knowing.
+    """Load a data set as the other commands do and report everything worth knowing.
 
-    Broken, unread and ignored files and the classes they belong to, exact duplicates, duplicates
-    across splits (leaks), one picture with two labels, uneven or missing classes, tiny pictures,
-    grey mixed with colour.
+    Of pictures with boxes: whatever `load_annotations` and a decode of every picture find. Of
+    others: broken, unread and ignored files and the classes they belong to, exact duplicates,
+    duplicates across splits (leaks), one picture with two labels. Of both: uneven or missing
+    classes, tiny pictures, grey mixed with colour.
 
     Args:
-        source: as for `load_images`.
+        source: as for `load_images` or `load_annotations`.
         seed: draws the splits that the data does not have.
 
     Returns:
         The report; data that cannot be used is reported (kind "error"), not raised.
     """
     try:
-        data = load_images(source, seed=seed, quiet=True)
+        has_boxes = recognises_annotations(source)
+        if has_boxes:
+            data = load_annotated_images(source, seed=seed, quiet=True)
+        else:
+            data = load_images(source, seed=seed, quiet=True)
     except DataError as error:
         problem = Problem(kind="error", path=plain_text(str(source)), detail=str(error))
         return DataReport(ok=False, classes=(), images=0, per_class={}, problems=(problem,))
-    per_class = _per_class(data)
+    per_class = _boxes_per_class(data) if has_boxes else _per_class(data)
     problems = (
         *data.skipped,
-        *_duplicates(data),
-        *_imbalance(data, per_class=per_class),
+        *(() if has_boxes else _duplicates(data)),
+        *_imbalance(data, per_class=per_class, what="boxes" if has_boxes else "pictures"),
         *_appearance(data),
     )
     return DataReport(
@@ -80,6 +87,15 @@ def _per_class(data: ImageData) -> dict[str, dict[str, int]]:
         found = Counter(data.splits[split].targets.tolist())
         for label, name in enumerate(data.classes):
             counts[name][split] = found[label]
+    return counts
+
+
+def _boxes_per_class(data: ImageData) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {name: {} for name in data.classes}
+    for split in SPLITS:
+        labels = data.splits[split].targets[..., 4]
+        for label, name in enumerate(data.classes):
+            counts[name][split] = int((labels == label).sum())
     return counts
 
 
@@ -111,17 +127,19 @@ def _duplicates(data: ImageData) -> list[Problem]:
     return problems
 
 
-def _imbalance(data: ImageData, *, per_class: dict[str, dict[str, int]]) -> list[Problem]:
+def _imbalance(
+    data: ImageData, *, per_class: dict[str, dict[str, int]], what: str
+) -> list[Problem]:
     problems = []
     train = {name: counts["train"] for name, counts in per_class.items()}
     most, least = max(train, key=train.__getitem__), min(train, key=train.__getitem__)
     if train[most] >= IMBALANCE_RATIO * train[least]:
-        detail = f"{train[least]} training pictures against {train[most]} of {most!r}"
+        detail = f"{train[least]} training {what} against {train[most]} of {most!r}"
         problems.append(Problem(kind="imbalance", path=least, detail=detail))
     for split in ("val", "test"):
         for name in data.classes:
             if per_class[name][split] == 0:
-                detail = f"no pictures in {split}: its accuracy is not measured there"
+                detail = f"no {what} in {split}: its accuracy is not measured there"
                 problems.append(Problem(kind="missing_class", path=name, detail=detail))
     return problems
 

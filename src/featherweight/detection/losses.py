@@ -25,6 +25,9 @@ __all__ = ["Assigned", "Objects", "assign", "detection_loss"]
 _OBJECT, _BACKGROUND, _NEITHER = 1, 0, -1
 _PROPOSAL_IOUS = (0.3, 0.7)
 _IOUS = (0.5, 0.5)
+_BEST = 8
+"""Anchors that are an object because no others overlap it more."""
+_LEAST_BEST_IOU = 0.2
 _SAMPLED = 256
 _SAMPLED_OBJECTS = 0.5
 _TRAINED_REGIONS = 256
@@ -67,7 +70,7 @@ class Assigned(NamedTuple):
 
 
 def assign(
-    candidates: Tensor, objects: Objects, *, ious: tuple[float, float], best_counts: bool
+    candidates: Tensor, objects: Objects, *, ious: tuple[float, float], best: int
 ) -> Assigned:
     """Say which candidates are which objects.
 
@@ -75,7 +78,9 @@ def assign(
         candidates: boxes (K, 4).
         objects: of the picture.
         ious: below the first it is background, from the second on an object.
-        best_counts: whether the candidates that overlap an object most are it, however little.
+        best: so many candidates that overlap an object most are it too: the one that does however
+            little, the others from an IoU of 0.2 on. Small objects hardly have anchors that overlap
+            them by more (uniform matching, arXiv 2103.09460, section 4.2).
     """
     low, high = ious
     own = objects.boxes[~objects.crowd]
@@ -86,9 +91,14 @@ def assign(
         largest, place = overlaps.max(1)
         state[largest >= low] = _NEITHER
         state[largest >= high] = _OBJECT
-        if best_counts:
-            most = overlaps.amax(0)
-            rows, columns = torch.nonzero((overlaps == most) & (most > 0), as_tuple=True)
+        if best:
+            most, rows = overlaps.topk(min(best, len(candidates)), dim=0)  # (best, M)
+            columns = torch.arange(len(own), device=rows.device).expand_as(rows)
+            least = torch.full_like(most, _LEAST_BEST_IOU)
+            least[0] = 0.0
+            # The best of an object comes last, so that no other object takes it.
+            chosen = (most > least).flip(0)
+            rows, columns = rows.flip(0)[chosen], columns.flip(0)[chosen]
             state[rows], place[rows] = _OBJECT, columns
     if objects.crowd.any():
         inside = _share_inside(candidates, objects.boxes[objects.crowd])
@@ -135,7 +145,7 @@ def _proposal_losses(
 ) -> dict[str, Tensor]:
     scores, offsets, counted = [], [], 0
     for logits, deltas, own in zip(raw.logits, raw.deltas, objects, strict=True):
-        assigned = assign(network.anchors, own, ious=_PROPOSAL_IOUS, best_counts=True)
+        assigned = assign(network.anchors, own, ious=_PROPOSAL_IOUS, best=_BEST)
         positive = _drawn(
             assigned.state == _OBJECT, int(_SAMPLED_OBJECTS * _SAMPLED), generator=generator
         )
@@ -177,7 +187,7 @@ def _region_losses(
     for own, boxes, of_classes, offsets in zip(
         objects, regions, torch.split(logits, counts), torch.split(deltas, counts), strict=True
     ):
-        assigned = assign(boxes, own, ious=_IOUS, best_counts=False)
+        assigned = assign(boxes, own, ious=_IOUS, best=0)
         is_object = assigned.state == _OBJECT
         right = torch.zeros_like(assigned.place)
         right[is_object] = own.labels[~own.crowd][assigned.place[is_object]] + 1
@@ -200,7 +210,7 @@ def _region_losses(
 def _one_stage(network: DetectorNetwork, raw: Raw, objects: Sequence[Objects]) -> dict[str, Tensor]:
     scores, offsets, counted = [], [], 0
     for logits, deltas, own in zip(raw.logits, raw.deltas, objects, strict=True):
-        assigned = assign(network.anchors, own, ious=_IOUS, best_counts=True)
+        assigned = assign(network.anchors, own, ious=_IOUS, best=_BEST)
         is_object = assigned.state == _OBJECT
         right = torch.zeros_like(assigned.place)
         right[is_object] = own.labels[~own.crowd][assigned.place[is_object]] + 1

@@ -20,10 +20,11 @@ from featherweight.exporting.export import export_network
 from featherweight.exporting.verification import Verification
 from featherweight.exporting.verify import verify_artifact
 from featherweight.networks.storage import StoredNetwork, load_network, recorded_seed
+from featherweight.readable import figure_name
 from featherweight.records import to_plain
 from featherweight.runtimes.artifact import Artifact, read_artifact
 from featherweight.runtimes.runtime import RUNTIMES
-from featherweight.tasks.task import check_same_task, load_data
+from featherweight.tasks.task import TASKS, check_same_task, load_data
 
 __all__ = [
     "CALIBRATION_PICTURES",
@@ -64,7 +65,8 @@ class ExportResult:
         return [
             *lines,
             (
-                f"{'verified' if v.passed else 'NOT VERIFIED'}: accuracy {v.accuracy:.3f} on {v.n} "
+                f"{'verified' if v.passed else 'NOT VERIFIED'}: "
+                f"{figure_name(TASKS[self.artifact.task].metric)} {v.accuracy:.3f} on {v.n} "
                 f"{v.split} pictures (95 % interval {v.interval[0]:.3f}-{v.interval[1]:.3f}), "
                 f"same answer as the network on {v.top1_agreement:.1%}, "
                 f"relative error {v.relative_error:.2g}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from featherweight.records import Record
 
 __all__ = ["Verification"]
@@ -24,6 +26,7 @@ class Verification(Record):
         n: how many.
         compared: how many of them the network answered too; `None` = all (older runs).
         passed: within the limits `verify_artifact` documents.
+        details: further figures of the file, such as `ap50`.
         device_difference: largest difference of a logit between the device and this machine, over
             the largest logit, on one picture; `None` = it runs on this machine, or was not asked.
     """
@@ -41,4 +44,5 @@ class Verification(Record):
     passed: bool
     network_accuracy: float | None = None
     compared: int | None = None
+    details: dict[str, float] = Field(default_factory=dict)
     device_difference: float | None = None

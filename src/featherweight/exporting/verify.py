@@ -75,6 +75,8 @@ def verify_artifact(
         relative_error <= limit if artifact.precision == "fp32" else agreement >= smallest_agreement
     )
     assert evaluation.interval is not None
+    told = task.details(found, targets, classes=len(artifact.labels))
+    details = {name: value for name, value in told.items() if isinstance(value, float)}
     return Verification(
         platform=f"local/{artifact.runtime}:threads=1,precision={artifact.precision}",
         artifact_sha256=artifact.sha256,
@@ -88,9 +90,8 @@ def verify_artifact(
             else None
         ),
         interval=evaluation.interval,
-        balanced_accuracy=task.details(found, targets, classes=len(artifact.labels)).get(
-            "balanced_accuracy"
-        ),
+        balanced_accuracy=details.pop("balanced_accuracy", None),
+        details=details,
         split=split,
         n=len(images),
         compared=len(rows),

@@ -190,6 +190,8 @@ class Ledger:
                 n=verification.n,
                 interval=verification.interval,
             ),
+            metric=TASKS[proof.artifact.task].metric,
+            details=verification.details,
             balanced_accuracy=(
                 verification.balanced_accuracy
                 if uneven >= _UNEVEN or settings.metric == "balanced_accuracy"

@@ -213,7 +213,8 @@ class _EpochLog:
     """Tells and journals the epochs of one training, each once."""
 
     def __init__(self, context: FitContext, candidate: Candidate, phase: Phase) -> None:
-        self.progress = ProgressLog(f"{phase}: {candidate.title}", logger=logger)
+        metric = context.trainer.task.metric
+        self.progress = ProgressLog(f"{phase}: {candidate.title}", logger=logger, metric=metric)
         self._journal = Journal(context.run.path / "train.jsonl")
         self._named = {"network": candidate.title, "phase": str(phase)}
         self._heartbeat = context.run.heartbeat

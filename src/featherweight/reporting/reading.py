@@ -14,9 +14,11 @@ from featherweight.adapting.steps import Step
 from featherweight.architecture import Architecture, read_architecture
 from featherweight.candidates import CandidateRow, latest_candidates
 from featherweight.errors import FeatherweightError, RecordError, UsageError
+from featherweight.networks.kinds import AnyArchitecture, read_any_architecture
 from featherweight.records import parse_json, parse_record, read_json, read_yaml
 from featherweight.reporting.run import FitSummary
 from featherweight.run_lock import is_locked
+from featherweight.tasks.detection_findings import FINDINGS_FILE, DetectionFindings
 from featherweight.tasks.task import CLASSIFICATION, TASKS
 
 __all__ = [
@@ -124,6 +126,7 @@ class FitRun(NamedTuple):
         metric: what the network's answers are judged by, as the task names it.
         parent: what `adapt` started from.
         steps: of NetAdapt.
+        detection: of a detector, what its answers say beyond their figures.
     """
 
     directory: Path
@@ -140,12 +143,13 @@ class FitRun(NamedTuple):
     epochs: tuple[EpochLine, ...]
     events: tuple[Mapping[str, Any], ...]
     verifications: tuple[VerificationLine, ...]
-    architecture: Architecture | None
+    architecture: AnyArchitecture | None
     parent: Architecture | None
     steps: tuple[Step, ...]
     artifact: Mapping[str, Any]
     summary: FitSummary | None
     problems: tuple[str, ...]
+    detection: DetectionFindings | None = None
 
     @property
     def status(self) -> str:
@@ -246,13 +250,18 @@ def read_run(directory: Path) -> FitRun:
             if not keep and isinstance(plain, dict)
         ),
         verifications=_parse(VerificationLine, lines("verifications.jsonl"), problems=problems),
-        architecture=one("architecture.json", read_architecture),
+        architecture=one("architecture.json", read_any_architecture),
         parent=one(_parent_record(directory), read_architecture),
         steps=_parse(Step, lines("adapt.jsonl"), problems=problems),
         artifact=_without_version(one(_artifact_record(directory, summary), read_json)),
         summary=summary,
+        detection=one(FINDINGS_FILE, _read_findings),
         problems=tuple(problems),
     )
+
+
+def _read_findings(path: Path) -> DetectionFindings:
+    return parse_record(DetectionFindings, read_json(path), source=path.name)
 
 
 def _parent_record(directory: Path) -> str:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from featherweight.budget import Budget, Latency
 from featherweight.candidates import CurvePoint, FileAccuracy
 from featherweight.records import Record
@@ -33,6 +35,8 @@ class FitSummary(Record):
         budget: `{"latency_ms": ...}`.
         platform: text form of the platform.
         utilisation: measured median / budget.
+        metric: what `accuracy` is: `ap`, average precision, where the data has boxes.
+        details: further figures of the file on its split, such as `ap50`.
         balanced_accuracy: of the file's split; `None` = the classes are even, or unknown.
         artifact, bundle, report: paths relative to the run directory.
         images_seen, images_per_s: of the final training.
@@ -51,6 +55,8 @@ class FitSummary(Record):
     measured: Latency | None = None
     utilisation: float | None = None
     accuracy: FileAccuracy | None = None
+    metric: str = "accuracy"
+    details: dict[str, float] = Field(default_factory=dict)
     balanced_accuracy: float | None = None
     curve: tuple[CurvePoint, ...] = ()
     artifact: str | None = None

@@ -5,6 +5,8 @@ A no-break space stands between a number and its unit.
 
 from __future__ import annotations
 
+from featherweight.readable import figure_name
+
 __all__ = [
     "show_budget_ms",
     "show_bytes",
@@ -40,7 +42,7 @@ def show_interval_ms(interval: tuple[float, float] | None, to: str = "to") -> st
 
 def show_metric(name: str | None) -> str:
     """Return a metric's name as words: `both right` for `both_right`."""
-    return _DASH if name is None else name.replace("_", " ")
+    return _DASH if name is None else figure_name(name)
 
 
 def show_percent(share: float | None, digits: int = 1) -> str:

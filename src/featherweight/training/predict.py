@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from featherweight.arguments import check_seed, optional_path, to_data, to_path
 from featherweight.data.annotated_images import DETECTION
@@ -17,7 +18,7 @@ from featherweight.data.augmentation import normalise_batch
 from featherweight.data.decode import decode_square, read_picture
 from featherweight.data.drawing import draw_objects, upright
 from featherweight.data.picture_size import shown_size
-from featherweight.data.pictures import readable_suffixes
+from featherweight.data.pictures import FILTERS, readable_suffixes
 from featherweight.errors import DataError, UsageError
 from featherweight.networks.kinds import outputs_of
 from featherweight.networks.storage import StoredNetwork, load_network, recorded_seed
@@ -26,6 +27,7 @@ from featherweight.tasks.task import TASKS, check_same_task, load_data
 from featherweight.training.compute import choose_device
 from featherweight.training.evaluate import evaluate_network
 from featherweight.training.pixels import open_store
+from featherweight.training.video import VIDEO_SUFFIXES, answer_video
 
 __all__ = ["evaluate", "predict"]
 
@@ -87,8 +89,10 @@ def predict(
 
     Args:
         network: run directory of a trained network.
-        pictures: files, or one file; of a folder all pictures right in it.
-        draw: of a detector, a folder for the pictures with their boxes, as PNG; created.
+        pictures: files, or one file; of a folder all pictures right in it. A detector also takes
+            films (`training.video`).
+        draw: of a detector, a folder for the pictures with their boxes, as PNG, and for films;
+            created.
 
     Returns:
         For each picture `image`, what the task says of it, and `error`: of a classification
@@ -112,6 +116,9 @@ def predict(
         )
     found = []
     for file in files:
+        if stored.task == DETECTION and file.suffix.lower() in VIDEO_SUFFIXES:
+            found.append(_predict_video(stored, file, folder))
+            continue
         found.append(_predict_one(stored, file))
         if folder is not None and found[-1]["error"] is None:
             _draw(stored, file, found[-1]["objects"], folder)
@@ -155,14 +162,34 @@ def _predict_one(stored: StoredNetwork, picture: Path) -> dict[str, Any]:
         (output,) = outputs_of(stored.network.architecture)
         nothing = dict.fromkeys(_describe(stored, np.zeros((1, *output.shape)), size=(1, 1)))
         return {"image": str(picture), **nothing, "error": reason}
-    batch = torch.from_numpy(np.array(square))[None]  # (1, R, R, 3)
+    shown, _ = shown_size(picture)
+    said = _describe(stored, _answer(stored, np.array(square)), size=shown)
+    return {"image": str(picture), **said, "error": None}
+
+
+def _answer(stored: StoredNetwork, square: NDArray[np.uint8]) -> NDArray[Any]:
+    """Return the network's answer (1, ...) to one picture (R, R, 3)."""
     with torch.inference_mode():
         pixels = normalise_batch(
-            batch, mean=stored.preprocessing.mean, std=stored.preprocessing.std
+            torch.from_numpy(square)[None],
+            mean=stored.preprocessing.mean,
+            std=stored.preprocessing.std,
         )
-        answer = stored.network.eval()(pixels).numpy()
-    shown, _ = shown_size(picture)
-    return {"image": str(picture), **_describe(stored, answer, size=shown), "error": None}
+        answered: NDArray[Any] = stored.network.eval()(pixels).numpy()
+    return answered
+
+
+def _predict_video(stored: StoredNetwork, film: Path, folder: Path | None) -> dict[str, Any]:
+    side = stored.network.architecture.resolution
+    how = FILTERS[stored.preprocessing.interpolation]
+
+    def answer(frame: Image.Image) -> list[dict[str, Any]]:
+        square = np.asarray(frame.resize((side, side), how))
+        said = _describe(stored, _answer(stored, square.copy()), size=frame.size)
+        objects: list[dict[str, Any]] = said["objects"]
+        return objects
+
+    return answer_video(film, answer, classes=stored.classes, folder=folder)
 
 
 def _describe(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
+from featherweight.readable import figure_name
 from featherweight.training.results import EpochRecord, TrainingTick
 
 __all__ = ["ProgressLog"]
@@ -18,10 +19,12 @@ class ProgressLog:
     Args:
         title: which training, for the line.
         logger: where the lines go.
+        metric: what `val_accuracy` of an epoch is.
     """
 
-    def __init__(self, title: str, *, logger: logging.Logger) -> None:
+    def __init__(self, title: str, *, logger: logging.Logger, metric: str = "accuracy") -> None:
         self._title = title
+        self._metric = figure_name(metric)
         self._logger = logger
         self._told_s = time.monotonic()
 
@@ -43,12 +46,13 @@ class ProgressLog:
         """Log the end of an epoch."""
         self._told_s = time.monotonic()
         self._logger.info(
-            "%s: epoch %d, %d pictures seen, %.0f/s, val loss %.3f, val accuracy %.3f",
+            "%s: epoch %d, %d pictures seen, %.0f/s, val loss %.3f, val %s %.3f",
             self._title,
             epoch.epoch,
             epoch.images_seen,
             epoch.images_per_s,
             epoch.val_loss,
+            self._metric,
             epoch.val_accuracy,
         )
 

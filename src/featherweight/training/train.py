@@ -10,7 +10,11 @@ from typing import Any
 from featherweight.architecture import Architecture
 from featherweight.arguments import check_seed, optional_path, to_data, to_path
 from featherweight.budget import parse_duration_s
+from featherweight.data.annotated_images import DETECTION
 from featherweight.errors import UsageError
+from featherweight.exporting.verify import network_answers
+from featherweight.networks.modules import AnyNetwork
+from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.storage import (
     StoredNetwork,
     load_network,
@@ -18,9 +22,11 @@ from featherweight.networks.storage import (
     save_network,
 )
 from featherweight.nn.network import build_network
+from featherweight.readable import figure_name
 from featherweight.records import read_json
 from featherweight.run_directory import RunDirectory, open_run
 from featherweight.run_record import named_content
+from featherweight.tasks.detection_findings import write_findings
 from featherweight.tasks.task import TASKS, load_data
 from featherweight.training.beginning import Beginning, Length, begin
 from featherweight.training.compute import choose_device
@@ -82,7 +88,7 @@ class TrainSummary:
         low, high = self.interval
         return [
             (
-                f"{'AP' if self.metric == 'ap' else self.metric.replace('_', ' ')} "
+                f"{figure_name(self.metric)} "
                 f"{self.accuracy:.3f} "
                 f"on {self.n} {self.split} pictures "
                 f"(95 % interval {low:.3f}-{high:.3f}) after {self.epochs} epochs, "
@@ -177,7 +183,7 @@ def train(  # noqa: PLR0913 - the parameters of the command
                 stored,
                 data=data,
                 device=device,
-                log=ProgressLog(model, logger=logger),
+                log=ProgressLog(model, logger=logger, metric=TASKS[images.task].metric),
                 pretrained=pretrained,
             )
         return _read_summary(run.path)
@@ -228,6 +234,8 @@ def _learn(
         classes=store.data.classes,
         task=store.data.task,
     )
+    if store.data.task == DETECTION:
+        _show_found(run, store, result.network, preprocessing)
     evaluated = evaluate(run.path, data=data, split="val", seed=recipe.seed, device=device)
     speed = sorted(epoch.images_per_s for epoch in result.history)
     run.finish(
@@ -237,6 +245,20 @@ def _learn(
             "images_per_s": speed[len(speed) // 2],
             "pretrained": pretrained,
         }
+    )
+
+
+def _show_found(
+    run: RunDirectory, store: PixelStore, network: AnyNetwork, preprocessing: Preprocessing
+) -> None:
+    """Write down for the report what a detector finds on val."""
+    val = store.held_out("val", network.architecture.resolution, preprocessing)
+    write_findings(
+        network_answers(network, val.pixels, preprocessing=preprocessing),
+        store.data,
+        split="val",
+        pixels=val.pixels,
+        folder=run.path,
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featherweight.budget import Latency
+from featherweight.data.annotated_images import DETECTION
 from featherweight.errors import FailedError
 from featherweight.exporting.bundle import write_bundle
 from featherweight.exporting.verification import Verification
@@ -24,8 +25,10 @@ from featherweight.measuring.measurement import Measurement
 from featherweight.networks.modules import AnyNetwork, at_size
 from featherweight.records import Record
 from featherweight.reporting.run import FitSummary
+from featherweight.runtimes.answers import load_answers
 from featherweight.runtimes.artifact import Artifact
 from featherweight.runtimes.runtime import RUNTIMES
+from featherweight.tasks.detection_findings import write_findings
 
 __all__ = ["Prover", "prove", "sizes_to_prove", "worth_shipping"]
 
@@ -240,6 +243,14 @@ class Prover:
             most_compared=self._compared,
         )
         _judge(verification)
+        if artifact.task == DETECTION:
+            write_findings(
+                load_answers(artifact)(test.pixels),
+                trainer.store.data,
+                split="test",
+                pixels=test.pixels,
+                folder=trainer.folder,
+            )
         difference = _difference_there(artifact, trainer=trainer)
         verification = verification.model_copy(update={"device_difference": difference})
         candidate, val = shipped.trained.candidate, shipped.trained.val

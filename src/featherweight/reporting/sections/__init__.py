@@ -5,6 +5,7 @@ from featherweight.reporting.sections import (  # noqa: F401, I001 - the order o
     notes,
     use,
     latency,
+    detection,
     adapting,
     measured,
     training,

@@ -170,10 +170,11 @@ def _values(run: FitRun, t: Translate) -> dict[str, Any]:
         for proposal in step.proposals
         if proposal.status == "rejected"
     ]
+    final = run.architecture if isinstance(run.architecture, Architecture) else None
     return {
         "ways": _ways(run),
         "steps": steps_chart(run.steps, t),
-        "widths": widths_chart(run.parent, run.architecture, t),
+        "widths": widths_chart(run.parent, final, t),
         "rejected": rejected,
     }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from featherweight.architecture import Architecture
 from featherweight.errors import FeatherweightError
+from featherweight.networks.kinds import AnyArchitecture
 from featherweight.profiling.profile import LayerProfile, Profile, profile
 from featherweight.reporting.language import Translate
 from featherweight.reporting.reading import FitRun
@@ -30,7 +30,7 @@ class LayerTable(NamedTuple):
     problem: str = ""
 
 
-def layer_table(architecture: Architecture | None) -> LayerTable:
+def layer_table(architecture: AnyArchitecture | None) -> LayerTable:
     """Return the layers of the network with their shares."""
     if architecture is None:
         return LayerTable(None, (), "architecture.json is not there")

@@ -85,12 +85,15 @@ def _of_the_accuracy(run: FitRun, summary: FitSummary, t: Translate) -> list[str
             )
         else:
             sentence = t(
-                "On {n} {split} pictures the exported file has a {metric} of {share} "
+                "On {n} {split} pictures the {metric} of the exported file is {share} "
                 "(95 % interval {low} to {high}).",
                 metric=show_metric(run.metric),
                 **evidence,
             )
         sentences.append(sentence)
+    if "ap50" in summary.details:
+        share = show_percent(summary.details["ap50"])
+        sentences.append(t("Where half an overlap is enough (AP50) it is {share}.", share=share))
     if summary.shortfall == "below_asked" and summary.min_accuracy is not None:
         least = show_percent(summary.min_accuracy)
         sentences.append(t("That is below the {least} that was asked for.", least=least))
@@ -140,7 +143,7 @@ def _sentences_without_verdict(run: FitRun, t: Translate) -> list[str]:
             )
         else:
             sentence = t(
-                "After {epochs} epochs the network has a {metric} of {share} on {n} {split} "
+                "After {epochs} epochs the {metric} of the network is {share} on {n} {split} "
                 "pictures (95 % interval {low} to {high}).",
                 metric=show_metric(run.metric),
                 **evidence,
