@@ -62,15 +62,15 @@ def test_anchors_are_assigned_as_the_papers_say() -> None:
             [20.0, 20.0, 30.0, 30.0],
         ]
     )
-    found = assign(candidates, objects, ious=(0.3, 0.7), best=1)
-    assert found.state.tolist() == [1, -1, 0, 1, -1, 0]
+    found = assign(candidates, objects, least=0.3, best=1)
+    assert found.state.tolist() == [1, -1, 0, 1, -1, 0], "0.5 is neither"
     assert found.place[[0, 3]].tolist() == [0, 1]
-    without = assign(candidates, objects, ious=(0.5, 0.5), best=0)
-    assert without.state.tolist() == [1, 1, 0, 0, -1, 0]
-    several = assign(candidates, objects, ious=(0.3, 0.95), best=2)
-    assert several.state.tolist() == [1, 1, 0, 1, -1, 0], "0.16 is no second best"
+    several = assign(candidates, objects, least=0.3, best=3)
+    assert several.state.tolist() == [1, 1, 1, 1, -1, 0], "0.16 has no second"
+    all_of_them = assign(candidates, objects, least=0.5, best=None)
+    assert all_of_them.state.tolist() == [1, 1, 0, 0, -1, 0]
     empty = Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0).bool())
-    assert assign(candidates, empty, ious=(0.3, 0.7), best=1).state.tolist() == [0] * 6
+    assert assign(candidates, empty, least=0.3, best=1).state.tolist() == [0] * 6
 
 
 @pytest.mark.parametrize("kind", HEADS)

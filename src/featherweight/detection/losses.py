@@ -23,11 +23,10 @@ from featherweight.nn.network import Apply
 __all__ = ["Assigned", "Objects", "assign", "detection_loss"]
 
 _OBJECT, _BACKGROUND, _NEITHER = 1, 0, -1
-_PROPOSAL_IOUS = (0.3, 0.7)
-_IOUS = (0.5, 0.5)
+_PROPOSAL_IOU, _IOU = 0.3, 0.5
 _BEST = 8
-"""Anchors that are an object because no others overlap it more."""
-_LEAST_BEST_IOU = 0.2
+"""Anchors of an object."""
+_LEAST_BEST_IOU = 0.15
 _SAMPLED = 256
 _SAMPLED_OBJECTS = 0.5
 _TRAINED_REGIONS = 256
@@ -69,35 +68,33 @@ class Assigned(NamedTuple):
     place: Tensor
 
 
-def assign(
-    candidates: Tensor, objects: Objects, *, ious: tuple[float, float], best: int
-) -> Assigned:
+def assign(candidates: Tensor, objects: Objects, *, least: float, best: int | None) -> Assigned:
     """Say which candidates are which objects.
 
     Args:
         candidates: boxes (K, 4).
         objects: of the picture.
-        ious: below the first it is background, from the second on an object.
-        best: so many candidates that overlap an object most are it too: the one that does however
-            little, the others from an IoU of 0.2 on. Small objects hardly have anchors that overlap
-            them by more (uniform matching, arXiv 2103.09460, section 4.2).
+        least: IoU with all objects below which a candidate is background.
+        best: so many candidates that overlap an object most are it, the first however little, the
+            others from an IoU of 0.15 on; what else overlaps one by `least` is neither. Every
+            object then has about as many, be it large or small, among many or alone (uniform
+            matching, Chen et al. 2021, arXiv 2103.09460, section 4.2). `None` = all from `least` on
+            are objects.
     """
-    low, high = ious
     own = objects.boxes[~objects.crowd]
     state = torch.full((len(candidates),), _BACKGROUND, device=candidates.device)
     place = torch.zeros_like(state)
     if len(own):
         overlaps = box_iou(candidates, own)
         largest, place = overlaps.max(1)
-        state[largest >= low] = _NEITHER
-        state[largest >= high] = _OBJECT
-        if best:
+        state[largest >= least] = _OBJECT if best is None else _NEITHER
+        if best is not None:
             most, rows = overlaps.topk(min(best, len(candidates)), dim=0)  # (best, M)
             columns = torch.arange(len(own), device=rows.device).expand_as(rows)
-            least = torch.full_like(most, _LEAST_BEST_IOU)
-            least[0] = 0.0
+            needed = torch.full_like(most, _LEAST_BEST_IOU)
+            needed[0] = 0.0
             # The best of an object comes last, so that no other object takes it.
-            chosen = (most > least).flip(0)
+            chosen = (most > needed).flip(0)
             rows, columns = rows.flip(0)[chosen], columns.flip(0)[chosen]
             state[rows], place[rows] = _OBJECT, columns
     if objects.crowd.any():
@@ -145,7 +142,7 @@ def _proposal_losses(
 ) -> dict[str, Tensor]:
     scores, offsets, counted = [], [], 0
     for logits, deltas, own in zip(raw.logits, raw.deltas, objects, strict=True):
-        assigned = assign(network.anchors, own, ious=_PROPOSAL_IOUS, best=_BEST)
+        assigned = assign(network.anchors, own, least=_PROPOSAL_IOU, best=_BEST)
         positive = _drawn(
             assigned.state == _OBJECT, int(_SAMPLED_OBJECTS * _SAMPLED), generator=generator
         )
@@ -187,7 +184,7 @@ def _region_losses(
     for own, boxes, of_classes, offsets in zip(
         objects, regions, torch.split(logits, counts), torch.split(deltas, counts), strict=True
     ):
-        assigned = assign(boxes, own, ious=_IOUS, best=0)
+        assigned = assign(boxes, own, least=_IOU, best=None)
         is_object = assigned.state == _OBJECT
         right = torch.zeros_like(assigned.place)
         right[is_object] = own.labels[~own.crowd][assigned.place[is_object]] + 1
@@ -210,7 +207,7 @@ def _region_losses(
 def _one_stage(network: DetectorNetwork, raw: Raw, objects: Sequence[Objects]) -> dict[str, Tensor]:
     scores, offsets, counted = [], [], 0
     for logits, deltas, own in zip(raw.logits, raw.deltas, objects, strict=True):
-        assigned = assign(network.anchors, own, ious=_IOUS, best=_BEST)
+        assigned = assign(network.anchors, own, least=_IOU, best=_BEST)
         is_object = assigned.state == _OBJECT
         right = torch.zeros_like(assigned.place)
         right[is_object] = own.labels[~own.crowd][assigned.place[is_object]] + 1

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from featherweight.detection.detector import Detector
 from featherweight.detection.network import DetectorNetwork, build_detector
 from featherweight.errors import UsageError
 from featherweight.networks.kinds import AnyArchitecture
+from featherweight.networks.slicing import norms_of
 from featherweight.nn.network import Network, build_network, resized
 
-__all__ = ["AnyNetwork", "as_classifier", "at_size", "drawn_module", "module_of"]
+__all__ = ["AnyNetwork", "as_classifier", "at_size", "backbone_norms", "drawn_module", "module_of"]
 
 AnyNetwork = Network | DetectorNetwork
 
@@ -22,6 +25,12 @@ def as_classifier(network: AnyNetwork) -> Network:
     if not isinstance(network, Network):
         raise UsageError(f"{network.architecture.name} is a detector", allowed="a classifier")
     return network
+
+
+def backbone_norms(network: AnyNetwork) -> list[nn.BatchNorm2d]:
+    """Return the norms whose statistics may come with weights: of a detector its backbone's."""
+    whole = isinstance(network, Network)
+    return norms_of(network if whole else network.get_submodule("dense.blocks"))
 
 
 def drawn_module(architecture: AnyArchitecture, *, seed: int) -> AnyNetwork:

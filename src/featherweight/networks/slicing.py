@@ -202,24 +202,32 @@ def norms_of(network: nn.Module) -> list[nn.BatchNorm2d]:
     return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
 
 
-def recalibrate_norms(network: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replace the statistics of all norms by those of some batches, in place.
+def recalibrate_norms(
+    network: nn.Module,
+    batches: Iterable[Tensor],
+    *,
+    norms: Sequence[nn.BatchNorm2d] | None = None,
+) -> None:
+    """Replace the statistics of norms by those of some batches, in place.
 
     Args:
         network: its mode and weights stay.
         batches: normalised pictures (N, C, H, W); some hundred pictures in all.
+        norms: which; the others keep theirs. `None` = all.
 
     Raises:
         UsageError: no batch was given.
     """
-    norms = norms_of(network)
+    norms = norms_of(network) if norms is None else norms
     before = [norm.momentum for norm in norms]
     training, seen = network.training, 0
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over all batches
     try:
-        network.train()
+        network.eval()
+        for norm in norms:
+            norm.train()
         with torch.no_grad():
             for images in batches:
                 network(images)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from featherweight.networks.modules import AnyNetwork
 from featherweight.networks.slicing import recalibrate_norms
@@ -65,10 +65,11 @@ class WeightAverage:
         """Whether the norm statistics cannot be averaged yet: `settle` before it is asked."""
         return self.num_updates < _YOUNG_UPDATES
 
-    def settle(self, batches: Iterable[Tensor]) -> None:
-        """Replace the averaged norm statistics by those of the averaged weights on some pictures.
+    def settle(self, batches: Iterable[Tensor], *, norms: Sequence[nn.BatchNorm2d]) -> None:
+        """Replace averaged norm statistics by those of the averaged weights on some pictures.
 
         Args:
             batches: normalised training pictures (N, C, H, W), some hundred in all.
+            norms: of the averaged network, that have statistics of their own.
         """
-        recalibrate_norms(self.network, batches)
+        recalibrate_norms(self.network, batches, norms=norms)

@@ -28,6 +28,8 @@ __all__ = ["Boxes", "DetectionObjective", "detection_recipe"]
 _CLOSED_SHARE = 0.15
 """Last share of a training without mosaics and expansion: pictures as they will be asked."""
 _FIRST_LEARNT_STRIDE = 8
+_BATCH = 8
+"""Pictures: of a few hundred, larger batches leave a short training few steps."""
 _PHOTOGRAPHS = BoxAugmentation(
     flip=True,
     crop=0.4,
@@ -160,9 +162,9 @@ def detection_recipe(
     return Recipe(
         epochs=epochs,
         time_s=time_s,
-        batch_size=max(2, min(16, images // 3)),
+        batch_size=max(2, min(_BATCH, images // 3)),
         optimizer="adamw",
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         backbone_learning_rate_scale=0.3 if pretrained else 1.0,
         weight_decay=0.05,
         warm_up_share=0.05,

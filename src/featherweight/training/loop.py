@@ -155,10 +155,10 @@ def _run_epoch(
     ticks, cpu_s, start_s = read_cpu_ticks(), time.process_time(), time.perf_counter()
     step, place, loss = _train_epoch(session, train, epoch=epoch, report=report)
     trained_s = time.perf_counter() - start_s
-    moved = not (plan.frozen_at(place) or learner.recipe.keep_norm_statistics)
-    if moved and learner.average.is_young and learner.levels is None:
+    moving = [] if plan.frozen_at(place) else learner.moving_norms(learner.average.network)
+    if moving and learner.average.is_young and learner.levels is None:
         with dropout_seed(learner.compute.device):
-            learner.average.settle(_plain_batches(learner, train))
+            learner.average.settle(_plain_batches(learner, train), norms=moving)
     answer = evaluate_placed(
         learner.judged, val, preprocessing=learner.preprocessing, compute=learner.compute
     )

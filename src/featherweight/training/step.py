@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from featherweight.data.augmentation import Augmentation
 from featherweight.detection.detector import Detector
 from featherweight.errors import UsageError
-from featherweight.networks.modules import AnyNetwork
+from featherweight.networks.modules import AnyNetwork, backbone_norms
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.slicing import norms_of
 from featherweight.nn.network import Network
@@ -73,6 +73,14 @@ class Learner:
             return averaged
         assert isinstance(averaged, Network), "levels are those of a classifier's file"
         return FakeQuantised(averaged, self.levels).eval()
+
+    def moving_norms(self, network: AnyNetwork) -> list[nn.BatchNorm2d]:
+        """Return the norms of a network that do not keep the statistics they start with."""
+        kept = {id(norm) for norm in self._kept_norms(network)}
+        return [norm for norm in norms_of(network) if id(norm) not in kept]
+
+    def _kept_norms(self, network: AnyNetwork) -> list[nn.BatchNorm2d]:
+        return backbone_norms(network) if self.recipe.keep_norm_statistics else []
 
     def step(
         self,
@@ -155,9 +163,8 @@ class Learner:
             rounded = FakeQuantised(self.network.eval(), self.levels)
             return self.objective.answers(rounded, inputs, right)
         self.network.train()
-        if self.recipe.keep_norm_statistics:
-            for norm in norms_of(self.network):
-                norm.eval()
+        for norm in self._kept_norms(self.network):
+            norm.eval()
         return self.objective.answers(self.network, inputs, right)
 
     def _answer_frozen(self, inputs: Tensor) -> Tensor:
