@@ -15,8 +15,10 @@ from drawn_objects import HEADS, SIDE, detector_of, drawn_pictures, learnt
 from featherweight.data.augmentation import normalise_batch
 from featherweight.detection.network import DetectorNetwork
 from featherweight.detection.table import DETECTIONS, NO_OBJECT
-from featherweight.errors import UnsupportedError, UsageError
+from featherweight.errors import FeatherweightError, UnsupportedError, UsageError
 from featherweight.exporting.export import export_network
+from featherweight.exporting.platforms import parse_platform
+from featherweight.measuring.latency import measure_artifacts
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.runtimes.answers import load_answers
 from featherweight.runtimes.artifact import Artifact, ExportOptions
@@ -57,7 +59,9 @@ def expected_of(network: DetectorNetwork, images: np.ndarray) -> dict[str, np.nd
     return {DETECTIONS: network(inputs).numpy()}
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "torch"])
+@pytest.mark.parametrize(
+    "runtime", ["onnxruntime", "openvino", "torch", "ncnn", "litert", "executorch"]
+)
 def test_the_file_finds_what_torch_finds(
     runtime: str, trained: tuple[DetectorNetwork, np.ndarray], tmp_path: Path
 ) -> None:
@@ -94,12 +98,32 @@ def test_the_dense_part_is_rounded_to_int8(
     assert TASKS["detection"].agreement(found, expected) > 0.8
 
 
-def test_other_runtimes_say_that_they_hold_no_detector(
+@pytest.mark.parametrize("runtime", ["litert", "executorch"])
+def test_int8_in_parts_is_refused(
+    runtime: str, trained: tuple[DetectorNetwork, np.ndarray], tmp_path: Path
+) -> None:
+    network, images = trained
+    with pytest.raises(UnsupportedError, match="int8 of a detector"):
+        export(network, runtime, tmp_path, precision="int8", calibration=images)
+
+
+def test_a_detector_in_parts_is_timed(
     trained: tuple[DetectorNetwork, np.ndarray], tmp_path: Path
 ) -> None:
-    for runtime in ("ncnn", "litert", "executorch"):
-        with pytest.raises(UnsupportedError, match="does not hold detectors yet"):
-            export(trained[0], runtime, tmp_path / runtime)
+    artifact = export(trained[0], "ncnn", tmp_path)
+    assert artifact.files[-2:] == ("boxes.safetensors", "detector.json")
+    (measured,) = measure_artifacts(
+        [artifact],
+        platform=parse_platform("local/ncnn:threads=1"),
+        names=["small"],
+        samples=5,
+        max_s_each=1.0,
+        repeat_disturbed=False,
+    )
+    assert 0.1 < measured.median_ms < 1000
+    (tmp_path / "detector.json").write_text("{}")
+    with pytest.raises(FeatherweightError, match=r"detector\.json"):
+        RUNTIMES["ncnn"].load(artifact, num_threads=1)
 
 
 def test_the_file_says_what_it_is(

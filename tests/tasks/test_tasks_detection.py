@@ -26,7 +26,7 @@ from featherweight.detection.table import (
     pack_truths,
     truths_of,
 )
-from featherweight.errors import DataError, UnsupportedError, UsageError
+from featherweight.errors import DataError, UsageError
 from featherweight.exporting.export_run import export, verify
 from featherweight.fitting.fit import fit
 from featherweight.networks.detectors import classifier_of, create_detector, resolve_network
@@ -236,11 +236,6 @@ def test_data_that_cannot_be_decoded_is_left_out(data: Path, tmp_path: Path) -> 
     assert any(one.kind == "broken" for one in images.skipped)
     assert images.fingerprint != load_data(data, quiet=True).fingerprint
     assert json.dumps(images.classes) == '["square", "disc"]'
-
-
-def test_runtimes_without_detectors_say_so(data: Path, trained: TrainSummary) -> None:
-    with pytest.raises(UnsupportedError, match="does not hold detectors yet"):
-        export(trained.run_directory, data=data, on=["local/ncnn"])
 
 
 def test_data_check_lists_boxes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:

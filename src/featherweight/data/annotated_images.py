@@ -13,16 +13,13 @@ from featherweight.data.annotations import AnnotatedPicture, load_annotations
 from featherweight.data.dataset import ImageData, ImageSplit, Inspection, Problem
 from featherweight.data.decode import inspect_pictures
 from featherweight.detection.average_precision import Truth
-from featherweight.detection.table import pack_truths
+from featherweight.detection.table import DETECTION, pack_truths
 from featherweight.errors import DataError
 from featherweight.readable import readable
 
-__all__ = ["DETECTION", "load_annotated_images"]
+__all__ = ["load_annotated_images"]
 
 logger = logging.getLogger(__name__)
-
-DETECTION = "detection"
-"""The task of such data."""
 
 
 def load_annotated_images(source: str | Path, *, seed: int, quiet: bool) -> ImageData:

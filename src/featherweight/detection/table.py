@@ -17,6 +17,7 @@ from featherweight.errors import DataError
 
 __all__ = [
     "ANSWER_COLUMNS",
+    "DETECTION",
     "DETECTIONS",
     "NO_OBJECT",
     "TARGET_COLUMNS",
@@ -27,6 +28,8 @@ __all__ = [
     "truths_of",
 ]
 
+DETECTION = "detection"
+"""The task of pictures with boxes, and of what answers them."""
 DETECTIONS = "detections"
 """Name of a detector's only output, float32 (N, 100, 6): box, score, class; the surest first."""
 NO_OBJECT = -1

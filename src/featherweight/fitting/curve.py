@@ -260,9 +260,9 @@ def _find_offers(
 
 
 def _limited(network: PreviousNetwork, *, policy: ProvePolicy) -> Family:
-    """Return what a trained network may ship in: its width, or resolutions up to near its own."""
+    """Return what a trained network may ship in: its own size, or resolutions up to near it."""
     family, size = network.candidate.family, network.candidate.size
-    if family.axis == "width":
+    if family.axis == "width" or family.anchored:
         return replace(family, sizes=(size,))
     most = policy.most_growth * size
     return replace(family, sizes=tuple(one for one in family.sizes if one <= most))

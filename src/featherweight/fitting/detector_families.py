@@ -68,10 +68,10 @@ def _asked(model: str, look: Look, settings: FitSettings) -> Family:
     source = None if settings.pretrained == "none" else settings.pretrained
     if source == "auto" and base not in look.weights:
         source = None
-    preprocessing = stretched(Preprocessing())
+    preprocessing, unsliced = stretched(Preprocessing()), True
     if source is not None:
         found = read_pretrained_detector(start, source=source, seed=settings.seed)
-        preprocessing = found.preprocessing
+        preprocessing, unsliced = found.preprocessing, not found.sliced
     fixed = "resolution" in given_settings(model)
     sizes = (float(start.resolution),) if fixed else _sizes(look)
     return _of(
@@ -81,6 +81,7 @@ def _asked(model: str, look: Look, settings: FitSettings) -> Family:
         source,
         preprocessing,
         base,
+        unsliced=unsliced,
     )
 
 
@@ -91,6 +92,8 @@ def _of(
     source: str | None,
     preprocessing: Preprocessing,
     weights_of: str,
+    *,
+    unsliced: bool = True,
 ) -> Family:
     return Family(
         name,
@@ -99,6 +102,7 @@ def _of(
         build,
         source,
         preprocessing,
+        weights_unsliced=unsliced,
         weights_of=weights_of,
         anchored=True,
     )

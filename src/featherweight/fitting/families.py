@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 
 from featherweight.architecture import Architecture
-from featherweight.data.annotated_images import DETECTION
 from featherweight.detection.detector import Detector
+from featherweight.detection.table import DETECTION
 from featherweight.errors import UsageError
 from featherweight.fitting.detector_families import detector_families
 from featherweight.fitting.family import Family

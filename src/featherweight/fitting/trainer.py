@@ -115,7 +115,7 @@ class Trainer:
         if isinstance(drawn, Detector):
             return detection_recipe(
                 drawn.backbone,
-                pretrained=family.source is not None,
+                pretrained=family.source is not None and family.weights_unsliced,
                 images=self.count("train"),
                 time_s=time_s,
                 epochs=epochs,

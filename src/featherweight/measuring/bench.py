@@ -13,8 +13,8 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 import numpy as np
 
 from featherweight.budget import Latency
-from featherweight.data.annotated_images import DETECTION
 from featherweight.detection.detector import Detector
+from featherweight.detection.table import DETECTION
 from featherweight.errors import UnsupportedError
 from featherweight.exporting.platforms import Platform
 from featherweight.measuring.latency import measure_artifacts

@@ -1,8 +1,8 @@
 """The measuring process: loads networks, warms them up, times them in turns.
 
 Run by path in a fresh process (`python -P worker.py < job.json`), here or on a device, so this
-file imports only the standard library, numpy and the runtime asked for; a runtime other than
-onnxruntime and ncnn is loaded through the featherweight installed beside it.
+file imports only the standard library, numpy and the runtime asked for; one other than onnxruntime
+and ncnn, or named `installed:NAME`, is loaded through the featherweight installed beside it.
 
 Job (JSON on stdin): `runtime`, `precision`, `num_threads`, `networks` (list of `{directory, files,
 input_shape (H, W, C), outputs (names)}`), `samples`, `max_s_each`, `seed`, `cpus` (list, or null to
@@ -220,7 +220,7 @@ def _open_installed(job: Mapping[str, Any]) -> tuple[str, list[Run]]:
     from featherweight.runtimes.artifact import read_artifact
     from featherweight.runtimes.runtime import RUNTIMES
 
-    runtime = RUNTIMES[job["runtime"]]
+    runtime = RUNTIMES[job["runtime"].rpartition(":")[2]]
     runs: list[Run] = []
     for network in job["networks"]:
         artifact = read_artifact(Path(network["directory"]))

@@ -19,10 +19,13 @@ class PretrainedDetector(NamedTuple):
     Attributes:
         network: its backbone has the norm epsilon that the weights were trained with.
         preprocessing: what the weights expect, of whole pictures.
+        sliced: whether the weights are the most important channels of a wider network: the
+            statistics of its norms do not suit them.
     """
 
     network: DetectorNetwork
     preprocessing: Preprocessing
+    sliced: bool
 
 
 def read_pretrained_detector(detector: Detector, *, source: str, seed: int) -> PretrainedDetector:
@@ -43,7 +46,7 @@ def read_pretrained_detector(detector: Detector, *, source: str, seed: int) -> P
     network = build_detector(
         detector.changed(backbone=backbone), seed=seed, backbone=found.network.state_dict()
     )
-    return PretrainedDetector(network, stretched(found.preprocessing))
+    return PretrainedDetector(network, stretched(found.preprocessing), found.sliced)
 
 
 def stretched(published: Preprocessing) -> Preprocessing:

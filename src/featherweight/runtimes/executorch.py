@@ -14,15 +14,16 @@ import numpy as np
 
 from featherweight.architecture import Architecture
 from featherweight.detection.detector import Detector
+from featherweight.detection.table import DETECTION
 from featherweight.errors import MissingDependencyError
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
+from featherweight.runtimes.detector_parts import export_by_parts, load_by_parts
 from featherweight.runtimes.runtime import (
     RUNTIMES,
     Answer,
     ExportOptions,
     Predict,
-    check_classifier,
     check_image,
     check_loadable,
     check_precision,
@@ -74,7 +75,8 @@ class ExecuTorch:
     ) -> Artifact:
         """Write `model.pte` and artifact.json; see `Runtime.export`. Takes seconds."""
         check_precision(self, options.precision)
-        architecture = check_classifier(self, architecture)
+        if isinstance(architecture, Detector):
+            return export_by_parts(self, architecture, weights, out, options)
         _bindings()  # absent: said before anything is written
         with _without_warnings():
             from featherweight.runtimes.executorch_program import (
@@ -106,6 +108,8 @@ class ExecuTorch:
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Load the program; see `Runtime.load`."""
+        if artifact.task == DETECTION:
+            return load_by_parts(self, artifact, num_threads=num_threads)
         check_loadable(self.name, artifact, num_threads=num_threads)
         _check_identifier(artifact)  # first: the import takes seconds
         from executorch.runtime import Runtime

@@ -47,17 +47,19 @@ class _Normalised(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, network: nn.Module, mean: np.ndarray, deviation: np.ndarray) -> None:
+    def __init__(self, network: Network, mean: np.ndarray, deviation: np.ndarray) -> None:
         super().__init__()
         self.network = network
         for name, values in (("mean", mean), ("scale", 1.0 / np.asarray(deviation))):
             levels = torch.tensor(values, dtype=torch.float32)
             self.register_buffer(name, levels.reshape(1, -1, 1, 1))
 
-    def forward(self, picture: Tensor) -> Tensor:
-        """Return logits (1, K) of levels 0 to 255, (1, C, H, W)."""
-        logits: Tensor = self.network((picture - self.mean) * self.scale)
-        return logits
+    def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        """Return the answers to levels 0 to 255, (1, C, H, W): logits (1, K), or named maps."""
+        normalised = (picture - self.mean) * self.scale
+        if self.network.architecture.outputs:
+            return tuple(self.network.forward_outputs(normalised).values())
+        return (self.network(normalised),)
 
 
 def write_program(

@@ -11,16 +11,17 @@ import numpy as np
 
 from featherweight.architecture import Architecture
 from featherweight.detection.detector import Detector
+from featherweight.detection.table import DETECTION
 from featherweight.errors import MissingDependencyError
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
+from featherweight.runtimes.detector_parts import export_by_parts, load_by_parts
 from featherweight.runtimes.litert_writer import write_litert
 from featherweight.runtimes.runtime import (
     RUNTIMES,
     Answer,
     ExportOptions,
     Predict,
-    check_classifier,
     check_image,
     check_loadable,
     check_precision,
@@ -72,7 +73,8 @@ class LiteRt:
         from featherweight.runtimes.onnx_writer import write_onnx
 
         check_precision(self, options.precision)
-        architecture = check_classifier(self, architecture)
+        if isinstance(architecture, Detector):
+            return export_by_parts(self, architecture, weights, out, options)
         _interpreter()  # absent: said before anything is written
         kinds: dict[str, Any] = {"preprocessing": options.preprocessing, "labels": options.labels}
         operators: dict[str, str] | None = None
@@ -100,6 +102,8 @@ class LiteRt:
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Open an interpreter; see `Runtime.load`."""
+        if artifact.task == DETECTION:
+            return load_by_parts(self, artifact, num_threads=num_threads)
         check_loadable(self.name, artifact, num_threads=num_threads)
         create = _interpreter()
         with reading(artifact, *_ERRORS):
@@ -114,11 +118,16 @@ class LiteRt:
             interpreter.set_tensor(given, image)
             interpreter.invoke()
             return {
-                one.name: interpreter.get_tensor(index)
+                one.name: _channels_first(interpreter.get_tensor(index))
                 for one, index in zip(outputs, answered, strict=True)
             }
 
         return tried(predict, artifact, *_ERRORS)
+
+
+def _channels_first(answer: np.ndarray) -> np.ndarray:
+    """Return a map of a detector's dense part as (1, C, H, W); LiteRT has channels last."""
+    return np.ascontiguousarray(answer.transpose(0, 3, 1, 2)) if answer.ndim == 4 else answer
 
 
 def count_int8_operators(model: bytes) -> dict[str, str]:

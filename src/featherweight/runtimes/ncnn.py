@@ -10,16 +10,17 @@ import numpy as np
 
 from featherweight.architecture import Architecture
 from featherweight.detection.detector import Detector
+from featherweight.detection.table import DETECTION
 from featherweight.errors import MissingDependencyError, UsageError
 from featherweight.records import write_bytes
 from featherweight.runtimes.artifact import Artifact, record_artifact
+from featherweight.runtimes.detector_parts import export_by_parts, load_by_parts
 from featherweight.runtimes.ncnn_writer import IMAGE, write_ncnn
 from featherweight.runtimes.runtime import (
     RUNTIMES,
     Answer,
     ExportOptions,
     Predict,
-    check_classifier,
     check_image,
     check_loadable,
     check_precision,
@@ -56,7 +57,8 @@ class Ncnn:
     ) -> Artifact:
         """Write `model.ncnn.param`, `model.ncnn.bin` and artifact.json; see `Runtime.export`."""
         check_precision(self, options.precision)
-        architecture = check_classifier(self, architecture)
+        if isinstance(architecture, Detector):
+            return export_by_parts(self, architecture, weights, out, options)
         text, content = write_ncnn(
             architecture, weights, preprocessing=options.preprocessing, labels=options.labels
         )
@@ -72,6 +74,8 @@ class Ncnn:
 
     def load(self, artifact: Artifact, *, num_threads: int) -> Predict:
         """Read the two files; see `Runtime.load`."""
+        if artifact.task == DETECTION:
+            return load_by_parts(self, artifact, num_threads=num_threads)
         check_loadable(self.name, artifact, num_threads=num_threads, files=2)
         ncnn, net = _ncnn(), _open(artifact, num_threads=num_threads)
         input_shape = artifact.input_shape

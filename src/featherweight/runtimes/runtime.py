@@ -21,7 +21,6 @@ __all__ = [
     "ExportOptions",
     "Predict",
     "Runtime",
-    "check_classifier",
     "check_image",
     "check_loadable",
     "check_precision",
@@ -97,16 +96,6 @@ def check_precision(runtime: Runtime, precision: str) -> None:
             f"the runtime {runtime.name!r} does not compute in {precision!r}",
             allowed=", ".join(runtime.precisions),
         )
-
-
-def check_classifier(runtime: Runtime, architecture: Architecture | Detector) -> Architecture:
-    """Return a classifier, or raise UnsupportedError: this runtime has no graph for a detector."""
-    if isinstance(architecture, Detector):
-        raise UnsupportedError(
-            f"the runtime {runtime.name!r} does not hold detectors yet",
-            allowed="onnxruntime, openvino, torch",
-        )
-    return architecture
 
 
 def check_loadable(name: str, artifact: Artifact, *, num_threads: int, files: int = 1) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featherweight.data.annotated_images import DETECTION, load_annotated_images
+from featherweight.data.annotated_images import load_annotated_images
 from featherweight.data.annotations import recognises_annotations
 from featherweight.data.dataset import ImageData
 from featherweight.detection.average_precision import (
@@ -19,7 +19,7 @@ from featherweight.detection.average_precision import (
 )
 from featherweight.detection.boxes import iou
 from featherweight.detection.evaluation import ap_interval, picture_scores
-from featherweight.detection.table import DETECTIONS, NO_OBJECT, detections_of, truths_of
+from featherweight.detection.table import DETECTION, DETECTIONS, NO_OBJECT, detections_of, truths_of
 from featherweight.errors import DataError, UsageError
 from featherweight.tasks.task import TASKS, Answers
 

@@ -6,11 +6,11 @@ import logging
 from typing import NamedTuple
 
 from featherweight.architecture import Architecture
-from featherweight.data.annotated_images import DETECTION
 from featherweight.data.dataset import ImageData
 from featherweight.detection.detector import Detector
 from featherweight.detection.network import build_detector
 from featherweight.detection.suiting import object_sides, suited_to
+from featherweight.detection.table import DETECTION
 from featherweight.errors import UsageError
 from featherweight.networks.detectors import (
     DETECTORS,
@@ -150,16 +150,19 @@ def _detector(
         )
     detector = drawn.changed(num_classes=len(images.classes))
     detector = suited_to(detector, object_sides(images.splits["train"].targets))
-    if pretrained == "none":
+    whole = pretrained != "none"
+    if whole:
+        network, preprocessing, sliced = read_pretrained_detector(
+            detector, source=pretrained, seed=seed
+        )
+        detector, whole = network.architecture, not sliced
+    else:
         _say_scratch(model, detector.backbone.name, small=False)
         preprocessing = stretched(Preprocessing())
         network = build_detector(detector, seed=seed)
-    else:
-        network, preprocessing = read_pretrained_detector(detector, source=pretrained, seed=seed)
-        detector = network.architecture
     recipe = detection_recipe(
         detector.backbone,
-        pretrained=pretrained != "none",
+        pretrained=whole,
         images=len(images.splits["train"]),
         epochs=length.epochs,
         time_s=length.time_s,

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from featherweight.architecture import Architecture
-from featherweight.data.annotated_images import DETECTION
 from featherweight.data.box_augmentation import (
     HARDLY_SEEN,
     NO_BOX,
@@ -18,6 +17,7 @@ from featherweight.data.box_augmentation import (
 )
 from featherweight.detection.losses import Objects, detection_loss
 from featherweight.detection.network import DetectorNetwork
+from featherweight.detection.table import DETECTION
 from featherweight.errors import UnsupportedError
 from featherweight.training.forward import compute_layer
 from featherweight.training.objective import OBJECTIVES, View
@@ -149,9 +149,9 @@ def detection_recipe(
 
     Args:
         backbone: of the detector.
-        pretrained: whether its weights come from a larger data set: its norms then keep their
-            statistics (docs/adr/0012-norm-statistics.md), and the blocks whose maps have cells of
-            up to 4 pixels keep their weights, which saves a third of a step.
+        pretrained: whether its weights, all of them, come from a larger data set: its norms then
+            keep their statistics (docs/adr/0012-norm-statistics.md), and the blocks whose maps have
+            cells of up to 4 pixels keep their weights.
         images: number of training pictures.
         epochs: the length in passes over the pictures.
         time_s: the length in seconds; with neither, an epoch count that suits `images`.

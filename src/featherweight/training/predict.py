@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from featherweight.arguments import check_seed, optional_path, to_data, to_path
-from featherweight.data.annotated_images import DETECTION
 from featherweight.data.augmentation import normalise_batch
 from featherweight.data.decode import decode_square, read_picture
 from featherweight.data.drawing import draw_objects, upright
 from featherweight.data.picture_size import shown_size
 from featherweight.data.pictures import FILTERS, readable_suffixes
+from featherweight.detection.table import DETECTION
 from featherweight.errors import DataError, UsageError
 from featherweight.networks.kinds import outputs_of
 from featherweight.networks.storage import StoredNetwork, load_network, recorded_seed

@@ -10,7 +10,7 @@ from typing import Any
 from featherweight.architecture import Architecture
 from featherweight.arguments import check_seed, optional_path, to_data, to_path
 from featherweight.budget import parse_duration_s
-from featherweight.data.annotated_images import DETECTION
+from featherweight.detection.table import DETECTION
 from featherweight.errors import UsageError
 from featherweight.exporting.verify import network_answers
 from featherweight.networks.modules import AnyNetwork

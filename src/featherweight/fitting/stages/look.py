@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import statistics
 
-from featherweight.data.annotated_images import DETECTION
 from featherweight.data.images import ImageData
 from featherweight.detection.suiting import object_sides
+from featherweight.detection.table import DETECTION
 from featherweight.fitting.settings import FitSettings
 from featherweight.measuring.load import foreign_cpu_share
 from featherweight.networks.weight_sources import PRETRAINED, find_pretrained

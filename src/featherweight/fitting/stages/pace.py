@@ -98,7 +98,14 @@ def pace(context: FitContext, entrants: list[Measured]) -> tuple[list[Measured],
     return list(distinct.values()), replace(context, trainer=trainer)
 
 
-def needed_images(*, images: int, batch_size: int, pretrained: bool, policy: PacePolicy) -> int:
+def needed_images(
+    *,
+    images: int,
+    batch_size: int,
+    pretrained: bool,
+    policy: PacePolicy,
+    detector: bool = False,
+) -> int:
     """Return how many pictures a training should see to learn what its network can.
 
     Args:
@@ -106,9 +113,12 @@ def needed_images(*, images: int, batch_size: int, pretrained: bool, policy: Pac
         batch_size: pictures per step.
         pretrained: whether the weights come from a larger data set.
         policy: passes and steps that it should make.
+        detector: whether it answers boxes: its head is drawn, and fitted to nothing.
     """
     passes = policy.pretrained_passes if pretrained else policy.scratch_passes
     steps = policy.pretrained_steps if pretrained else policy.scratch_steps
+    if detector:
+        steps = policy.detector_steps
     return max(int(passes * images), steps * batch_size)
 
 
@@ -159,6 +169,7 @@ def _find_pace(
         batch_size=recipe.batch_size,
         pretrained=candidate.family.source is not None,
         policy=policy,
+        detector=candidate.family.anchored,
     )
     sized, compute = candidate, None
     for tried in range(1, policy.tries + 1):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featherweight.budget import Latency
-from featherweight.data.annotated_images import DETECTION
+from featherweight.detection.table import DETECTION
 from featherweight.errors import FailedError
 from featherweight.exporting.bundle import write_bundle
 from featherweight.exporting.verification import Verification

@@ -29,8 +29,8 @@ from featherweight.fitting.ranking import (
     losses_on_val,
 )
 from featherweight.fitting.refit import with_fitted_classifier
+from featherweight.networks.modules import as_classifier, at_size
 from featherweight.networks.storage import StoredNetwork
-from featherweight.nn.network import resized
 from featherweight.records import Record
 
 __all__ = ["is_known_to_grow", "rank_at_size", "refit_head"]
@@ -135,7 +135,7 @@ def rank_at_size(
         phase: names the stage and the folder of the copy.
         load: reads the trained network.
         inputs: what the stage depends on.
-        refits: whether the classifier is fitted to this size.
+        refits: whether a linear classifier is fitted to this size.
 
     Returns:
         the loss of the file on each ranked val picture, and how the network answers val.
@@ -145,10 +145,14 @@ def rank_at_size(
     files: list[Path] = []
 
     def work() -> _RefitRecord:
-        network = resized(load().classifier, candidate.resolution)
-        if refits:
+        network = at_size(load().network, candidate.resolution)
+        if refits and trainer.task.linear:
             fitted = with_fitted_classifier(
-                candidate, network, trainer=trainer, name="refit", policy=context.policy.refit
+                candidate,
+                as_classifier(network),
+                trainer=trainer,
+                name="refit",
+                policy=context.policy.refit,
             )
             network = fitted or network
         trainer.save(network, candidate, folder=folder)
