@@ -4,7 +4,7 @@
 
 ThunderNet and SSDLite over the same pretrained EfficientNet-Lite0, ThunderNet over SNet49 from
 scratch, and torchvision's ssdlite320_mobilenet_v3_large from scratch. All see the same number of
-pictures in the same order with the same changes, in batches of 16, with AdamW and a cosine. AP and
+pictures in the same order with the same changes, in batches of 8, with AdamW and a cosine. AP and
 AP50 on the 72 test pictures with 95 % intervals over pictures. Milliseconds of a test picture end
 to end (resize, network, suppression), one thread, as eager torch and as the exported file in
 onnxruntime; all take turns. Goes on where it was cut; writes results/detectors.json.
@@ -54,7 +54,7 @@ OURS = {
     "ssdlite_efficientnet_lite0": "auto",
     "thundernet_snet49": "none",
 }
-BATCH = 16
+BATCH = 8
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TURNS = 40
 
