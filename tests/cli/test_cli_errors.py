@@ -157,13 +157,14 @@ def test_evaluate_without_a_network(capsys: pytest.CaptureFixture[str], tmp_path
 def test_nan_loss_is_exit_1(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import featherweight.training.train as train_module
+
+    import featherweight.training.beginning as beginning_module
 
     def explosive(**settings: object) -> object:
         recipe = original(**settings)  # type: ignore[arg-type]
         return recipe.model_copy(update={"learning_rate": 1e30, "warm_up_share": 0.0})
 
-    original = train_module.default_recipe
-    monkeypatch.setattr(train_module, "default_recipe", explosive)
+    original = beginning_module.default_recipe
+    monkeypatch.setattr(beginning_module, "default_recipe", explosive)
     arguments = ["train", "demo", "--model", "convnet:width=0.25", "--epochs", "1"]
     fails(capsys, arguments, code=1, says="learning rate")

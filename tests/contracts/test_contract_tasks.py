@@ -71,7 +71,7 @@ def test_train_evaluate_predict_export_and_verify(pictures: Path, tmp_path: Path
     assert verified["verification"]["top1_agreement"] == 1.0
     assert run(["report", str(output)]) == 0
     page = (output / "report.html").read_text()
-    assert "After 6 epochs the network has a both right of" in page
+    assert "After 6 epochs the both right of the network is" in page
     told = ask("predict", output, next(pictures.glob("odd+large/*.png")))
     assert told[0]["label"] == "odd large"
 

@@ -9,7 +9,8 @@ from torchvision.ops import ps_roi_align
 
 from featherweight.detection.anchors import anchors_of
 from featherweight.detection.detector import Detector, SsdLite, ThunderNet, backbone_of
-from featherweight.detection.pooling import pool_regions, pool_regions_numpy
+from featherweight.detection.numpy_pooling import pool_regions_numpy
+from featherweight.detection.pooling import pool_regions
 from featherweight.networks.resolve import create_architecture
 
 BINS, STRIDE = 7, 16

@@ -15,7 +15,7 @@ from featherweight.fitting.stages.look import Look
 from featherweight.networks import weight_sources
 from featherweight.networks.pretrained import read_pretrained
 from featherweight.networks.resolve import resolve_architecture
-from featherweight.training.train import _say_scratch
+from featherweight.training.beginning import _say_scratch
 
 PHOTOS = Look(
     images={"train": 100, "val": 10, "test": 10},
@@ -74,11 +74,10 @@ def test_a_training_from_scratch_beside_installed_weights_is_said(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(weight_sources.PretrainedSource, "find_file", lambda self: tmp_path)
-    drawn = resolve_architecture("efficientnet_lite0:classes=3")
-    _say_scratch("efficientnet_lite0", drawn, small=True)
-    _say_scratch("mobilenet_v2", resolve_architecture("mobilenet_v2"), small=False)
+    _say_scratch("efficientnet_lite0", "efficientnet_lite0", small=True)
+    _say_scratch("mobilenet_v2", "mobilenet_v2", small=False)
     assert not caplog.records
-    _say_scratch("efficientnet_lite0", drawn, small=False)
+    _say_scratch("efficientnet_lite0", "efficientnet_lite0", small=False)
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "--pretrained auto would start from" in record.getMessage()

@@ -580,7 +580,9 @@ def test_an_old_average_is_left_alone(run, monkeypatch):
     monkeypatch.setattr(averaging_module, "_YOUNG_UPDATES", 5)
     asked = []
     monkeypatch.setattr(
-        averaging_module.WeightAverage, "settle", lambda self, batches: asked.append(list(batches))
+        averaging_module.WeightAverage,
+        "settle",
+        lambda self, batches, *, norms: asked.append(list(batches)),
     )
     run(BASE.model_copy(update={"epochs": 3}))
     assert asked == [], "the first epoch of five steps already is old enough"

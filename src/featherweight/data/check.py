@@ -9,7 +9,7 @@ from featherweight.data.annotated_images import load_annotated_images
 from featherweight.data.annotations import recognises_annotations
 from featherweight.data.dataset import SPLITS, ImageData, Problem
 from featherweight.data.images import load_images
-from featherweight.errors import DataError
+from featherweight.errors import DataError, UsageError
 from featherweight.readable import plain_text
 from featherweight.records import Record
 
@@ -57,7 +57,7 @@ def check_data(source: str | Path, *, seed: int = 0) -> DataReport:
         The report; data that cannot be used is reported (kind "error"), not raised.
     """
     try:
-        has_boxes = recognises_annotations(source)
+        has_boxes = _has_boxes(source)
         if has_boxes:
             data = load_annotated_images(source, seed=seed, quiet=True)
         else:
@@ -79,6 +79,16 @@ def check_data(source: str | Path, *, seed: int = 0) -> DataReport:
         per_class=per_class,
         problems=problems,
     )
+
+
+def _has_boxes(source: str | Path) -> bool:
+    """Whether annotations of boxes are there; what is no path is said where it is loaded."""
+    if not isinstance(source, str | Path):
+        return False
+    try:
+        return recognises_annotations(source)
+    except UsageError:
+        return False
 
 
 def _per_class(data: ImageData) -> dict[str, dict[str, int]]:

@@ -20,8 +20,8 @@ from featherweight.detection.answering import (
 from featherweight.detection.average_precision import MOST, Detections
 from featherweight.detection.boxes import class_nms, clip, decode, nms
 from featherweight.detection.detector import Detector, ThunderNet
+from featherweight.detection.numpy_pooling import pool_regions_numpy
 from featherweight.detection.parts import BOX_DELTAS, BOX_SCORES, DELTAS, FEATURES, SCORES
-from featherweight.detection.pooling import pool_regions_numpy
 from featherweight.detection.table import pack_detections
 
 __all__ = ["answer_picture"]

@@ -62,7 +62,7 @@ def read_square(path: str, settings: dict[str, Any]) -> np.ndarray:
         size=settings["input_shape"][0],
         interpolation=settings["interpolation"],
         crop_fraction=settings["crop_fraction"],
-        stretch=settings["stretch"],
+        stretch=settings.get("stretch", False),
     )[None]
 
 

@@ -122,7 +122,7 @@ def predict(
         found.append(_predict_one(stored, file))
         if folder is not None and found[-1]["error"] is None:
             _draw(stored, file, found[-1]["objects"], folder)
-    if found and all(one["error"] for one in found):
+    if found and all(one["error"] and "frames" not in one for one in found):
         raise DataError(
             f"cannot read the picture {found[0]['image']}: {found[0]['error']}",
             hint="give JPEG, PNG or similar files",

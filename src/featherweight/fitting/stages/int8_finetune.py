@@ -73,7 +73,7 @@ def is_worth_finetuning(context: FitContext, trained: Trained) -> bool:
     candidate, phase = trained.candidate, trained.phase
 
     def work() -> _CostRecord:
-        network = context.trainer.load(candidate, phase).classifier
+        network = context.trainer.load(candidate, phase).network
         own, of_file = paired_scores(
             context.trainer,
             candidate,

@@ -98,7 +98,8 @@ def probe(context: FitContext, entrants: list[Measured]) -> tuple[list[Measured]
     """
     plan, policy = context.plan, context.policy.probe
     pretrained = all(one.candidate.family.source is not None for one in entrants)
-    decides = plan.probes if context.trainer.task.linear else plan.races
+    anchored = any(one.candidate.family.anchored for one in entrants)
+    decides = plan.races if anchored else plan.probes
     if not decides and entrants and pretrained:
         return [_sees_most(context, entrants)], context
     probed = probe_all(context, entrants)

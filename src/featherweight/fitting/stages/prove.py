@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from featherweight.budget import Latency
-from featherweight.detection.table import DETECTION
 from featherweight.errors import FailedError
 from featherweight.exporting.bundle import write_bundle
 from featherweight.exporting.verification import Verification
@@ -243,7 +242,7 @@ class Prover:
             most_compared=self._compared,
         )
         _judge(verification)
-        if artifact.task == DETECTION:
+        if shipped.trained.candidate.family.anchored:
             write_findings(
                 load_answers(artifact)(test.pixels),
                 trainer.store.data,
