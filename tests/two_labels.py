@@ -41,6 +41,7 @@ class TwoLabels:
     kind = KIND
     metric = "both_right"
     linear = True
+    counts_right = True
     tolerance = 1e-4
 
     def recognises(self, source: str | Path) -> bool:

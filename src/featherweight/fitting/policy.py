@@ -88,8 +88,8 @@ class PacePolicy:
         pretrained_passes: ImageNet features need no training to be told apart by a classifier,
             which is fitted at the end.
         scratch_steps, pretrained_steps: that it should make, however few pictures there are.
-        detector_steps: likewise, of a detector. On blood cells the rarest class of three was hardly
-            found after 250 steps of 8 pictures.
+        detector_steps: likewise, of a detector, whose head is drawn. After 325 steps of 8 pictures
+            one class of three is hardly found (benchmarks/results/detectors.json).
         tries: sizes timed per family.
         hopeless: share of the needed pictures below which a candidate is left out, if another one
             sees more.

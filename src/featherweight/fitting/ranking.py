@@ -17,7 +17,7 @@ from featherweight.fitting.policy import DEFAULT_POLICY
 from featherweight.fitting.trainer import Trainer
 from featherweight.networks.modules import AnyNetwork
 from featherweight.runtimes.answers import load_answers
-from featherweight.tasks.task import CLASSIFICATION, Answers
+from featherweight.tasks.task import Answers
 from featherweight.training.evaluate import EvaluationResult, TrainingImages, evaluate_network
 
 __all__ = [
@@ -95,7 +95,7 @@ def val_evaluation(accuracy: float, *, trainer: Trainer) -> Evaluation:
     count, metric = trainer.count("val"), trainer.task.metric
     if trainer.store.balanced:
         metric = "balanced_accuracy"
-    share = trainer.store.data.task == CLASSIFICATION and not trainer.store.balanced
+    share = trainer.task.counts_right and not trainer.store.balanced
     interval = accuracy_interval(round(accuracy * count), count) if share else None
     return Evaluation(metric=metric, value=accuracy, n=count, interval=interval, split="val")
 

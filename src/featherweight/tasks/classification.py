@@ -27,6 +27,7 @@ class Classification:
     kind = CLASSIFICATION
     metric = "accuracy"
     linear = True
+    counts_right = True
     tolerance = 1e-4
     """Rounding leaves about 1e-6; a wrong layer or a wrong normalisation far more."""
 

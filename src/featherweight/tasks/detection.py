@@ -42,6 +42,7 @@ class Detection:
     kind = DETECTION
     metric = "ap"
     linear = False
+    counts_right = False
     tolerance = 0.5 / 320
     """Half a pixel of 320, as a share of the picture's side."""
 

@@ -42,12 +42,15 @@ class Task(Protocol):
         metric: name of what `score` returns.
         linear: whether a linear layer on features gives the answers: such a layer is fitted in
             closed form, to rank networks and to begin with.
+        counts_right: whether the score is the share of pictures that are answered right, whose
+            interval follows from it and their number.
         tolerance: largest `error` of a float32 file that computes what its network does.
     """
 
     kind: str
     metric: str
     linear: bool
+    counts_right: bool
     tolerance: float
 
     def recognises(self, source: str | Path) -> bool:
