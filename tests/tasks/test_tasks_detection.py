@@ -313,6 +313,11 @@ def test_fit_gives_a_detector_with_a_bundle(data: Path, tmp_path: Path) -> None:
     assert set(summary.details) == {"ap50", "ap75"}
     assert summary.measured is not None
     assert summary.bundle is not None
+    again = fit(latency="400ms", from_run=found.path, output=tmp_path / "from").summary
+    assert (again.metric, again.network) == ("ap", summary.network)
+    assert again.accuracy is not None
+    assert summary.accuracy is not None
+    assert again.accuracy.artifact == summary.accuracy.artifact
     bundle = found.path / summary.bundle
     picture = next((data / "test").glob("*.png"))
     for arguments in (["--self-test"], [str(picture), "--draw", str(tmp_path / "out")]):
