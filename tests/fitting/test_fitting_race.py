@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -138,3 +140,20 @@ def test_an_untrained_network_never_replaces_a_trained_one() -> None:
     one = Candidate(small_family(), 16.0, "fp32")
     best, close, untrained = (trained(one, accuracy=accuracy) for accuracy in (0.989, 0.93, 0.101))
     assert worth_shipping(best, [close, untrained], least_share=0.75) == [close]
+
+
+@pytest.mark.parametrize(("race_s", "left"), [(60.0, ["fast"]), (700.0, ["fast", "slow"])])
+def test_detectors_race_where_there_is_time_to_tell_them_apart(
+    race_s: float, left: list[str]
+) -> None:
+    """Seen: after one pass over 205 pictures, four detectors were chosen among by chance."""
+    context = fake_context(plan=TimePlan(total_s=2000.0, race_s=race_s))
+    trainer: Any = SimpleNamespace(speeds={"slow": 4.0, "fast": 8.0})
+    context = replace(context, trainer=trainer)
+    entrants = [
+        measured(Candidate(replace(small_family(name), anchored=True), 16.0, "fp32"))
+        for name in ("slow", "fast")
+    ]
+    assert [one.candidate.family.name for one in racing.racers(context, entrants)] == left
+    plain = [measured(Candidate(small_family(name), 16.0, "fp32")) for name in ("slow", "fast")]
+    assert len(racing.racers(context, plain)) == 2

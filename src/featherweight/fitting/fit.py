@@ -30,7 +30,7 @@ from featherweight.fitting.stages.look import look
 from featherweight.fitting.stages.pace import pace
 from featherweight.fitting.stages.probe import probe, with_first_classifiers
 from featherweight.fitting.stages.prove import prove
-from featherweight.fitting.stages.race import race
+from featherweight.fitting.stages.race import race, racers
 from featherweight.fitting.stages.refit_head import is_known_to_grow, refit_head
 from featherweight.fitting.stages.shop import shop
 from featherweight.fitting.stages.size import choose_shipped_size, choose_trained_size
@@ -258,6 +258,7 @@ def _choose(
     if alone:
         entrants = [choose_trained_size(context, entrants[0])]
     entrants, context = pace(context, entrants)
+    entrants = racers(context, entrants)
     raced = race(context, entrants)
     first = raced[0].measured if raced else entrants[0]
     winner = first if alone else choose_trained_size(context, first)

@@ -17,7 +17,7 @@ from featherweight.fitting.context import FitContext
 from featherweight.fitting.ranking import cheapest_of_equals
 from featherweight.fitting.train_candidate import Length, begin_training
 
-__all__ = ["race"]
+__all__ = ["race", "racers"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,8 +35,35 @@ def race(context: FitContext, entrants: Sequence[Measured]) -> list[Trained]:
     return raced
 
 
-def _race(context: FitContext, entrants: Sequence[Measured]) -> list[Trained]:
-    field = _field(context, entrants)
+def racers(context: FitContext, entrants: Sequence[Measured]) -> list[Measured]:
+    """Return who races: of detectors only as many as the first rung can tell apart.
+
+    The head of a detector is drawn: after a pass or two all of them find next to nothing, and a
+    race would choose by chance. Those that train fastest are kept, of two precisions the exact
+    one; where one is left, the whole time is its own.
+    """
+    field, race_s = _field(context, entrants), context.plan.race_s
+    if race_s is None or not all(one.candidate.family.anchored for one in field):
+        return field
+    speeds = context.trainer.speeds
+    field.sort(
+        key=lambda one: (
+            -speeds.get(one.candidate.family.name, 0.0),
+            one.candidate.precision != "fp32",
+        )
+    )
+    while len(field) > 1:
+        slowest = speeds.get(field[-1].candidate.family.name, 0.0)
+        rung_s = 0.5 * race_s * min(context.width, len(field)) / len(field)
+        if rung_s * slowest >= context.policy.race.detector_pictures:
+            break
+        one, reason = field.pop(), "there is too little time to tell detectors apart"
+        logger.info("race: %s is left out: %s", one.candidate.title, reason)
+        context.ledger.note(one, status="rejected", reason=reason, stage="race")
+    return field
+
+
+def _race(context: FitContext, field: Sequence[Measured]) -> list[Trained]:
     race_s, policy = context.plan.race_s, context.policy.race
     if race_s is not None and 0.5 * race_s / len(field) < policy.least_rung_s:
         only = _rung(context, field, 1, share=1.0)
