@@ -31,6 +31,7 @@ HOMES = {
     "ncnn": ("runtimes/", *PROGRAMS),
     "onnx": ("runtimes/", "exporting/"),
     "onnxruntime": ("runtimes/", *PROGRAMS),
+    "optuna": ("searching/",),
     "openvino": ("runtimes/",),
     "pillow_heif": ("data/",),
     "plotly": ("reporting/",),

@@ -14,7 +14,16 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "featherweight"
 
 # These work with tensors; everything else must be usable where torch is slow to load or absent.
-NEED_TORCH = ("adapting/", "nn/", "training/", "fitting/", "cli/", "__main__", "exporting/")
+NEED_TORCH = (
+    "adapting/",
+    "nn/",
+    "training/",
+    "fitting/",
+    "cli/",
+    "__main__",
+    "exporting/",
+    "searching/samplers",
+)
 NEED_TORCH_MODULES = {
     "data/augmentation",
     "data/box_augmentation",

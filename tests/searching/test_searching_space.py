@@ -166,7 +166,7 @@ def test_own_spaces_are_read_from_yaml(tmp_path: Path) -> None:
     path.write_text(OWN)
     space: Space = read_staged_space(path, SMALL)
     assert count_points(space) == 2 * 2 * 2 * 2 * 2
-    assert [choice.name for choice in space.choices][0] == "stem"
+    assert next(choice.name for choice in space.choices) == "stem"
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,7 @@ def _of_block(
     )
     found = profile(alone)
     assert found.macs is not None
+    assert found.params is not None
     *_, last = (layer.output_shape for layer in found.layers if layer.op != "global_pool")
     assert last is not None
     return (last[0], last[1], last[2]), found.params, found.macs

@@ -48,7 +48,7 @@ class Reward:
         """Return the reward of a network."""
         if self.kind == "hard":
             return accuracy if latency_ms <= self.budget_ms else 0.0
-        return accuracy * (latency_ms / self.budget_ms) ** self.exponent
+        return accuracy * math.pow(latency_ms / self.budget_ms, self.exponent)
 
 
 def fitted_exponent(accuracies: Sequence[float], latencies_ms: Sequence[float]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self, cast
+from typing import Any, Literal, NamedTuple, Self
 
 import yaml
 from pydantic import Field, model_validator
@@ -15,7 +15,7 @@ from featherweight.errors import UsageError
 from featherweight.records import Record, parse_record
 from featherweight.searching.space import Choice, Point, SpaceSettings
 
-__all__ = ["StageChoices", "StagedSpace", "StagedSpaceRecord", "read_staged_space"]
+__all__ = ["Op", "StageChoices", "StagedSpace", "StagedSpaceRecord", "read_staged_space"]
 
 Op = Literal["conv", "separable", "mbconv3", "mbconv6"]
 Skip = Literal["none", "identity", "pool"]
@@ -32,7 +32,8 @@ class StageChoices(Record):
             `mbconv6`: inverted residuals of that expansion.
         kernel_size: sides of the spatial kernel.
         squeeze: reduced width of squeeze-and-excitation as a share of the layer's input; 0 = none.
-        skip: `identity` where stride and widths allow it, `pool` everywhere, or none.
+        skip: `identity` where stride and widths allow it, `pool` where the layer does not narrow
+            the map, or none.
         out_channels: widths.
         repeats: numbers of layers; 0 = the stage is left out.
         stride: of its first layer.
@@ -220,6 +221,8 @@ def _block(layer: _Layer, channels: int, *, stride: int, activation: Activation)
     skip = layer.skip
     if skip == "identity" and (stride != 1 or channels != layer.out_channels):
         skip = "none"
+    if skip == "pool" and channels > layer.out_channels:
+        skip = "none"
     common: dict[str, Any] = {
         "out_channels": layer.out_channels,
         "kernel_size": layer.kernel_size,
@@ -232,5 +235,5 @@ def _block(layer: _Layer, channels: int, *, stride: int, activation: Activation)
     if layer.op == "conv":
         return BlockSpec(op="conv", **common)
     expansion = {"separable": None, "mbconv3": 3, "mbconv6": 6}[layer.op]
-    hidden = None if expansion is None else cast(int, expansion) * channels
+    hidden = None if expansion is None else expansion * channels
     return BlockSpec(op="inverted_residual", hidden_channels=hidden, **common)

@@ -51,7 +51,8 @@ class EvolutionSampler:
                 return random_point(self.space, generator)
             count = min(self.drawn, len(alive))
             rows = generator.choice(len(alive), size=count, replace=False)
-            point = max((alive[row] for row in rows), key=lambda one: one.score).point
+            drawn = [alive[int(row)] for row in rows]
+            point: Point = max(drawn, key=lambda one: one.score).point
             for _ in range(1 + tries // self.impatience):
                 point = mutated(self.space, point, generator)
             tries += 1

@@ -7,7 +7,7 @@ since nothing too slow is trained. Both as Optuna implements them (https://optun
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import optuna
@@ -35,7 +35,6 @@ class OptunaSampler:
 
     space: Space
     make: Callable[[int], optuna.samplers.BaseSampler]
-    _studies: dict[int, optuna.Study] = field(default_factory=dict, repr=False)
 
     def propose(
         self,
@@ -64,21 +63,18 @@ class OptunaSampler:
 
     def _study(self, trained: Sequence[Seen]) -> optuna.Study:
         """Return a study, in memory, that was told of these trials."""
-        if len(trained) not in self._studies:
-            study = optuna.create_study(direction="maximize")
-            distributions = self._distributions
-            for one in trained:
-                names = (choice.name for choice in self.space.choices)
-                study.add_trial(
-                    optuna.trial.create_trial(
-                        params=dict(zip(names, one.point, strict=True)),
-                        distributions=distributions,
-                        value=one.score,
-                    )
+        study = optuna.create_study(direction="maximize")
+        distributions = self._distributions
+        for one in trained:
+            names = (choice.name for choice in self.space.choices)
+            study.add_trial(
+                optuna.trial.create_trial(
+                    params=dict(zip(names, one.point, strict=True)),
+                    distributions=distributions,
+                    value=one.score,
                 )
-            self._studies.clear()
-            self._studies[len(trained)] = study
-        return self._studies[len(trained)]
+            )
+        return study
 
 
 def _tpe(space: Space) -> OptunaSampler:

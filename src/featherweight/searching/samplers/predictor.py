@@ -17,7 +17,7 @@ from featherweight.searching.costs import costs
 from featherweight.searching.sampler import SAMPLERS, Judge, Proposal, Seen, allowed_point
 from featherweight.searching.space import Point, Space, mutated, random_point
 
-__all__ = ["PredictorSampler"]
+__all__ = ["PredictorSampler", "drawn_model"]
 
 _ROUNDS = 30
 """Of re-estimating both precisions."""

@@ -8,11 +8,11 @@ inverted residuals alone could not leave them (docs/measured.md).
 from __future__ import annotations
 
 from featherweight.searching.space import SPACES, SpaceSettings
-from featherweight.searching.staged_space import StageChoices, StagedSpace, StagedSpaceRecord
+from featherweight.searching.staged_space import Op, StageChoices, StagedSpace, StagedSpaceRecord
 
 __all__ = ["small_space"]
 
-_OPS = ("conv", "separable", "mbconv3", "mbconv6")
+_OPS: tuple[Op, ...] = ("conv", "separable", "mbconv3", "mbconv6")
 
 
 def small_space(settings: SpaceSettings) -> StagedSpace:
