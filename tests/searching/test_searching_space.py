@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -138,6 +139,19 @@ def test_equal_networks_of_nas_bench_macro_are_one() -> None:
     one, other = (1, 0, 2, 0, 1, 0, 1, 2), (1, 0, 2, 1, 0, 0, 1, 2)
     assert space.key(one) == space.key(other)
     assert space.decode(one).digest == space.decode(other).digest
+
+
+TABLE = Path(__file__).parents[3] / "shared/data/nas_bench_macro/nas-bench-macro_cifar10.json"
+
+
+@pytest.mark.skipif(not TABLE.exists(), reason="the table of NAS-Bench-Macro is not here")
+def test_params_and_multiply_adds_of_all_keys_are_the_table_s() -> None:
+    space = SPACES["nas_bench_macro"](SMALL)
+    rows = json.loads(TABLE.read_text())
+    assert len(rows) == 6561
+    for key, row in rows.items():
+        found = costs(space.decode(tuple(map(int, key))))
+        assert (found.params, found.macs) == (row["params"], row["flops"]), key
 
 
 def test_an_option_that_does_not_exist_is_named() -> None:
