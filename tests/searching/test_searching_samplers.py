@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -67,6 +69,22 @@ def test_a_generation_does_not_see_its_own_results(name: str) -> None:
         for results in (own, worse)
     }
     assert len(proposals) == 1
+
+
+QUIET = """
+from featherweight.searching.sampler import SAMPLERS, propose_next
+from featherweight.searching.space import SPACES, SpaceSettings
+space = SPACES["nas_bench_macro"](SpaceSettings((3, 32, 32), 10))
+propose_next(SAMPLERS["tpe"](space), [], trial=0, seed=0, judge=lambda _: "new")
+"""
+
+
+def test_optuna_says_nothing() -> None:
+    """Seen: a line on stderr for every proposal."""
+    done = subprocess.run(
+        [sys.executable, "-c", QUIET], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def _new(_: Point) -> Fate:

@@ -179,7 +179,6 @@ class ControllerSampler:
 
 
 def _generation(one: Seen) -> int:
-
     return one.trial // GENERATION
 
 

@@ -6,7 +6,8 @@ since nothing too slow is trained. Both as Optuna implements them (https://optun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +64,8 @@ class OptunaSampler:
 
     def _study(self, trained: Sequence[Seen]) -> optuna.Study:
         """Return a study, in memory, that was told of these trials."""
-        study = optuna.create_study(direction="maximize")
+        with _silent():
+            study = optuna.create_study(direction="maximize")
         distributions = self._distributions
         for one in trained:
             names = (choice.name for choice in self.space.choices)
@@ -75,6 +77,17 @@ class OptunaSampler:
                 )
             )
         return study
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep Optuna from writing a line for every study in memory, and leave it as it was."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
 
 
 def _tpe(space: Space) -> OptunaSampler:
