@@ -151,9 +151,10 @@ def test_detectors_race_where_there_is_time_to_tell_them_apart(
     trainer: Any = SimpleNamespace(speeds={"slow": 4.0, "fast": 8.0})
     context = replace(context, trainer=trainer)
     entrants = [
-        measured(Candidate(replace(small_family(name), anchored=True), 16.0, "fp32"))
-        for name in ("slow", "fast")
+        measured(Candidate(replace(small_family(name), anchored=True), 16.0, precision))
+        for name, precision in (("slow", "int8"), ("fast", "int8"), ("fast", "fp32"))
     ]
     assert [one.candidate.family.name for one in racing.racers(context, entrants)] == left
+    assert racing.racers(context, entrants)[0].candidate.precision == "fp32"
     plain = [measured(Candidate(small_family(name), 16.0, "fp32")) for name in ("slow", "fast")]
     assert len(racing.racers(context, plain)) == 2

@@ -39,28 +39,31 @@ def racers(context: FitContext, entrants: Sequence[Measured]) -> list[Measured]:
     """Return who races: of detectors only as many as the first rung can tell apart.
 
     The head of a detector is drawn: after a pass or two all of them find next to nothing, and a
-    race would choose by chance. Those that train fastest are kept, of two precisions the exact
-    one; where one is left, the whole time is its own.
+    race would choose by chance. Those that train fastest are kept; where one is left, the whole
+    time is its own. One that fits in two precisions is trained once, for the exact one.
     """
     field, race_s = _field(context, entrants), context.plan.race_s
     if race_s is None or not all(one.candidate.family.anchored for one in field):
         return field
+    exact = {one.candidate.label for one in field if one.candidate.precision == "fp32"}
+    for one in [*field]:
+        if one.candidate.precision != "fp32" and one.candidate.label in exact:
+            field.remove(one)
+            _leave_out(context, one, reason="it fits in fp32 too, which is exact")
     speeds = context.trainer.speeds
-    field.sort(
-        key=lambda one: (
-            -speeds.get(one.candidate.family.name, 0.0),
-            one.candidate.precision != "fp32",
-        )
-    )
+    field.sort(key=lambda one: -speeds.get(one.candidate.family.name, 0.0))
     while len(field) > 1:
         slowest = speeds.get(field[-1].candidate.family.name, 0.0)
         rung_s = 0.5 * race_s * min(context.width, len(field)) / len(field)
         if rung_s * slowest >= context.policy.race.detector_pictures:
             break
-        one, reason = field.pop(), "there is too little time to tell detectors apart"
-        logger.info("race: %s is left out: %s", one.candidate.title, reason)
-        context.ledger.note(one, status="rejected", reason=reason, stage="race")
+        _leave_out(context, field.pop(), reason="there is too little time to tell detectors apart")
     return field
+
+
+def _leave_out(context: FitContext, one: Measured, *, reason: str) -> None:
+    logger.info("race: %s is left out: %s", one.candidate.title, reason)
+    context.ledger.note(one, status="rejected", reason=reason, stage="race")
 
 
 def _race(context: FitContext, field: Sequence[Measured]) -> list[Trained]:
