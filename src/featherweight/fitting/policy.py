@@ -88,11 +88,10 @@ class PacePolicy:
         pretrained_passes: ImageNet features need no training to be told apart by a classifier,
             which is fitted at the end.
         scratch_steps, pretrained_steps: that it should make, however few pictures there are.
-        detector_steps: likewise, of a detector, whose head is drawn: few, because pixels are worth
-            more. SSDLite on blood cells at 416 pixels had a val AP of 0.52 after 2,000 pictures and
-            0.60 after 6,200; in an aquarium at 192 instead of 384 pixels, for the sake of 6,400
-            pictures, 0.03 after 4,264 (seen in the runs of results/fit_bccd.json and
-            results/fit_aquarium_192.json).
+        detector_steps: likewise, of a detector, whose head is drawn. After 325 steps of 8 pictures
+            one class of three is hardly found (benchmarks/results/detectors.json). With 250 a fit
+            of 15 minutes in an aquarium kept 384 pixels instead of 192, saw half as many pictures
+            and was no better (docs/measured.md).
         tries: sizes timed per family.
         hopeless: share of the needed pictures below which a candidate is left out, if another one
             sees more.
@@ -102,7 +101,7 @@ class PacePolicy:
     pretrained_passes: float = 0.5
     scratch_steps: int = 500
     pretrained_steps: int = 20
-    detector_steps: int = 250
+    detector_steps: int = 800
     tries: int = 3
     hopeless: float = 1 / 3
 
