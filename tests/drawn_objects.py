@@ -16,7 +16,8 @@ from featherweight.networks.resolve import create_architecture
 
 SIDE = 96
 SMALL_ANCHORS = ThunderNet(anchor_sizes=(12.0, 20.0, 32.0, 48.0, 72.0), regions=50)
-HEADS = {"thundernet": SMALL_ANCHORS, "ssdlite": SsdLite(extra_channels=(64,))}
+FINE = SsdLite(extra_channels=(64,), fine_anchors=((0.2, 0.2), (0.25, 0.25)), fine_channels=32)
+HEADS = {"thundernet": SMALL_ANCHORS, "ssdlite": FINE}
 
 
 def detector_of(head: ThunderNet | SsdLite) -> Detector:

@@ -84,3 +84,9 @@ def test_a_picture_without_objects_teaches_background(kind: str) -> None:
         assert all(torch.isfinite(value) for value in losses.values())
         sum(losses.values(), torch.zeros(())).backward()
     assert len(network.eval().detect(pictures)) == 2
+
+
+def test_every_anchor_begins_as_background() -> None:
+    network = build_detector(detector_of(HEADS["ssdlite"]), seed=0).eval()
+    found = network.raw(torch.zeros(1, 3, 96, 96)).logits.softmax(2)[..., 0]
+    assert (found - 0.99).abs().max() < 0.005

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
+from featherweight.detection.anchors import anchors_of
 from featherweight.detection.detector import Detector, SsdLite, ThunderNet, backbone_of
 from featherweight.detection.parts import box_head, dense_part
 from featherweight.layers import graph
@@ -91,6 +93,21 @@ def test_ssdlite_predicts_on_six_maps() -> None:
     assert {one.shape[0] for one in found[::2]} == {6 * (COCO + 1)}
     assert {one.shape[0] for one in found[1::2]} == {24}
     assert box_head(detector) is None
+
+
+def test_small_objects_have_cells_of_their_own() -> None:
+    small = ((0.05, 0.1), (0.08, 0.08))
+    fine = detector_of("efficientnet_lite0", SsdLite(fine_anchors=small, fine_channels=64))
+    found = graph(dense_part(fine)).outputs
+    assert [one.shape for one in found[:2]] == [(2 * (COCO + 1), 40, 40), (8, 40, 40)]
+    first, second = anchors_of(fine)[:2]
+    assert (len(first), len(second)) == (2 * 40 * 40, 6 * 20 * 20)
+    assert first[0].tolist() == pytest.approx([-4.0, -12.0, 12.0, 20.0])  # 16 x 32 around (4, 4)
+    coarse = detector_of("efficientnet_lite0", SsdLite(fine_anchors=small))
+    assert graph(dense_part(coarse)).outputs[0].shape == (8 * (COCO + 1), 20, 20)
+    assert len(anchors_of(coarse)[0]) == 8 * 20 * 20
+    with pytest.raises(ValidationError, match="a fine map needs fine anchors"):
+        SsdLite(fine_channels=64)
 
 
 def test_same_padding_survives_another_size() -> None:

@@ -10,10 +10,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from drawn_objects import HEADS, SIDE, detector_of, drawn_pictures, learnt
+from drawn_objects import FINE, HEADS, SIDE, detector_of, drawn_pictures, learnt
 
 from featherweight.data.augmentation import normalise_batch
-from featherweight.detection.network import DetectorNetwork
+from featherweight.detection.answering import COMPARED, LEAST_SCORE
+from featherweight.detection.network import DetectorNetwork, build_detector
 from featherweight.detection.table import DETECTIONS, NO_OBJECT
 from featherweight.errors import FeatherweightError, UnsupportedError, UsageError
 from featherweight.exporting.export import export_network
@@ -83,6 +84,31 @@ def test_the_file_finds_what_torch_finds(
         scores = own[own[:, 5] != NO_OBJECT, 4]
         assert (np.diff(scores) <= 0).all(), "the surest first"
         assert not own[len(scores) :, :5].any()
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "ncnn"])
+def test_of_too_many_answers_the_surest_are_compared(runtime: str, tmp_path: Path) -> None:
+    """A detector that knows nothing says a box for every anchor."""
+    many = tuple((0.1 + 0.02 * k, 0.2 - 0.02 * k) for k in range(6))
+    network = build_detector(detector_of(FINE.model_copy(update={"fine_anchors": many})), seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, module in network.dense.named_modules():
+            if "anchor_scores" in name and isinstance(module, torch.nn.Conv2d):
+                module.weight.normal_(0.0, 0.3, generator=generator)
+                if module.bias is not None:
+                    module.bias.zero_()
+    images = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+    inputs = normalise_batch(
+        torch.from_numpy(images), mean=PREPROCESSING.mean, std=PREPROCESSING.std
+    )
+    network.eval()
+    scores = network.raw(inputs).logits.softmax(2)[..., 1:]
+    assert (scores > LEAST_SCORE).sum((1, 2)).min() > COMPARED
+    artifact = export(network, runtime, tmp_path)
+    found, expected = load_answers(artifact)(images), expected_of(network, images)
+    assert TASKS["detection"].error(found, expected)[0] < 0.5 / SIDE
+    assert TASKS["detection"].agreement(found, expected) > 0.98
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])

@@ -18,7 +18,7 @@ from featherweight.cli.app import run as run_cli
 from featherweight.data.check import check_data
 from featherweight.detection.average_precision import Detections, Truth
 from featherweight.detection.detector import SsdLite, ThunderNet
-from featherweight.detection.suiting import object_sides, suited_to
+from featherweight.detection.suiting import object_shapes, suited_to
 from featherweight.detection.table import (
     DETECTIONS,
     detections_of,
@@ -105,17 +105,22 @@ def test_figures_of_a_right_answer() -> None:
 def test_anchors_follow_the_objects() -> None:
     boxes = np.array([[0.1, 0.1, 0.15, 0.15]] * 30 + [[0.1, 0.1, 0.5, 0.5]] * 2)
     labels = np.array([0] * 30 + [1] * 2)
-    sides = object_sides(pack_truths([Truth(boxes, labels, np.zeros(32, np.bool_))]))
+    objects = object_shapes(pack_truths([Truth(boxes, labels, np.zeros(32, np.bool_))]))
+    sides = objects.sides
     assert sides[0] <= 0.05 + 1e-6
     assert 0.4 in sides, "a rare class counts like a common one"
     assert all(b >= 1.249 * a for a, b in itertools.pairwise(sides))
-    two_stage = suited_to(create_detector("thundernet", resolution=160), sides).head
+    two_stage = suited_to(create_detector("thundernet", resolution=160), objects).head
     assert isinstance(two_stage, ThunderNet)
     assert 64.0 in two_stage.anchor_sizes
-    one_stage = suited_to(create_detector("ssdlite", resolution=160), sides).head
+    one_stage = suited_to(create_detector("ssdlite", resolution=160), objects).head
     assert isinstance(one_stage, SsdLite)
-    assert one_stage.fine_scales
-    assert max(one_stage.fine_scales) < 0.16
+    assert one_stage.fine_anchors == ((0.05, 0.05),)
+    assert one_stage.fine_channels
+    large = suited_to(create_detector("ssdlite", resolution=1024), objects).head
+    assert isinstance(large, SsdLite)
+    assert large.fine_anchors
+    assert not large.fine_channels, "cells of 16 pixels are fine enough"
 
 
 def test_names_of_detectors() -> None:

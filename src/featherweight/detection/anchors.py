@@ -75,15 +75,17 @@ def _thundernet_shapes(head: ThunderNet) -> NDArray[np.float64]:
 
 def _ssdlite_shapes(head: SsdLite, maps: int) -> Sequence[NDArray[np.float64]]:
     """Return shares of the picture, (A, 2) for each map: squares, one between maps, and ratios."""
-    scales = np.linspace(head.least_scale, head.most_scale, maps).tolist()
+    fine = list(head.fine_anchors)
     found: list[NDArray[np.float64]] = []
+    if head.fine_channels:
+        found, fine, maps = [np.array(fine)], [], maps - 1
+    scales = np.linspace(head.least_scale, head.most_scale, maps).tolist()
     for scale, following in zip(scales, [*scales[1:], 1.0], strict=True):
         between = math.sqrt(scale * following)
         shapes = [(scale, scale), (between, between)]
         for ratio in head.ratios:
             wide = (scale * math.sqrt(ratio), scale / math.sqrt(ratio))
             shapes += [wide, wide[::-1]]
-        if not found:
-            shapes += [(fine, fine) for fine in head.fine_scales]
-        found.append(np.array(shapes))
+        found.append(np.array(shapes + fine))
+        fine = []
     return found

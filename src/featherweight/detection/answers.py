@@ -12,6 +12,7 @@ from featherweight.detection.anchors import anchors_of
 from featherweight.detection.answering import (
     ANCHOR_WEIGHTS,
     BOX_WEIGHTS,
+    COMPARED,
     IOU,
     LEAST_SCORE,
     PROPOSAL_IOU,
@@ -53,6 +54,8 @@ def answer_picture(detector: Detector, maps: Maps, weights: Maps) -> NDArray[np.
     scores = _softmax(logits)[:, 1:]
     places, labels = np.nonzero(scores > LEAST_SCORE)
     sure = scores[places, labels]
+    surest = np.argsort(-sure, kind="stable")[:COMPARED]
+    places, labels, sure = places[surest], labels[surest], sure[surest]
     kept = class_nms(boxes[places], sure, labels, threshold=IOU)[:MOST]
     sides = np.array([width, height, width, height], dtype=np.float32)
     found = Detections(boxes[places][kept] / sides, sure[kept], labels[kept])

@@ -64,7 +64,12 @@ class SsdLite(Record):
         least_scale, most_scale: sides of the anchors of the first and of the last map, as shares of
             the picture.
         ratios: width over height, and its inverse, beside the two squares.
-        fine_scales: sides of further squares on the first map, as shares of the picture.
+        fine_anchors: width and height of further anchors for small objects, as shares of the
+            picture.
+        fine_channels: width of a further map with cells of 8 pixels, which then has the fine
+            anchors; 0 = there is none, and the map with cells of 16 pixels has them. It is the sum
+            of the backbone's map of this size and of the one above (feature pyramids, Lin et al.
+            2017, arXiv 1612.03144).
     """
 
     kind: Literal["ssdlite"] = "ssdlite"
@@ -72,11 +77,18 @@ class SsdLite(Record):
     least_scale: float = Field(default=0.2, gt=0.0, lt=1.0)
     most_scale: float = Field(default=0.95, gt=0.0, le=1.0)
     ratios: tuple[float, ...] = (2.0, 3.0)
-    fine_scales: tuple[float, ...] = ()
+    fine_anchors: tuple[tuple[float, float], ...] = ()
+    fine_channels: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _fine(self) -> Self:
+        if self.fine_channels and not self.fine_anchors:
+            raise ValueError("a fine map needs fine anchors")
+        return self
 
     @property
     def anchors(self) -> int:
-        """Anchors of every cell, but for the further ones of the first map."""
+        """Anchors of every cell, but for the fine ones."""
         return 2 + 2 * len(self.ratios)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from featherweight.detection.anchors import anchors_of
 from featherweight.detection.answering import (
     ANCHOR_WEIGHTS,
     BOX_WEIGHTS,
+    COMPARED,
     IOU,
     LARGEST_GROWTH,
     LEAST_SCORE,
@@ -43,6 +45,7 @@ __all__ = [
     "encode_boxes",
 ]
 
+_FIRST_BACKGROUND = 0.99
 _LEAST_SIDE = 1.0
 """Pixels: what is thinner is no proposal."""
 
@@ -224,8 +227,9 @@ class DetectorNetwork(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the best boxes of each class that are no duplicates; boxes serve all classes."""
         places, labels = torch.nonzero(scores > least_score, as_tuple=True)
+        sure, order = scores[places, labels].sort(descending=True, stable=True)
+        places, labels, sure = places[order[:COMPARED]], labels[order[:COMPARED]], sure[:COMPARED]
         own = clip_boxes_to_image(boxes[places], self.architecture.input_shape[1:])
-        sure = scores[places, labels]
         kept = batched_nms(own, sure, labels, IOU)[:MOST]
         return own[kept], sure[kept], labels[kept]
 
@@ -255,11 +259,23 @@ def build_detector(
             nn.init.normal_(module.weight, 0.0, 0.01, generator=generator)
         elif isinstance(module, nn.Linear) and "connected" in name:
             nn.init.kaiming_uniform_(module.weight, a=1.0, generator=generator)
+    if network.boxes is None:
+        _expect_background(network)
     if backbone is not None:
         own = network.dense.state_dict()
         blocks = {name: value for name, value in backbone.items() if name in own}
         network.dense.load_state_dict({**own, **blocks})
     return network
+
+
+def _expect_background(network: DetectorNetwork) -> None:
+    """Let every anchor begin as background with a probability of 0.99 (arXiv 1708.02002, 3.3)."""
+    labels = network.architecture.num_classes + 1
+    for name, module in network.dense.named_modules():
+        if isinstance(module, nn.Conv2d) and SCORES in name and module.bias is not None:
+            with torch.no_grad():
+                surplus = math.log(_FIRST_BACKGROUND / (1.0 - _FIRST_BACKGROUND) * (labels - 1))
+                module.bias.view(-1, labels)[:, 0] = surplus
 
 
 def encode_boxes(

@@ -146,9 +146,14 @@ def _ssdlite(detector: Detector, maps: _Maps) -> list[tuple[str, Value]]:
         x = builder.activation(x, f"{name}.depthwise.act", "relu6")
         x = builder.conv(x, f"{name}.expand", width)
         levels.append(builder.activation(x, f"{name}.expand.act", "relu6"))
+    anchors_of_levels = [head.anchors] * len(levels)
+    if head.fine_channels:
+        levels.insert(0, _fine_map(maps, head.fine_channels))
+        anchors_of_levels.insert(0, len(head.fine_anchors))
+    else:
+        anchors_of_levels[0] += len(head.fine_anchors)
     outputs = []
-    for level, x in enumerate(levels):
-        anchors = head.anchors + (0 if level else len(head.fine_scales))
+    for level, (x, anchors) in enumerate(zip(levels, anchors_of_levels, strict=True)):
         widths = {SCORES: anchors * (detector.num_classes + 1), DELTAS: 4 * anchors}
         for output, width in widths.items():
             name = f"{output}.{level}"
@@ -156,3 +161,12 @@ def _ssdlite(detector: Detector, maps: _Maps) -> list[tuple[str, Value]]:
             y = builder.activation(y, f"{name}.depthwise.act", "relu6")
             outputs.append((name, builder.conv(y, f"{name}.predict", width, norm=False)))
     return outputs
+
+
+def _fine_map(maps: _Maps, width: int) -> Value:
+    """Return the sum of the maps with cells of 8 and of 16 pixels, each brought to one width."""
+    builder = maps.builder
+    coarse = builder.conv(maps.by_stride[16], "fine.coarse", width)
+    own = builder.conv(maps.by_stride[8], "fine.own", width)
+    x = builder.add(own, builder.resize(coarse, "fine.resized", factor=2), "fine.sum")
+    return builder.activation(x, "fine.act", "relu6")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from featherweight.detection.detector import Detector
-from featherweight.detection.suiting import suited_to
+from featherweight.detection.suiting import ObjectShapes, suited_to
 from featherweight.errors import UsageError
 from featherweight.fitting.family import Family
 from featherweight.fitting.settings import FitSettings
@@ -47,9 +47,11 @@ def detector_families(look: Look, settings: FitSettings) -> tuple[Family, ...]:
 
 
 def _family(name: str, look: Look, *, source: str | None, weights_of: str) -> Family:
+    objects = _objects(look)
+
     def build(resolution: float) -> Detector:
         drawn = create_detector(name, resolution=int(resolution), classes=look.classes)
-        return suited_to(drawn, look.object_sides)
+        return suited_to(drawn, objects)
 
     preprocessing = Preprocessing() if source is None else PRETRAINED[weights_of].preprocessing
     return _of(name, build, _sizes(look), source, stretched(preprocessing), weights_of)
@@ -72,11 +74,12 @@ def _asked(model: str, look: Look, settings: FitSettings) -> Family:
     if source is not None:
         found = read_pretrained_detector(start, source=source, seed=settings.seed)
         preprocessing, unsliced = found.preprocessing, not found.sliced
+    objects = _objects(look)
     fixed = "resolution" in given_settings(model)
     sizes = (float(start.resolution),) if fixed else _sizes(look)
     return _of(
         model,
-        lambda resolution: suited_to(start.at_resolution(int(resolution)), look.object_sides),
+        lambda resolution: suited_to(start.at_resolution(int(resolution)), objects),
         sizes,
         source,
         preprocessing,
@@ -111,3 +114,8 @@ def _of(
 def _sizes(look: Look) -> tuple[float, ...]:
     largest = min(_LARGEST, max(_SMALLEST, -(-look.typical_size // _STEP) * _STEP))
     return tuple(float(side) for side in range(_SMALLEST, largest + 1, _STEP))
+
+
+def _objects(look: Look) -> ObjectShapes:
+    assert look.objects is not None, "the pictures have boxes"
+    return look.objects

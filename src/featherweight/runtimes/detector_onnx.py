@@ -19,6 +19,7 @@ from featherweight.detection.anchors import anchors_of
 from featherweight.detection.answering import (
     ANCHOR_WEIGHTS,
     BOX_WEIGHTS,
+    COMPARED,
     IOU,
     LARGEST_GROWTH,
     LEAST_SCORE,
@@ -217,9 +218,9 @@ class _Writer:
         """Suppress duplicates class by class and name what is left, the surest first."""
         sure = self._node("Softmax", [logits], axis=1)
         of_classes = self._slice(sure, 1, 1 + self.detector.num_classes, axis=1)
-        by_class = self._node("Transpose", [of_classes], perm=[1, 0])
+        own_boxes, by_class = self._surest(boxes, of_classes)
         kept = self._suppressed(
-            self._reshape(boxes, (1, -1, 4)),
+            self._reshape(own_boxes, (1, -1, 4)),
             self._reshape(by_class, (1, self.detector.num_classes, -1)),
             most=MOST,
             iou=IOU,
@@ -235,7 +236,7 @@ class _Writer:
         )
         best = self._node("Gather", [pairs, order], axis=0)
         classes, places = (self._slice(best, place, place + 1, axis=1) for place in (0, 1))
-        chosen = self._node("Gather", [boxes, self._reshape(places, (-1,))], axis=0)
+        chosen = self._node("Gather", [own_boxes, self._reshape(places, (-1,))], axis=0)
         height, width = self.detector.input_shape[1:]
         sides = self._constant(np.array([[width, height] * 2], dtype=np.float32))
         shares = self._node("Div", [chosen, sides])
@@ -248,11 +249,34 @@ class _Writer:
         first = self._slice(filled, 0, MOST, axis=0)
         self.model.node("Reshape", [first, self._integers([1, MOST, ANSWER_COLUMNS])], DETECTIONS)
 
+    def _surest(self, boxes: str, scores: str) -> tuple[str, str]:
+        """Return the boxes (M, 4) of the surest answers, and (classes, M): their score, or 0.
+
+        Args:
+            boxes: (K, 4).
+            scores: (K, classes).
+        """
+        is_sure = self._node("Greater", [scores, self._scalar(LEAST_SCORE)])
+        pairs = self._node("Transpose", [self._node("NonZero", [is_sure])], perm=[1, 0])
+        sure = self._node("GatherND", [scores, pairs])
+        limit = self._node("Min", [self._node("Shape", [sure]), self._integers([COMPARED])])
+        best, order = self._name(), self._name()
+        self.model.nodes.append(helper.make_node("TopK", [sure, limit], [best, order], axis=0))
+        chosen = self._node("Gather", [pairs, order], axis=0)
+        places, labels = (self._slice(chosen, place, place + 1, axis=1) for place in (0, 1))
+        found = self._node("Gather", [boxes, self._reshape(places, (-1,))], axis=0)
+        numbers = np.arange(self.detector.num_classes, dtype=np.int64)[:, None]
+        is_own = self._node("Equal", [self._reshape(labels, (1, -1)), self._constant(numbers)])
+        return found, self._node("Where", [is_own, best, self._scalar(0.0)])
+
+    def _scalar(self, value: float) -> str:
+        return self._constant(np.array(value, dtype=np.float32))
+
     def _decoded(self, deltas: str, starts: str, weights: tuple[float, float, float, float]) -> str:
         """Return the boxes that offsets make, inside the picture, (K, 4)."""
         plain = self._node("Div", [deltas, self._constant(np.array([weights], dtype=np.float32))])
         low, high = (self._slice(starts, place, place + 2, axis=1) for place in (0, 2))
-        half = self._constant(np.array(0.5, dtype=np.float32))
+        half = self._scalar(0.5)
         sides = self._node("Sub", [high, low])
         middle = self._node("Add", [low, self._node("Mul", [sides, half])])
         shift = self._node("Mul", [self._slice(plain, 0, 2, axis=1), sides])

@@ -9,7 +9,7 @@ from featherweight.architecture import Architecture
 from featherweight.data.dataset import ImageData
 from featherweight.detection.detector import Detector
 from featherweight.detection.network import build_detector
-from featherweight.detection.suiting import object_sides, suited_to
+from featherweight.detection.suiting import object_shapes, suited_to
 from featherweight.detection.table import DETECTION
 from featherweight.errors import UsageError
 from featherweight.networks.detectors import (
@@ -149,7 +149,7 @@ def _detector(
             hint=f"for example {next(iter(DETECTORS))}_{model.partition(':')[0]}",
         )
     detector = drawn.changed(num_classes=len(images.classes))
-    detector = suited_to(detector, object_sides(images.splits["train"].targets))
+    detector = suited_to(detector, object_shapes(images.splits["train"].targets))
     whole = pretrained != "none"
     if whole:
         network, preprocessing, sliced = read_pretrained_detector(

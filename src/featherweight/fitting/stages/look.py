@@ -6,7 +6,7 @@ import logging
 import statistics
 
 from featherweight.data.images import ImageData
-from featherweight.detection.suiting import object_sides
+from featherweight.detection.suiting import ObjectShapes, object_shapes
 from featherweight.detection.table import DETECTION
 from featherweight.fitting.settings import FitSettings
 from featherweight.measuring.load import foreign_cpu_share
@@ -38,7 +38,7 @@ class Look(Record):
         foreign_cpu_share: CPU used by other processes; `None` = unknown.
         uneven: largest class over smallest class in train.
         task: kind of what is asked about the pictures.
-        object_sides: of objects, as `detection.suiting.object_sides` has them.
+        objects: sizes of the boxes; `None` = the pictures have none.
     """
 
     images: dict[str, int]
@@ -50,7 +50,7 @@ class Look(Record):
     foreign_cpu_share: float | None
     uneven: float
     task: str = CLASSIFICATION
-    object_sides: tuple[float, ...] = ()
+    objects: ObjectShapes | None = None
 
 
 def look(data: ImageData, settings: FitSettings) -> Look:
@@ -77,7 +77,7 @@ def look(data: ImageData, settings: FitSettings) -> Look:
         foreign_cpu_share=quietest_share(),
         uneven=max(counts) / max(1, min(counts)),
         task=data.task,
-        object_sides=object_sides(train) if data.task == DETECTION else (),
+        objects=object_shapes(train) if data.task == DETECTION else None,
     )
     balances = data.task == CLASSIFICATION and settings.metric == "accuracy"
     if found.uneven >= _VERY_UNEVEN and balances:
