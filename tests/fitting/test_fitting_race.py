@@ -142,12 +142,12 @@ def test_an_untrained_network_never_replaces_a_trained_one() -> None:
     assert worth_shipping(best, [close, untrained], least_share=0.75) == [close]
 
 
-@pytest.mark.parametrize(("race_s", "left"), [(60.0, ["fast"]), (700.0, ["fast", "slow"])])
+@pytest.mark.parametrize(("race_s", "left"), [(60.0, ["fast"]), (2100.0, ["fast", "slow"])])
 def test_detectors_race_where_there_is_time_to_tell_them_apart(
     race_s: float, left: list[str]
 ) -> None:
     """Seen: after one pass over 205 pictures, four detectors were chosen among by chance."""
-    context = fake_context(plan=TimePlan(total_s=2000.0, race_s=race_s))
+    context = fake_context(plan=TimePlan(total_s=9000.0, race_s=race_s))
     trainer: Any = SimpleNamespace(speeds={"slow": 4.0, "fast": 8.0})
     context = replace(context, trainer=trainer)
     entrants = [
@@ -156,5 +156,8 @@ def test_detectors_race_where_there_is_time_to_tell_them_apart(
     ]
     assert [one.candidate.family.name for one in racing.racers(context, entrants)] == left
     assert racing.racers(context, entrants)[0].candidate.precision == "fp32"
+    larger = measured(Candidate(replace(small_family("slow"), anchored=True), 32.0, "fp32"))
+    if left == ["fast"]:
+        assert racing.racers(context, [*entrants, larger]) == [larger], "larger pictures go first"
     plain = [measured(Candidate(small_family(name), 16.0, "fp32")) for name in ("slow", "fast")]
     assert len(racing.racers(context, plain)) == 2

@@ -39,8 +39,10 @@ def racers(context: FitContext, entrants: Sequence[Measured]) -> list[Measured]:
     """Return who races: of detectors only as many as the first rung can tell apart.
 
     The head of a detector is drawn: after a pass or two all of them find next to nothing, and a
-    race would choose by chance. Those that train fastest are kept; where one is left, the whole
-    time is its own. One that fits in two precisions is trained once, for the exact one.
+    race would choose by chance. Those with the largest pictures are kept, of equals those that
+    train fastest: each has the size that can learn in the time there is, so that larger pictures
+    are the cheaper network's. Where one is left, the whole time is its own. One that fits in two
+    precisions is trained once, for the exact one.
     """
     field, race_s = _field(context, entrants), context.plan.race_s
     if race_s is None or not all(one.candidate.family.anchored for one in field):
@@ -51,9 +53,14 @@ def racers(context: FitContext, entrants: Sequence[Measured]) -> list[Measured]:
             field.remove(one)
             _leave_out(context, one, reason="it fits in fp32 too, which is exact")
     speeds = context.trainer.speeds
-    field.sort(key=lambda one: -speeds.get(one.candidate.family.name, 0.0))
+    field.sort(
+        key=lambda one: (
+            -one.candidate.resolution,
+            -speeds.get(one.candidate.family.name, 0.0),
+        )
+    )
     while len(field) > 1:
-        slowest = speeds.get(field[-1].candidate.family.name, 0.0)
+        slowest = min(speeds.get(one.candidate.family.name, 0.0) for one in field)
         rung_s = 0.5 * race_s * min(context.width, len(field)) / len(field)
         if rung_s * slowest >= context.policy.race.detector_pictures:
             break
