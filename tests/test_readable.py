@@ -6,7 +6,7 @@ import os
 import pytest
 
 from featherweight.errors import DataError
-from featherweight.readable import plain_text, readable
+from featherweight.readable import plain_text, readable, without_password
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,9 @@ def test_an_error_is_one_line_that_does_nothing_to_a_terminal() -> None:
     error = DataError("no picture \x1b[2J\nin x", allowed="a  b\tc", hint="look\n  at it")
     assert str(error) == r"no picture \x1b[2J in x; allowed: a  b\tc; look at it"
     assert error.message == "no picture \x1b[2J\nin x", "programs get the name as it is"
+
+
+def test_passwords_are_not_shown() -> None:
+    told = without_password("search --storage postgresql://me:se:c@ret@host:5432/db --seed 1")
+    assert told == "search --storage postgresql://host:5432/db --seed 1"
+    assert without_password("sqlite:///study.db") == "sqlite:///study.db"

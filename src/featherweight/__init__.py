@@ -43,6 +43,7 @@ _PUBLIC = {
     "recalibrate_norms": "featherweight.networks.slicing:recalibrate_norms",
     "resolve_architecture": "featherweight.networks.resolve:resolve_architecture",
     "save_network": "featherweight.networks.storage:save_network",
+    "search": "featherweight.fitting.search:search",
     "slice_network": "featherweight.networks.slicing:slice_network",
     "train": "featherweight.training.train:train",
     "train_network": "featherweight.training.loop:train_network",

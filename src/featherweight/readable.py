@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 
-__all__ = ["figure_name", "plain_text", "readable"]
+__all__ = ["figure_name", "plain_text", "readable", "without_password"]
 
 _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # Joiners are Cf like the marks that reverse a line, but Persian, Indic and emoji names need them.
@@ -15,6 +16,7 @@ _BYTES = range(0xDC80, 0xDD00)
 _SURROGATES = range(0xD800, 0xE000)
 
 
+_CREDENTIALS = re.compile(r"([a-z][a-z0-9+.-]*://)[^/\s]*@")
 _FIGURES = {"ap": "AP", "ap50": "AP50", "ap75": "AP75", "top5": "top-5"}
 
 
@@ -65,3 +67,8 @@ def _written_out(letter: str) -> str:
     if ord(letter) in _BYTES:
         return f"\\x{ord(letter) - 0xDC00:02x}"
     return letter.encode("unicode_escape").decode("ascii")
+
+
+def without_password(text: str) -> str:
+    """Return text without the name and password of an address: `SCHEME://NAME:PASSWORD@HOST`."""
+    return _CREDENTIALS.sub(r"\1", text)

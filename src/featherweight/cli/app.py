@@ -27,6 +27,7 @@ from featherweight.cli.measure import measure
 from featherweight.cli.models import models
 from featherweight.cli.profile import profile
 from featherweight.cli.report import report
+from featherweight.cli.search import search
 from featherweight.cli.train import evaluate, predict, train
 from featherweight.environment import process_age_s
 from featherweight.errors import FailedError, FeatherweightError, UsageError
@@ -48,6 +49,7 @@ app = typer.Typer(
 for command in (
     fit,
     adapt,
+    search,
     train,
     evaluate,
     predict,

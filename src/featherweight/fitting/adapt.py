@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import time as clock
-from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,14 +20,15 @@ from featherweight.budget import Budget, parse_duration_s
 from featherweight.data.images import ImageData
 from featherweight.errors import UsageError
 from featherweight.exporting.platforms import DEFAULT_PLATFORM, parse_platform
-from featherweight.fitting.candidate import Measured, Phase, Trained
+from featherweight.fitting.candidate import Trained
 from featherweight.fitting.conclude import (
     FitResult,
     conclude,
     conclude_again,
     conclude_infeasible,
 )
-from featherweight.fitting.context import FitContext, open_context
+from featherweight.fitting.context import open_context
+from featherweight.fitting.last_trainings import train_in_turn
 from featherweight.fitting.parent import Parent, as_candidate, read_parent
 from featherweight.fitting.ranking import cheapest_of_equals
 from featherweight.fitting.settings import FitSettings
@@ -37,8 +37,7 @@ from featherweight.fitting.stages.prove import prove
 from featherweight.fitting.stages.start import start
 from featherweight.fitting.stages.ways import make_smaller
 from featherweight.fitting.steps_file import StepsFile
-from featherweight.fitting.time_plan import ADAPT_STEPS_SHARE, LEAST_SHARE, TimePlan
-from featherweight.fitting.train_candidate import Length, train_candidate
+from featherweight.fitting.time_plan import ADAPT_STEPS_SHARE, TimePlan
 from featherweight.parallel import HERE, check_workers, open_executor
 from featherweight.records import Record
 from featherweight.registry import unknown_name
@@ -279,7 +278,14 @@ def _adapt(
             _note_way(run, first, None)
             return _result(run, conclude_infeasible(run, context.settings, nearest_ms))
         kept = found[: context.policy.adapt.trained]
-        ends = _train(context, first, [measured for _, measured in kept])
+        ends = train_in_turn(
+            context,
+            [measured for _, measured in kept],
+            teacher=first.training,
+            reason=lambda training: (
+                f"val loss {training.val_loss:.3f}; the parent has {first.val_loss:.3f}"
+            ),
+        )
         trained = cheapest_of_equals(sorted(ends, key=lambda one: one.val_loss), seed=settings.seed)
         way = next(s.way for s, m in kept if m.candidate.key == trained.candidate.key)
         raced = [*ends, first]
@@ -294,46 +300,6 @@ def _adapt(
         compared=context.ending.compared,
     )
     return _result(run, conclude(run, summary))
-
-
-def _train(context: FitContext, parent: Trained, wanted: Sequence[Measured]) -> list[Trained]:
-    """Train each network with an equal part of the time, taught by the parent."""
-    trained = []
-    for position, measured in enumerate(wanted):
-        seconds = _training_s(context, left=len(wanted) - position)
-        training = train_candidate(
-            context,
-            measured.candidate,
-            Phase(kind="train"),
-            length=Length(seconds, context.settings.epochs),
-            teacher=parent.training,
-        )
-        trained.append(Trained.of(measured, training))
-        context.ledger.note_trained(
-            trained[-1],
-            status="finalist",
-            reason=f"val loss {training.val_loss:.3f}; the parent has {parent.val_loss:.3f}",
-        )
-    return trained
-
-
-def _training_s(context: FitContext, *, left: int) -> float | None:
-    """Return the seconds of the next of so many trainings: a stage, which a cut does not change."""
-    total_s = context.plan.total_s
-    if total_s is None:
-        return None
-
-    def work() -> _Seconds:
-        rest_s = total_s - context.run.elapsed_s - context.ending.seconds
-        return _Seconds(seconds=max(rest_s, LEAST_SHARE * total_s) / left)
-
-    return context.run.stage(
-        f"training-time-{left}", inputs={}, outputs=_Seconds, work=work
-    ).seconds
-
-
-class _Seconds(Record):
-    seconds: float
 
 
 def _note_way(run: RunDirectory, parent: Trained, way: str | None) -> None:

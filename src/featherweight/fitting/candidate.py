@@ -163,7 +163,7 @@ class Phase(Record):
         trained_at: size of the training, where its classifier was fitted to another one since.
     """
 
-    kind: Literal["parent", "probe", "race", "fill", "teacher", "train", "int8-finetune"]
+    kind: Literal["parent", "probe", "trial", "race", "fill", "teacher", "train", "int8-finetune"]
     rung: int | None = None
     trained_at: float | None = None
 
@@ -175,7 +175,7 @@ class Phase(Record):
     @property
     def order(self) -> int:
         """Longer trainings come later."""
-        kinds = ("parent", "probe", "race", "fill", "teacher", "train", "int8-finetune")
+        kinds = ("parent", "probe", "trial", "race", "fill", "teacher", "train", "int8-finetune")
         return 10 * kinds.index(self.kind) + (self.rung or 0)
 
 

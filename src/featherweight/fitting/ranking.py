@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from featherweight.budget import Evaluation
 from featherweight.data.metrics import accuracy_interval, difference_interval
 from featherweight.data.rows import spaced_rows
-from featherweight.errors import FailedError
+from featherweight.errors import DivergedError
 from featherweight.fitting.candidate import Candidate, Phase, Trained
 from featherweight.fitting.policy import DEFAULT_POLICY
 from featherweight.fitting.trainer import Trainer
@@ -51,7 +51,7 @@ def losses_on_val(
         most: pictures that are ranked.
 
     Raises:
-        FailedError: an answer is not finite.
+        DivergedError: an answer is not finite.
     """
     val, rows = _ranked_pictures(trainer, candidate, most=most)
     if candidate.precision == "fp32":
@@ -62,7 +62,7 @@ def losses_on_val(
         losses = trainer.task.losses(answers, val.targets[rows])
         losses = losses if val.weights is None else losses * val.weights[rows]
     if not np.isfinite(losses).all():
-        raise FailedError(f"{candidate.title} answers val with numbers that are not finite")
+        raise DivergedError(f"{candidate.title} answers val with numbers that are not finite")
     return losses
 
 

@@ -31,6 +31,8 @@ _Key = tuple[str, str, str, int]
 
 _PIECE_S = 8.0
 """Shopping times at most so many seconds in one process: what it has found by then is safe."""
+_IN_PIECES = ("shop", "first networks")
+"""Purposes for which many networks are timed."""
 _FEWEST = 3
 """... but a size with its two neighbours, which take turns."""
 _TAGS = ("purpose", "architecture", "precision", "asked", "stages_done", "attempt")
@@ -69,7 +71,7 @@ class Remembered:
             if found:
                 logger.info("%s: %d measured before the cut", purpose, len(found))
             new = [index for index in range(len(wanted)) if index not in found]
-            for piece in _pieces(new, wanted, samples=samples, whole=purpose != "shop"):
+            for piece in _pieces(new, wanted, samples=samples, whole=purpose not in _IN_PIECES):
                 measured = measure([wanted[index] for index in piece], folder, samples)
                 for index, measurement in zip(piece, measured, strict=True):
                     self._note(measurement, wanted[index], purpose=purpose, samples=samples)

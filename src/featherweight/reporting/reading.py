@@ -18,6 +18,7 @@ from featherweight.networks.kinds import AnyArchitecture, read_any_architecture
 from featherweight.records import parse_json, parse_record, read_json, read_yaml
 from featherweight.reporting.run import FitSummary
 from featherweight.run_lock import is_locked
+from featherweight.searching.trials_file import TRIALS_FILE, TrialRow
 from featherweight.tasks.detection_findings import FINDINGS_FILE, DetectionFindings
 from featherweight.tasks.task import CLASSIFICATION, TASKS
 
@@ -126,6 +127,7 @@ class FitRun(NamedTuple):
         metric: what the network's answers are judged by, as the task names it.
         parent: what `adapt` started from.
         steps: of NetAdapt.
+        trials: of a search.
         detection: of a detector, what its answers say beyond their figures.
     """
 
@@ -150,6 +152,7 @@ class FitRun(NamedTuple):
     summary: FitSummary | None
     problems: tuple[str, ...]
     detection: DetectionFindings | None = None
+    trials: tuple[TrialRow, ...] = ()
 
     @property
     def status(self) -> str:
@@ -256,6 +259,7 @@ def read_run(directory: Path) -> FitRun:
         artifact=_without_version(one(_artifact_record(directory, summary), read_json)),
         summary=summary,
         detection=one(FINDINGS_FILE, _read_findings),
+        trials=_parse(TrialRow, lines(TRIALS_FILE), problems=problems),
         problems=tuple(problems),
     )
 

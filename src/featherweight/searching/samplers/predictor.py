@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from featherweight.searching.costs import costs
+from featherweight.searching.features import PointFeatures
 from featherweight.searching.sampler import SAMPLERS, Judge, Proposal, Seen, allowed_point
 from featherweight.searching.space import Point, Space, mutated, random_point
 
@@ -38,7 +38,10 @@ class PredictorSampler:
     first: int = 10
     pool: int = 200
     parents: int = 5
-    _known: dict[Point, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+    _features: PointFeatures = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_features", PointFeatures(self.space))
 
     def propose(
         self,
@@ -84,20 +87,6 @@ class PredictorSampler:
                 if point not in found and judge(point) == "new":
                     found[point] = None
         return list(found)
-
-    def _features(self, point: Point) -> NDArray[np.float64]:
-        if point not in self._known:
-            parts = []
-            for option, choice in zip(point, self.space.choices, strict=True):
-                row = np.zeros(len(choice.options))
-                row[option] = 1.0
-                parts.append(row)
-            found = costs(self.space.decode(point))
-            numbers = np.array(
-                [found.depth / 10.0, np.log(found.params), np.log(max(found.macs, 1))]
-            )
-            self._known[point] = np.concatenate([*parts, numbers, numbers**2])
-        return self._known[point]
 
 
 def drawn_model(

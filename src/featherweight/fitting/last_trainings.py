@@ -1,0 +1,62 @@
+"""The last trainings of a command that compares several networks: each has an equal part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from featherweight.fitting.candidate import Measured, Phase, Trained, Training
+from featherweight.fitting.context import FitContext
+from featherweight.fitting.time_plan import LEAST_SHARE
+from featherweight.fitting.train_candidate import Length, train_candidate
+from featherweight.records import Record
+
+__all__ = ["train_in_turn"]
+
+
+def train_in_turn(
+    context: FitContext,
+    wanted: Sequence[Measured],
+    *,
+    teacher: Training | None = None,
+    reason: Callable[[Training], str],
+) -> list[Trained]:
+    """Train networks one after the other with equal parts of the time that is left.
+
+    Args:
+        context: of the run.
+        wanted: the networks.
+        teacher: whose answers all of them imitate.
+        reason: what is written down about a training.
+    """
+    trained = []
+    for position, measured in enumerate(wanted):
+        seconds = _training_s(context, left=len(wanted) - position)
+        training = train_candidate(
+            context,
+            measured.candidate,
+            Phase(kind="train"),
+            length=Length(seconds, context.settings.epochs),
+            teacher=teacher,
+        )
+        trained.append(Trained.of(measured, training))
+        context.ledger.note_trained(trained[-1], status="finalist", reason=reason(training))
+    return trained
+
+
+def _training_s(context: FitContext, *, left: int) -> float | None:
+    """Return the seconds of the next of so many trainings: a stage, which a cut does not change."""
+    total_s = context.plan.total_s
+    if total_s is None:
+        return None
+
+    def work() -> _Seconds:
+        rest_s = total_s - context.run.elapsed_s - context.ending.seconds
+        return _Seconds(seconds=max(rest_s, LEAST_SHARE * total_s) / left)
+
+    return context.run.stage(
+        f"training-time-{left}", inputs={}, outputs=_Seconds, work=work
+    ).seconds
+
+
+class _Seconds(Record):
+    seconds: float

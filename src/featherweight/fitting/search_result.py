@@ -1,0 +1,128 @@
+"""What a search hands back, and how it is kept in its run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from featherweight.errors import UsageError
+from featherweight.fitting.conclude import FitResult
+from featherweight.records import Record
+from featherweight.run_directory import RunDirectory
+from featherweight.searching.trials_file import TrialRow, front_of
+
+__all__ = ["SearchResult", "Searched", "note_search", "read_search"]
+
+_IN_FRONT = {"trial", "network", "accuracy", "latency_ms", "reward"}
+
+
+class Searched(Record):
+    """How a search went.
+
+    Attributes:
+        trials: that were begun.
+        complete, slow, failed: how they ended; what is too slow was timed and not trained.
+        best: of the one that ships; `None` = nothing was trained.
+        front: trained networks that none beats in both accuracy and milliseconds, fastest first.
+        retrained: val accuracy of the best trials, in the order of their rewards, after their last
+            training.
+    """
+
+    trials: int
+    complete: int
+    slow: int
+    failed: int
+    best: TrialRow | None
+    front: tuple[TrialRow, ...]
+    retrained: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """What `search` hands back.
+
+    Attributes:
+        fit: the answer as that of a fit: verdict, measured latency, accuracy, files.
+        searched: the trials; `None` = nothing of the space is fast enough.
+    """
+
+    fit: FitResult
+    searched: Searched | None
+
+    @property
+    def met(self) -> bool:
+        """Whether the exported file keeps the budget."""
+        return self.fit.met
+
+    def plain(self) -> dict[str, Any]:
+        """Return the JSON of `search --json`."""
+        summary, found = self.fit.summary, self.searched
+        best = None if found is None or found.best is None else found.best
+        return {
+            "run_directory": str(self.fit.path),
+            "verdict": summary.verdict,
+            "budget": summary.budget.model_dump(mode="json"),
+            "platform": summary.platform,
+            "trials": 0 if found is None else found.trials,
+            "complete": 0 if found is None else found.complete,
+            "slow": 0 if found is None else found.slow,
+            "failed": 0 if found is None else found.failed,
+            "best": None
+            if best is None
+            else {
+                "architecture": str(self.fit.path / "architecture.json"),
+                "trial": best.trial,
+                "options": best.options,
+                "accuracy": None if summary.accuracy is None else summary.accuracy.artifact,
+                "split": None if summary.accuracy is None else summary.accuracy.split,
+                "latency_ms": None if summary.measured is None else summary.measured.median_ms,
+                "reward": best.reward,
+            },
+            "pareto": []
+            if found is None
+            else [one.model_dump(mode="json", include=_IN_FRONT) for one in found.front],
+            "nearest_feasible_ms": summary.nearest_feasible_ms,
+            "report": str(self.fit.report),
+        }
+
+
+def note_search(
+    run: RunDirectory,
+    rows: Sequence[TrialRow],
+    shipped: TrialRow | None,
+    retrained: tuple[float, ...],
+) -> None:
+    """Write down how a search went: a stage.
+
+    Args:
+        run: the run directory.
+        rows: the finished trials.
+        shipped: that of the network that ships; `None` = none does.
+        retrained: val accuracy of the best trials after their last training.
+    """
+    trained = [one for one in rows if one.state == "trained"]
+    record = Searched(
+        trials=len(rows),
+        complete=len(trained),
+        slow=sum(one.state == "slow" for one in rows),
+        failed=sum(one.state == "failed" for one in rows),
+        best=shipped,
+        front=tuple(front_of(trained)),
+        retrained=retrained,
+    )
+    run.stage("searched", inputs={}, outputs=Searched, work=lambda: record)
+
+
+def read_search(run: RunDirectory, fit: FitResult) -> SearchResult:
+    """Return the answer of a finished search.
+
+    Raises:
+        UsageError: the run is of another command.
+    """
+
+    def missing() -> Searched:
+        raise UsageError(f"{run.path} is no finished run of search", hint="choose another --output")
+
+    found = run.stage("searched", inputs={}, outputs=Searched, work=missing)
+    return SearchResult(fit, found)

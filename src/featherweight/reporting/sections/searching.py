@@ -1,0 +1,146 @@
+"""How a space was searched: rewards over the trials, the front, which options were proposed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from featherweight.reporting.figure import Figure, axis, layout_of, safe
+from featherweight.reporting.language import Translate
+from featherweight.reporting.reading import FitRun
+from featherweight.reporting.section import SECTIONS, Section
+from featherweight.reporting.units import show_ms
+from featherweight.searching.trials_file import TrialRow, front_of
+
+__all__ = ["OptionRow", "front_chart", "options_table", "rewards_chart"]
+
+
+class OptionRow(NamedTuple):
+    """How often each option of a choice was proposed in the first and in the second half."""
+
+    choice: str
+    options: tuple[tuple[str, float, float], ...]
+
+
+def rewards_chart(trials: Sequence[TrialRow], t: Translate) -> Figure | None:
+    """Return the reward of every trained trial, and the best so far."""
+    trained = [one for one in trials if one.reward is not None]
+    if len(trained) < 2:
+        return None
+    best: list[float] = []
+    for one in trained:
+        best.append(max([one.reward or 0.0, *best[-1:]]))
+    numbers = [one.trial for one in trained]
+    return {
+        "data": [
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": numbers,
+                "y": [one.reward for one in trained],
+                "name": t("trial"),
+                "marker": {"color": "var(--series-1)"},
+                "hovertext": [_hover(one, t) for one in trained],
+                "hovertemplate": "%{hovertext}<extra></extra>",
+            },
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": numbers,
+                "y": best,
+                "name": t("best so far"),
+                "line": {"color": "var(--series-2)", "width": 2, "shape": "hv"},
+                "hoverinfo": "skip",
+            },
+        ],
+        "layout": layout_of(xaxis=axis(t("trial")), yaxis=axis(t("reward"))),
+    }
+
+
+def front_chart(trials: Sequence[TrialRow], t: Translate) -> Figure | None:
+    """Return val accuracy over milliseconds of what was trained, with what none beats in both."""
+    trained = [one for one in trials if one.state == "trained"]
+    if len(trained) < 2:
+        return None
+    front = front_of(trained)
+    layout = layout_of(
+        xaxis=axis(t("milliseconds per picture")), yaxis=axis(t("val accuracy after the trial"))
+    )
+    layout["yaxis"]["tickformat"] = ".0%"
+    return {
+        "data": [
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": [one.latency_ms for one in trained],
+                "y": [one.accuracy for one in trained],
+                "name": t("trial"),
+                "marker": {"color": "var(--series-1)"},
+                "hovertext": [_hover(one, t) for one in trained],
+                "hovertemplate": "%{hovertext}<extra></extra>",
+            },
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": [one.latency_ms for one in front],
+                "y": [one.accuracy for one in front],
+                "name": t("none beats these in both"),
+                "line": {"color": "var(--series-2)", "width": 2, "shape": "hv"},
+                "hoverinfo": "skip",
+            },
+        ],
+        "layout": layout,
+    }
+
+
+def _hover(trial: TrialRow, t: Translate) -> str:
+    lines = [f"<b>{t('trial')} {trial.trial}</b>"]
+    if trial.latency_ms is not None:
+        lines.append(show_ms(trial.latency_ms))
+    if trial.accuracy is not None:
+        lines.append(f"{trial.accuracy:.1%}")
+    lines += [f"{safe(name)}: {safe(option)}" for name, option in trial.options.items()]
+    return "<br>".join(lines)
+
+
+def options_table(trials: Sequence[TrialRow]) -> list[OptionRow]:
+    """Return the share of each option among the first and the second half of all proposals."""
+    if len(trials) < 2:
+        return []
+    ordered = sorted(trials, key=lambda one: one.trial)
+    halves = ordered[: len(ordered) // 2], ordered[len(ordered) // 2 :]
+    found = []
+    for choice in ordered[0].options:
+        names = sorted({one.options[choice] for one in ordered}, key=lambda text: (len(text), text))
+        found.append(
+            OptionRow(
+                choice,
+                tuple(
+                    (name, *(_share(half, choice, name) for half in halves))  # type: ignore[misc]
+                    for name in names
+                ),
+            )
+        )
+    return found
+
+
+def _share(trials: Sequence[TrialRow], choice: str, option: str) -> float:
+    return sum(one.options[choice] == option for one in trials) / len(trials)
+
+
+def _values(run: FitRun, t: Translate) -> dict[str, Any]:
+    states = [one.state for one in run.trials]
+    return {
+        "counts": {state: states.count(state) for state in ("trained", "slow", "failed")},
+        "rewards": rewards_chart(run.trials, t),
+        "front": front_chart(run.trials, t),
+        "options": options_table(run.trials),
+        "failed": [one for one in run.trials if one.state == "failed"],
+    }
+
+
+def _is_searched(run: FitRun) -> bool:
+    return bool(run.trials)
+
+
+SECTIONS.add("searching", Section(_values, has=_is_searched))

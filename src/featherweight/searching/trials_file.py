@@ -1,0 +1,59 @@
+"""trials.jsonl: what became of every trial, one line each, for people and reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from featherweight.journal import Journal
+from featherweight.records import Record, to_plain
+
+__all__ = ["TRIALS_FILE", "TrialRow", "front_of", "note_trials"]
+
+TRIALS_FILE = "trials.jsonl"
+
+
+class TrialRow(Record):
+    """One finished trial.
+
+    Attributes:
+        trial: its number.
+        state: `trained`, `slow` (timed, not trained) or `failed`.
+        network: what it is called; `None` = it was not named before it failed.
+        options: which option of every choice.
+        accuracy: on val after its short training.
+        latency_ms: of its file.
+        reward: what the search goes by.
+        reason: why it failed.
+    """
+
+    trial: int
+    state: str
+    network: str | None
+    options: dict[str, str]
+    accuracy: float | None = None
+    latency_ms: float | None = None
+    reward: float | None = None
+    reason: str | None = None
+
+
+def note_trials(run: Path, rows: Sequence[TrialRow]) -> None:
+    """Append the rows that are not there yet."""
+    journal = Journal(run / TRIALS_FILE)
+    known = {line["trial"] for line in journal.read()}
+    for row in rows:
+        if row.trial not in known:
+            journal.append(to_plain(row))
+
+
+def front_of(rows: Sequence[TrialRow]) -> list[TrialRow]:
+    """Return the trained networks that none beats in both accuracy and milliseconds, fastest first.
+
+    Args:
+        rows: trained trials.
+    """
+    front: list[TrialRow] = []
+    for row in sorted(rows, key=lambda row: (row.latency_ms or 0.0, -(row.accuracy or 0.0))):
+        if not front or (row.accuracy or 0.0) > (front[-1].accuracy or 0.0):
+            front.append(row)
+    return front

@@ -1,0 +1,174 @@
+"""`search` from a space to a proven file; multiply-adds for milliseconds choose."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from fakes import PlayedDevice
+
+from featherweight.budget import Latency
+from featherweight.cli.app import run
+from featherweight.errors import DivergedError
+from featherweight.fitting.candidate import Measured
+from featherweight.fitting.stages import trials as stage
+from featherweight.measuring import latency
+from featherweight.searching.study import Study
+
+SPACE = """
+name: mine
+stem_channels: [8]
+stem_stride: 1
+stages:
+  - {op: [conv, mbconv3], out_channels: [8, 16], repeats: [1, 2], stride: 2}
+  - {op: [conv, separable], out_channels: [16, 24, 32], repeats: [1, 2], stride: 2}
+head_channels: [0]
+"""
+
+
+class FineDevice(PlayedDevice):
+    """Nearly all of a time is that of the multiply-adds."""
+
+    fixed_ms = 0.001
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _played() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(latency, "answer_of_device", FineDevice())
+        patch.setattr(stage, "_FIRST_TIMED", 12)
+        yield
+
+
+@pytest.fixture
+def ask(few_digits: Path, tmp_path: Path, capsys: Any) -> Any:
+    (tmp_path / "mine.yaml").write_text(SPACE)
+
+    def ask(*words: str, status: int = 0, output: str = "run") -> dict[str, Any]:
+        capsys.readouterr()
+        place = ["--output", str(tmp_path / output), "--epochs", "1", "--json"]
+        space = () if "--space" in words else ("--space", str(tmp_path / "mine.yaml"))
+        assert run(["search", str(few_digits), *space, *words, *place]) == status
+        return dict(json.loads(capsys.readouterr().out))
+
+    return ask
+
+
+def test_from_a_space_to_a_proven_file(ask: Any, tmp_path: Path) -> None:
+    words = ("--latency", "0.0106ms", "--trials", "5", "--sampler", "evolution")
+    found = ask(*words)
+    assert found["verdict"] == "met"
+    assert (found["complete"], found["failed"]) == (5, 0)
+    assert found["trials"] == found["complete"] + found["slow"]
+    best = found["best"]
+    assert best["latency_ms"] <= 0.0106
+    assert best["options"]["1.op"] in ("conv", "mbconv3")
+    assert Path(best["architecture"]).is_file()
+    front = found["pareto"]
+    assert [one["latency_ms"] for one in front] == sorted(one["latency_ms"] for one in front)
+    assert [one["accuracy"] for one in front] == sorted(one["accuracy"] for one in front)
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/run/study.db")
+    assert len(study.trials) == found["trials"]
+    assert "trial" in Path(found["report"]).read_text()
+    assert ask(*words) == found, "a finished run is read back"
+
+
+class _Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("ends", [1, 4])
+def test_killed_between_trials_it_goes_on(
+    ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: int
+) -> None:
+    words = ("--latency", "0.0106ms", "--trials", "4", "--sampler", "predictor")
+    plain, left = Study.finish, [ends]
+
+    def cut(*given: Any, **named: Any) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise _Killed
+        plain(*given, **named)
+
+    whole = ask(*words, output="whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "finish", cut)
+        with pytest.raises(_Killed):
+            ask(*words)
+    again = ask(*words)
+    for key in ("trials", "complete", "slow", "pareto"):
+        assert again[key] == whole[key]
+    assert again["best"]["trial"] == whole["best"]["trial"]
+
+
+def test_a_soft_limit_trains_what_is_too_slow(ask: Any) -> None:
+    words = ("--latency", "0.004ms", "--trials", "3", "--sampler", "random")
+    found = ask(*words, "--objective", "soft", status=3)
+    assert (found["complete"], found["slow"], found["verdict"]) == (3, 0, "not_met")
+
+
+def test_nothing_is_fast_enough(ask: Any, tmp_path: Path) -> None:
+    found = ask("--latency", "0.0011ms", "--trials", "3", status=3)
+    assert (found["verdict"], found["trials"], found["best"]) == ("infeasible", 0, None)
+    assert 0.0011 < found["nearest_feasible_ms"] < 0.02
+    assert not (tmp_path / "run" / "networks").exists(), "nothing was trained"
+
+
+def test_every_training_fails(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def diverges(*_: Any, **__: Any) -> Any:
+        def finish() -> Any:
+            raise DivergedError("the loss is not finite")
+
+        return finish
+
+    monkeypatch.setattr(stage, "begin_training", diverges)
+    found = ask("--latency", "0.02ms", "--trials", "1", "--sampler", "random", status=1)
+    assert "the loss is not finite" in found["error"]
+
+
+def test_all_that_is_proposed_is_too_slow(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Foretold to be fast, timed as slow: nothing is trained, and that is no error."""
+    monkeypatch.setattr(
+        stage.Searcher,
+        "_time",
+        lambda self, trials, bench: [
+            (
+                one,
+                Measured(self._candidate(one), Latency(median_ms=0.03, interval_ms=(0.03, 0.031))),
+                False,
+            )
+            for one in trials
+        ],
+    )
+    found = ask("--latency", "0.02ms", "--trials", "1", "--sampler", "random", status=3)
+    assert (found["verdict"], found["complete"], found["best"]) == ("infeasible", 0, None)
+    assert found["slow"] == found["trials"] > 1
+    assert found["nearest_feasible_ms"] > 0.02
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--space", "smal"), "no space named 'smal'; allowed: .*; did you mean 'small'"),
+        (("--sampler", "evolutoin"), "no sampler named 'evolutoin'; .*did you mean 'evolution'"),
+        (("--trials", "0"), "0 trials; allowed: 1 or more"),
+        (("--objective", "firm"), "unknown objective 'firm'; allowed: hard, soft"),
+        (("--space", "none.yaml"), "cannot read the space none.yaml"),
+        (("--storage", "here"), "'here' is no address of a database"),
+    ],
+)
+def test_bad_input_is_one_line(
+    few_digits: Path, tmp_path: Path, capsys: Any, words: tuple[str, ...], message: str
+) -> None:
+    given = {"--space": "small", "--latency": "1ms", "--epochs": "1"}
+    given |= dict(zip(words[::2], words[1::2], strict=True))
+    flat = [word for pair in given.items() for word in pair]
+    output = ["--output", str(tmp_path / "run")]
+    assert run(["search", str(few_digits), *flat, *output]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.search(message, error), error
