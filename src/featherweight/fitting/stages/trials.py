@@ -30,8 +30,12 @@ __all__ = ["Searcher", "Speeds", "time_first_networks"]
 logger = logging.getLogger(__name__)
 
 _PHASE = Phase(kind="trial")
-_FIRST_TIMED = 48
-"""Networks that are timed before the first trial."""
+_FIRST_TIMED, _FEWEST_TIMED = 48, 12
+"""Networks that are timed before the first trial; in a short search fewer."""
+_S_PER_TIMED, _TIMED_SHARE = 0.8, 0.2
+"""Seconds that a network takes to be written and timed, and the share of the time for them."""
+_LEAST_PROPOSALS = 4 * GENERATION
+"""Looked at before a search gives up for want of time with nothing trained."""
 _FASTEST_DRAWS, _FASTEST_STEPS = 300, 300
 _FASTEST_TIMED = 4
 _MOST_PROPOSALS = 10
@@ -95,10 +99,11 @@ def time_first_networks(context: FitContext, space: Space, *, features: PointFea
 
     def work() -> Speeds:
         points: dict[str, Point] = {}
-        for _ in range(20 * _FIRST_TIMED):
+        count = _count_of_first(context.plan.total_s)
+        for _ in range(20 * count):
             point = random_point(space, generator)
             points.setdefault(space.key(point), point)
-            if len(points) == _FIRST_TIMED:
+            if len(points) == count:
                 break
         found = _timed(context, bench, space, list(points.values()))
         if any(found.fits):
@@ -112,6 +117,12 @@ def time_first_networks(context: FitContext, space: Space, *, features: PointFea
         )
 
     return context.run.stage("first-networks", inputs={}, outputs=Speeds, work=work)
+
+
+def _count_of_first(total_s: float | None) -> int:
+    if total_s is None:
+        return _FIRST_TIMED
+    return max(_FEWEST_TIMED, min(_FIRST_TIMED, int(_TIMED_SHARE * total_s / _S_PER_TIMED)))
 
 
 def _timed(
@@ -223,7 +234,8 @@ class Searcher:
         if self.study.is_exhausted:
             logger.warning("no further network of %s is fast enough", self.space.name)
             return True
-        if self.most_s is not None and self.context.run.elapsed_s > self.most_s:
+        tried = trained or len(trials) >= _LEAST_PROPOSALS
+        if self.most_s is not None and self.context.run.elapsed_s > self.most_s and tried:
             logger.warning("the time for trials is over after %d of %d", trained, self.wanted)
             return True
         if len(trials) >= _MOST_PROPOSALS * self.wanted:
