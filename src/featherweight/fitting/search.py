@@ -40,7 +40,7 @@ from featherweight.searching.reward import Reward
 from featherweight.searching.sampler import GENERATION, SAMPLERS
 from featherweight.searching.space import SPACES, Space, SpaceSettings, count_points
 from featherweight.searching.staged_space import read_staged_space
-from featherweight.searching.study import file_address, open_study
+from featherweight.searching.study import Study, file_address, open_study
 from featherweight.searching.trials_file import TrialRow
 from featherweight.tasks.task import CLASSIFICATION, load_data
 from featherweight.training.compute import choose_device
@@ -213,16 +213,7 @@ def _search(
         foreign_share=seen.foreign_cpu_share or 0.0,
     )
     context.ledger.write_splits(images)
-    # Its own name, so that a run never goes on with the trials of another directory.
-    token = run.stage(
-        "study", inputs={}, outputs=_Token, work=lambda: _Token(token=uuid.uuid4().hex)
-    )
-    study = open_study(
-        request.storage or file_address(run.path / "study.db"),
-        space,
-        name=f"{space.name}-{images.name}-{token.token[:12]}",
-        identity=token.token,
-    )
+    study = _own_study(run, images, request)
     features = PointFeatures(space)
     speeds = time_first_networks(context, space, features=features)
     if request.objective == "hard" and not any(speeds.fits):
@@ -278,6 +269,19 @@ def _search(
         tuple(one.val.value for one in ends),
     )
     return read_search(run, conclude(run, summary))
+
+
+def _own_study(run: RunDirectory, images: ImageData, request: _Request) -> Study:
+    """Open the study of this run; it has a name of its own, so that no other run joins it."""
+    token = run.stage(
+        "study", inputs={}, outputs=_Token, work=lambda: _Token(token=uuid.uuid4().hex)
+    ).token
+    return open_study(
+        request.storage or file_address(run.path / "study.db"),
+        request.space,
+        name=f"{request.space.name}-{images.name}-{token[:12]}",
+        identity=token,
+    )
 
 
 def _length_of_trial(context: FitContext, trials: int) -> Length:

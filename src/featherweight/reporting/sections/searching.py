@@ -33,25 +33,8 @@ def rewards_chart(trials: Sequence[TrialRow], t: Translate) -> Figure | None:
     numbers = [one.trial for one in trained]
     return {
         "data": [
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": numbers,
-                "y": [one.reward for one in trained],
-                "name": t("trial"),
-                "marker": {"color": "var(--series-1)"},
-                "hovertext": [_hover(one, t) for one in trained],
-                "hovertemplate": "%{hovertext}<extra></extra>",
-            },
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": numbers,
-                "y": best,
-                "name": t("best so far"),
-                "line": {"color": "var(--series-2)", "width": 2, "shape": "hv"},
-                "hoverinfo": "skip",
-            },
+            _marks(trained, numbers, [one.reward for one in trained], t),
+            _line(numbers, best, name=t("best so far")),
         ],
         "layout": layout_of(xaxis=axis(t("trial")), yaxis=axis(t("reward"))),
     }
@@ -67,29 +50,47 @@ def front_chart(trials: Sequence[TrialRow], t: Translate) -> Figure | None:
         xaxis=axis(t("milliseconds per picture")), yaxis=axis(t("val accuracy after the trial"))
     )
     layout["yaxis"]["tickformat"] = ".0%"
+    latencies, accuracies = ([one.latency_ms for one in trained], [one.accuracy for one in trained])
     return {
         "data": [
-            {
-                "type": "scatter",
-                "mode": "markers",
-                "x": [one.latency_ms for one in trained],
-                "y": [one.accuracy for one in trained],
-                "name": t("trial"),
-                "marker": {"color": "var(--series-1)"},
-                "hovertext": [_hover(one, t) for one in trained],
-                "hovertemplate": "%{hovertext}<extra></extra>",
-            },
-            {
-                "type": "scatter",
-                "mode": "lines",
-                "x": [one.latency_ms for one in front],
-                "y": [one.accuracy for one in front],
-                "name": t("none beats these in both"),
-                "line": {"color": "var(--series-2)", "width": 2, "shape": "hv"},
-                "hoverinfo": "skip",
-            },
+            _marks(trained, latencies, accuracies, t),
+            _line(
+                [one.latency_ms for one in front],
+                [one.accuracy for one in front],
+                name=t("none beats these in both"),
+            ),
         ],
         "layout": layout,
+    }
+
+
+def _marks(
+    trials: Sequence[TrialRow],
+    x: Sequence[float | None],
+    y: Sequence[float | None],
+    t: Translate,
+) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": list(x),
+        "y": list(y),
+        "name": t("trial"),
+        "marker": {"color": "var(--series-1)"},
+        "hovertext": [_hover(one, t) for one in trials],
+        "hovertemplate": "%{hovertext}<extra></extra>",
+    }
+
+
+def _line(x: Sequence[float | None], y: Sequence[float | None], *, name: str) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": list(x),
+        "y": list(y),
+        "name": name,
+        "line": {"color": "var(--series-2)", "width": 2, "shape": "hv"},
+        "hoverinfo": "skip",
     }
 
 
