@@ -270,19 +270,11 @@ def paired(
 ) -> dict[str, Any]:
     """Return one way's accuracy minus another's, with a 95 % interval over pictures.
 
-    Pictures are drawn anew; seeds are averaged first.
+    Seeds that both ways have are averaged first; pictures are drawn anew.
     """
-    right = [
-        np.mean(
-            [
-                np.load(Path(row["file"]).parent / f"{row['way']}-{row['seed']}.npy")
-                for row in rows
-                if row["way"] == way
-            ],
-            axis=0,
-        )
-        for way in (one, other)
-    ]
+    answers = {way: _answers(rows, way) for way in (one, other)}
+    both = sorted(set(answers[one]) & set(answers[other]))
+    right = [np.mean([answers[way][number] for number in both], axis=0) for way in (one, other)]
     difference: NDArray[np.float64] = right[0] - right[1]
     generator = np.random.default_rng(seed)
     means = [
@@ -291,6 +283,15 @@ def paired(
     ]
     low, high = np.quantile(means, (0.025, 0.975))
     return {"mean": float(difference.mean()), "interval": [float(low), float(high)]}
+
+
+def _answers(rows: Sequence[dict[str, Any]], way: str) -> dict[int, NDArray[np.bool_]]:
+    """Return of every seed of a way which pictures were answered rightly."""
+    return {
+        row["seed"]: np.load(Path(row["file"]).parent / f"{way}-{row['seed']}.npy")
+        for row in rows
+        if row["way"] == way
+    }
 
 
 def clock_files(

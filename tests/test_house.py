@@ -39,7 +39,7 @@ HOMES = {
     "ray": ("parallel.py",),
     "rich": ("cli/",),
     "torchao": ("runtimes/",),
-    "scipy": ("adapting/knapsack.py",),
+    "scipy": ("adapting/knapsack.py", "searching/agreement.py"),
     "sklearn": (
         "adapting/lasso.py",
         "data/",

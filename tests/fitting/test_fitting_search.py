@@ -15,7 +15,9 @@ from fakes import PlayedDevice
 from featherweight.budget import Latency
 from featherweight.cli.app import run
 from featherweight.errors import DivergedError
+from featherweight.fitting import evaluator
 from featherweight.fitting.candidate import Measured
+from featherweight.fitting.stages import first_networks
 from featherweight.fitting.stages import trials as stage
 from featherweight.journal import Journal
 from featherweight.measuring import latency
@@ -42,7 +44,7 @@ class FineDevice(PlayedDevice):
 def _played() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(latency, "answer_of_device", FineDevice())
-        patch.setattr(stage, "_FIRST_TIMED", 12)
+        patch.setattr(first_networks, "_FIRST_TIMED", 12)
         yield
 
 
@@ -126,6 +128,54 @@ def test_nothing_is_fast_enough(ask: Any, tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "networks").exists(), "nothing was trained"
 
 
+@pytest.mark.parametrize("name", ["inherited", "super-network"])
+@pytest.mark.parametrize("tau_of_macs", [-2.0, 2.0])
+def test_a_cheap_evaluator_is_held_against_trainings_alone(
+    ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, tau_of_macs: float
+) -> None:
+    """It is used where it beats multiply-adds, and given up, loudly, where it does not."""
+    kind = evaluator.EVALUATORS[name]
+    few = kind._replace(shares=kind.shares._replace(alone_trials=6))
+    monkeypatch.setattr(evaluator, "CHECKED", 3)
+    monkeypatch.setitem(evaluator.EVALUATORS._items, name, few)
+    plain = evaluator.agreement
+    monkeypatch.setattr(
+        evaluator,
+        "agreement",
+        lambda *given: plain(*given).model_copy(update={"tau_of_macs": tau_of_macs}),
+    )
+    words = ("--latency", "0.02ms", "--trials", "13", "--sampler", "random", "--evaluator", name)
+    found = ask(*words)
+    assert found["complete"] == 13
+    agreement = found["agreement"]
+    assert agreement["networks"] == 5
+    assert agreement["used"] is (tau_of_macs < 0)
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/run/study.db")
+    notes = [one.user_attrs for one in study.trials]
+    checked = [number for number, one in enumerate(notes) if "accuracy alone" in one]
+    first = 5 if name == "inherited" else 0
+    assert checked == [*range(first, first + 5)]
+    cheap = [number for number, one in enumerate(notes) if "score" in one]
+    judged = range(first + 5, 13) if agreement["used"] else ()
+    assert cheap == [*checked, *judged]
+
+
+def test_a_network_that_the_runtime_cannot_hold_has_failed(
+    ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, refused = stage.measure_each, []
+
+    def measure(bench: Any, wanted: Any) -> Any:
+        plain(bench, wanted)
+        new = [] if refused else wanted[:1]
+        refused.extend(new)
+        return dict.fromkeys(new, "no such operator")
+
+    monkeypatch.setattr(stage, "measure_each", measure)
+    found = ask("--latency", "0.02ms", "--trials", "2", "--sampler", "random")
+    assert (found["complete"], found["failed"]) == (2, 1)
+
+
 def test_every_training_fails(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverges(*_: Any, **__: Any) -> Any:
         def finish() -> Any:
@@ -133,7 +183,7 @@ def test_every_training_fails(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None
 
         return finish
 
-    monkeypatch.setattr(stage, "begin_training", diverges)
+    monkeypatch.setattr(evaluator, "begin_training", diverges)
     found = ask("--latency", "0.02ms", "--trials", "1", "--sampler", "random", status=1)
     assert "the loss is not finite" in found["error"]
 
@@ -164,6 +214,11 @@ def test_all_that_is_proposed_is_too_slow(ask: Any, monkeypatch: pytest.MonkeyPa
         (("--space", "smal"), "no space named 'smal'; allowed: .*; did you mean 'small'"),
         (("--sampler", "evolutoin"), "no sampler named 'evolutoin'; .*did you mean 'evolution'"),
         (("--trials", "0"), "0 trials; allowed: 1 or more"),
+        (
+            ("--evaluator", "super-network", "--trials", "10"),
+            "10 trials with the evaluator super-network: the first 15 are trained alone",
+        ),
+        (("--evaluator", "inherit"), "no evaluator named 'inherit'; .*did you mean 'inherited'"),
         (("--objective", "firm"), "unknown objective 'firm'; allowed: hard, soft"),
         (("--space", "none.yaml"), "cannot read the space none.yaml"),
         (("--storage", "here"), "'here' is no address of a database"),

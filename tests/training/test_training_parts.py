@@ -14,7 +14,7 @@ from featherweight.networks.preprocessing import Preprocessing
 from featherweight.nn.network import build_network
 from featherweight.training import speed as speed_module
 from featherweight.training.averaging import WeightAverage
-from featherweight.training.checkpoint import read_checkpoint
+from featherweight.training.checkpoint import CheckpointState, read_checkpoint
 from featherweight.training.compute import Compute
 from featherweight.training.objective import OBJECTIVES
 from featherweight.training.optimizer import (
@@ -101,14 +101,14 @@ def test_the_optimizer_goes_on_as_if_nothing_happened(tiny_architecture, kind):
 
 def test_a_broken_checkpoint_is_named(tmp_path):
     path = tmp_path / "checkpoint.safetensors"
-    assert read_checkpoint(path) is None
+    assert read_checkpoint(path, CheckpointState) is None
     path.write_bytes(b"torn")
     with pytest.raises(RecordError, match="cannot read the checkpoint"):
-        read_checkpoint(path)
+        read_checkpoint(path, CheckpointState)
     header = json.dumps({"__metadata__": {"state": '{"step": 3}'}}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(RecordError, match="identity"):
-        read_checkpoint(path)
+        read_checkpoint(path, CheckpointState)
 
 
 def test_probing_speed_leaves_the_network_alone(tiny_architecture, gray, digits):

@@ -10,7 +10,9 @@ from featherweight.adapting.groups import GroupKind, Narrow
 from featherweight.budget import Latency
 from featherweight.records import Record
 
-__all__ = ["Proposal", "Schedule", "Step"]
+__all__ = ["Proposal", "Schedule", "Selection", "Step"]
+
+Selection = Literal["accuracy", "ratio"]
 
 
 class Schedule(Record):
@@ -30,7 +32,7 @@ class Schedule(Record):
     initial: float = Field(default=0.025, gt=0.0, lt=1.0)
     decay: float = Field(default=0.96, gt=0.0, le=1.0)
     proposals: int | None = Field(default=None, ge=1)
-    select: Literal["accuracy", "ratio"] = "accuracy"
+    select: Selection = "accuracy"
     kinds: tuple[GroupKind, ...] = ("hidden", "trunk", "head")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time as clock
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +26,9 @@ from featherweight.cli.options import (
 )
 from featherweight.readable import without_password
 
+if TYPE_CHECKING:
+    from featherweight.searching.agreement import Agreement
+
 __all__ = ["search"]
 
 
@@ -39,9 +42,7 @@ def search(  # noqa: PLR0913 - one parameter per flag
         ),
     ],
     latency: Annotated[str, typer.Option("--latency", help="Budget: 5ms or 200fps.")],
-    trials: Annotated[
-        int, typer.Option("--trials", help="Networks that are trained to be compared.")
-    ] = 30,
+    trials: Annotated[int, typer.Option("--trials", help="Networks that are judged.")] = 30,
     on: On = DEFAULT_PLATFORM,
     sampler: Annotated[
         str,
@@ -53,6 +54,19 @@ def search(  # noqa: PLR0913 - one parameter per flag
             "--objective", help="hard: nothing too slow is trained; soft: MnasNet's reward."
         ),
     ] = "hard",
+    evaluator: Annotated[
+        str,
+        typer.Option(
+            "--evaluator",
+            help="How networks are judged: independent, inherited or super-network.",
+        ),
+    ] = "independent",
+    adapt: Annotated[
+        bool,
+        typer.Option(
+            "--adapt", help="Search for 15 % more milliseconds and take them off step by step."
+        ),
+    ] = False,
     time: Time = None,
     epochs: Epochs = None,
     storage: Annotated[
@@ -82,6 +96,8 @@ def search(  # noqa: PLR0913 - one parameter per flag
         on=on,
         sampler=sampler,
         objective=objective,
+        evaluator=evaluator,
+        adapt=adapt,
         time=time,
         epochs=epochs,
         seed=seed,
@@ -98,7 +114,15 @@ def search(  # noqa: PLR0913 - one parameter per flag
         lines = verdict_lines(result.fit.summary)
         found = result.searched
         if found is not None and found.trials:
-            ends = f"{found.complete} trained, {found.slow} too slow, {found.failed} failed"
-            lines = [f"trials: {ends}", *lines]
+            ends = f"{found.complete} judged, {found.slow} too slow, {found.failed} failed"
+            lines = [f"trials: {ends}", *_agreement_lines(found.agreement), *lines]
         output.print_lines(lines)
     return 0 if result.met else 3
+
+
+def _agreement_lines(agreement: Agreement | None) -> list[str]:
+    if agreement is None:
+        return []
+    used = "used" if agreement.is_worth_it else "no better than multiply-adds: not used"
+    text = f"evaluator: {used}; rank correlation with {agreement.networks} networks trained alone"
+    return [f"{text} {agreement.tau:.2f}, of multiply-adds {agreement.tau_of_macs:.2f}"]

@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ from featherweight.runtimes.artifact import Artifact
 
 __all__ = [
     "Candidate",
+    "Kind",
     "Measured",
     "MeasuredRecord",
     "Phase",
@@ -154,6 +155,20 @@ class MeasuredRecord(Record):
         raise RecordError(f"a finished stage names the network {self.family!r}, which is unknown")
 
 
+Kind = Literal[
+    "parent",
+    "probe",
+    "inherited",
+    "trial",
+    "race",
+    "fill",
+    "teacher",
+    "train",
+    "int8-finetune",
+]
+"""Of trainings, the shorter first."""
+
+
 class Phase(Record):
     """Which training of a network, or which fit of its classifier, made some weights.
 
@@ -163,7 +178,7 @@ class Phase(Record):
         trained_at: size of the training, where its classifier was fitted to another one since.
     """
 
-    kind: Literal["parent", "probe", "trial", "race", "fill", "teacher", "train", "int8-finetune"]
+    kind: Kind
     rung: int | None = None
     trained_at: float | None = None
 
@@ -175,8 +190,7 @@ class Phase(Record):
     @property
     def order(self) -> int:
         """Longer trainings come later."""
-        kinds = ("parent", "probe", "trial", "race", "fill", "teacher", "train", "int8-finetune")
-        return 10 * kinds.index(self.kind) + (self.rung or 0)
+        return 10 * get_args(Kind).index(self.kind) + (self.rung or 0)
 
 
 @dataclass(frozen=True)

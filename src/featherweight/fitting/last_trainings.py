@@ -19,6 +19,8 @@ def train_in_turn(
     *,
     teacher: Training | None = None,
     reason: Callable[[Training], str],
+    until_s: float | None = None,
+    name: str = "training-time",
 ) -> list[Trained]:
     """Train networks one after the other with equal parts of the time that is left.
 
@@ -27,10 +29,14 @@ def train_in_turn(
         wanted: the networks.
         teacher: whose answers all of them imitate.
         reason: what is written down about a training.
+        until_s: seconds of the run after which they end; `None` = all but those of the proof.
+        name: of the stages that keep how long they are.
+        until_s: seconds of the run after which they end; `None` = all but those of the proof.
+        name: of the stages that keep how long they are.
     """
     trained = []
     for position, measured in enumerate(wanted):
-        seconds = _training_s(context, left=len(wanted) - position)
+        seconds = _training_s(context, name, left=len(wanted) - position, until_s=until_s)
         training = train_candidate(
             context,
             measured.candidate,
@@ -43,19 +49,20 @@ def train_in_turn(
     return trained
 
 
-def _training_s(context: FitContext, *, left: int) -> float | None:
+def _training_s(
+    context: FitContext, name: str, *, left: int, until_s: float | None
+) -> float | None:
     """Return the seconds of the next of so many trainings: a stage, which a cut does not change."""
     total_s = context.plan.total_s
     if total_s is None:
         return None
 
     def work() -> _Seconds:
-        rest_s = total_s - context.run.elapsed_s - context.ending.seconds
+        end_s = total_s - context.ending.seconds if until_s is None else until_s
+        rest_s = end_s - context.run.elapsed_s
         return _Seconds(seconds=max(rest_s, LEAST_SHARE * total_s) / left)
 
-    return context.run.stage(
-        f"training-time-{left}", inputs={}, outputs=_Seconds, work=work
-    ).seconds
+    return context.run.stage(f"{name}-{left}", inputs={}, outputs=_Seconds, work=work).seconds
 
 
 class _Seconds(Record):

@@ -5,16 +5,15 @@ from __future__ import annotations
 import logging
 import time as clock
 import uuid
-from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import cast, get_args
 
 from featherweight.arguments import check_seed, optional_path, to_data, to_path
 from featherweight.budget import Budget, parse_duration_s
 from featherweight.data.images import ImageData
-from featherweight.errors import FailedError, UnsupportedError, UsageError
+from featherweight.errors import UnsupportedError, UsageError
 from featherweight.exporting.platforms import DEFAULT_PLATFORM, parse_platform
 from featherweight.fitting.conclude import (
     conclude,
@@ -22,45 +21,36 @@ from featherweight.fitting.conclude import (
     conclude_infeasible,
 )
 from featherweight.fitting.context import FitContext, open_context
+from featherweight.fitting.evaluator import EVALUATORS
 from featherweight.fitting.last_trainings import train_in_turn
 from featherweight.fitting.ranking import cheapest_of_equals
 from featherweight.fitting.search_result import SearchResult, note_search, read_search
 from featherweight.fitting.settings import FitSettings
+from featherweight.fitting.stages.explore import Nothing, Objective, SearchRequest, explore
 from featherweight.fitting.stages.look import Look, look
 from featherweight.fitting.stages.prove import prove
-from featherweight.fitting.stages.trials import Searcher, time_first_networks
+from featherweight.fitting.stages.refine import SLACK, refine
 from featherweight.fitting.time_plan import TimePlan, check_time
-from featherweight.fitting.train_candidate import Length
 from featherweight.parallel import HERE, check_workers, open_executor
 from featherweight.records import Record
 from featherweight.registry import unknown_name
 from featherweight.run_directory import RunDirectory, is_begun, open_run
-from featherweight.searching.features import PointFeatures
-from featherweight.searching.reward import Reward
-from featherweight.searching.sampler import GENERATION, SAMPLERS
-from featherweight.searching.space import SPACES, Space, SpaceSettings, count_points
+from featherweight.searching.sampler import SAMPLERS
+from featherweight.searching.space import SPACES, SpaceSettings, count_points
 from featherweight.searching.staged_space import read_staged_space
 from featherweight.searching.study import Study, file_address, open_study
-from featherweight.searching.trials_file import TrialRow
 from featherweight.tasks.task import CLASSIFICATION, load_data
 from featherweight.training.compute import choose_device
 
-__all__ = ["DEFAULT_SAMPLER", "DEFAULT_TRIALS", "search"]
+__all__ = ["DEFAULT_EVALUATOR", "DEFAULT_SAMPLER", "DEFAULT_TRIALS", "search"]
 
 logger = logging.getLogger(__name__)
 
-Objective = Literal["hard", "soft"]
-
 DEFAULT_SAMPLER = "predictor"
+DEFAULT_EVALUATOR = "independent"
 DEFAULT_TRIALS = 30
-_TRIALS_SHARE = 0.6
-"""Of the whole time, for all trials."""
-_TRAINING_SHARE = 0.9
-"""Of the time for trials, for their trainings; the rest times, exports and ranks their files."""
-_EPOCHS_SHARE = 5
-"""A trial has one fifth of the epochs of the last trainings."""
-_RETRAINED = 3
-"""The best trials, trained in full: a short training errs about which of them is best."""
+_BEFORE_STEPS_SHARE = 0.5
+"""Of the time after the trials, for the best ones' trainings, where NetAdapt's steps follow."""
 _PHOTOGRAPHS = 224
 _SPACE_FILES = (".yaml", ".yml")
 
@@ -74,6 +64,8 @@ def search(  # noqa: PLR0913 - the parameters of the command
     on: str | None = None,
     sampler: str = DEFAULT_SAMPLER,
     objective: str = "hard",
+    evaluator: str = DEFAULT_EVALUATOR,
+    adapt: bool = False,
     time: str | float | None = None,
     epochs: int | None = None,
     seed: int = 0,
@@ -87,18 +79,22 @@ def search(  # noqa: PLR0913 - the parameters of the command
 ) -> SearchResult:
     """Search a space for the best network that a device runs in time, train it and prove it.
 
-    Latency is known before anything is trained: it is foretold from networks that were timed, and
+    Latency is known before anything is judged: it is foretold from networks that were timed, and
     each proposed network is timed as it ships. The best three trials are trained in full.
 
     Args:
         data: folder of class folders, Parquet file, or `demo`.
         space: a name in `SPACES`, or a YAML file (`read_staged_space`).
         latency: budget as text (`5ms`, `200fps`) or milliseconds.
-        trials: networks that are trained to be compared.
+        trials: networks that are judged.
         on: platform, with the precision that ships; `None` = `local/onnxruntime:threads=1`.
         sampler: a name in `SAMPLERS`.
         objective: `hard`: what is too slow is not trained; `soft`: MnasNet's reward, for which a
             network may be slower than the budget, and the verdict is then NOT MET.
+        evaluator: a name in `EVALUATORS`; one that is cheaper than trainings alone is held against
+            them first, and given up where it orders networks no better than multiply-adds.
+        adapt: search for 15 % more milliseconds, and take those off step by step (MobileNetV3's
+            recipe).
         time: wall clock of the whole command; the default is 30m.
         epochs: of the last trainings instead of `time`; a trial has a fifth of them.
         seed: of everything that draws.
@@ -120,12 +116,7 @@ def search(  # noqa: PLR0913 - the parameters of the command
     choose_device(device)
     check_seed(seed)
     check_workers(workers)
-    if sampler not in SAMPLERS:
-        raise unknown_name("sampler", sampler, SAMPLERS)
-    if objective not in get_args(Objective):
-        raise UsageError(f"unknown objective {objective!r}", allowed=", ".join(get_args(Objective)))
-    if trials < 1:
-        raise UsageError(f"{trials} trials", allowed="1 or more")
+    _check_names(sampler, objective, evaluator, trials=trials)
     if time is not None and epochs is not None:
         raise UsageError("both time and epochs were given", allowed="one of them")
     is_file = Path(space).suffix in _SPACE_FILES
@@ -163,10 +154,14 @@ def search(  # noqa: PLR0913 - the parameters of the command
         "trials": trials,
         "sampler": sampler,
         "objective": objective,
+        "evaluator": evaluator,
+        "adapt": adapt,
     }
     output, runs = optional_path(output, name="output"), to_path(runs, name="runs")
     check_time(settings, images, is_begun=is_begun(output, parent=runs, identity=identity))
-    request = _Request(drawn, trials, sampler, cast(Objective, objective), settings, storage)
+    request = SearchRequest(
+        drawn, trials, sampler, cast(Objective, objective), evaluator, adapt, settings, storage
+    )
     with open_run(
         output,
         parent=runs,
@@ -182,20 +177,27 @@ def search(  # noqa: PLR0913 - the parameters of the command
             return _search(run, images, request, seen, workers=executor, loading_s=loading_s)
 
 
-@dataclass(frozen=True)
-class _Request:
-    space: Space
-    trials: int
-    sampler: str
-    objective: Objective
-    settings: FitSettings
-    storage: str | None
+def _check_names(sampler: str, objective: str, evaluator: str, *, trials: int) -> None:
+    if sampler not in SAMPLERS:
+        raise unknown_name("sampler", sampler, SAMPLERS)
+    if objective not in get_args(Objective):
+        raise UsageError(f"unknown objective {objective!r}", allowed=", ".join(get_args(Objective)))
+    if trials < 1:
+        raise UsageError(f"{trials} trials", allowed="1 or more")
+    if evaluator not in EVALUATORS:
+        raise unknown_name("evaluator", evaluator, EVALUATORS)
+    alone = EVALUATORS[evaluator].shares.alone_trials
+    if alone is not None and trials <= alone:
+        raise UsageError(
+            f"{trials} trials with the evaluator {evaluator}: the first {alone} are trained alone",
+            allowed=f"more than {alone} trials, or independent",
+        )
 
 
 def _search(
     run: RunDirectory,
     images: ImageData,
-    request: _Request,
+    request: SearchRequest,
     seen: Look,
     *,
     workers: Executor,
@@ -203,7 +205,7 @@ def _search(
 ) -> SearchResult:
     """Go through the stages: each is done once, and read back when an attempt was cut after it."""
     logger.info("run directory: %s", run.path)
-    settings, space = request.settings, request.space
+    settings = request.settings
     context = open_context(
         run,
         images,
@@ -213,65 +215,59 @@ def _search(
         foreign_share=seen.foreign_cpu_share or 0.0,
     )
     context.ledger.write_splits(images)
-    study = _own_study(run, images, request)
-    features = PointFeatures(space)
-    speeds = time_first_networks(context, space, features=features)
-    if request.objective == "hard" and not any(speeds.fits):
-        return _nothing(context, (), speeds.nearest_ms)
-    total_s = context.plan.total_s
-    searcher = Searcher(
-        context,
-        space,
-        study,
-        SAMPLERS[request.sampler](space),
-        Reward(settings.latency_ms, request.objective),
-        features,
-        speeds,
-        wanted=request.trials,
-        length=_length_of_trial(context, request.trials),
-        most_s=None if total_s is None else _TRIALS_SHARE * total_s,
-    )
-    trials = searcher.go()
-    rows = searcher.rows()
-    if not searcher.trained:
-        reasons = [one.reason for one in rows if one.state == "failed"]
-        if reasons:
-            raise FailedError(f"no training of {space.name} succeeded: {reasons[-1]}")
-        slow_ms = [one.latency_ms for one in rows if one.latency_ms is not None]
-        return _nothing(context, rows, min(slow_ms, default=speeds.nearest_ms))
-    rewards = {one.number: one.reward or 0.0 for one in trials}
-    ranked = sorted(searcher.trained, key=lambda number: -rewards[number])
-    best = [searcher.trained[number] for number in ranked[:_RETRAINED]]
+    slack = SLACK if request.adapt else 1.0
+    wide = settings.model_copy(update={"latency_ms": slack * settings.latency_ms})
+    searched = explore(replace(context, settings=wide), _own_study(run, images, request), request)
+    if isinstance(searched, Nothing):
+        note_search(run, searched.rows, None, (), None)
+        nearest_ms = max(
+            searched.fastest_ms / (slack * context.samples.margin), settings.latency_ms
+        )
+        return read_search(run, conclude_infeasible(run, settings, nearest_ms))
     ends = train_in_turn(
         context,
-        [one.measured for one in best],
+        [one.measured for one in searched.best],
         reason=lambda training: f"val loss {training.val_loss:.3f}",
+        until_s=_last_training_s(context) if request.adapt else None,
     )
-    shipped = cheapest_of_equals(sorted(ends, key=lambda one: one.val_loss), seed=settings.seed)
     logger.info(
         "val accuracy of the best trials, the best first: %s; after their last training: %s",
-        ", ".join(f"{one.val.value:.3f}" for one in best),
+        ", ".join(f"{one.accuracy:.3f}" for one in searched.best),
         ", ".join(f"{one.val.value:.3f}" for one in ends),
     )
+    ranked = sorted(ends, key=lambda one: one.val_loss)
+    found = refine(context, ranked, budget_ms=settings.latency_ms) if request.adapt else ranked
+    shipped = cheapest_of_equals(found, seed=settings.seed)
     summary = prove(
         context,
         shipped,
-        ends,
+        found,
         largest=shipped.candidate.size,
         uneven=seen.uneven,
         loading_s=loading_s,
         compared=context.ending.compared,
     )
-    note_search(
-        run,
-        rows,
-        next((one for one in rows if one.network == summary.network), None),
-        tuple(one.val.value for one in ends),
-    )
+    rows = {one.network: one for one in searched.rows}
+    origin = rows.get(summary.network) or rows[ranked[0].candidate.label]
+    retrained = tuple(one.val.value for one in ends)
+    note_search(run, searched.rows, origin, retrained, searched.agreement)
     return read_search(run, conclude(run, summary))
 
 
-def _own_study(run: RunDirectory, images: ImageData, request: _Request) -> Study:
+def _last_training_s(context: FitContext) -> float | None:
+    """Return when the last trainings end that steps and one more training follow: a stage."""
+    total_s = context.plan.total_s
+    if total_s is None:
+        return None
+
+    def work() -> _Seconds:
+        left_s = total_s - context.ending.seconds - context.run.elapsed_s
+        return _Seconds(seconds=context.run.elapsed_s + _BEFORE_STEPS_SHARE * left_s)
+
+    return context.run.stage("last-training-end", inputs={}, outputs=_Seconds, work=work).seconds
+
+
+def _own_study(run: RunDirectory, images: ImageData, request: SearchRequest) -> Study:
     """Open the study of this run; it has a name of its own, so that no other run joins it."""
     token = run.stage(
         "study", inputs={}, outputs=_Token, work=lambda: _Token(token=uuid.uuid4().hex)
@@ -282,29 +278,6 @@ def _own_study(run: RunDirectory, images: ImageData, request: _Request) -> Study
         name=f"{request.space.name}-{images.name}-{token[:12]}",
         identity=token,
     )
-
-
-def _length_of_trial(context: FitContext, trials: int) -> Length:
-    """Return how long each trial trains: its part of what timing left of the time for trials."""
-    settings, total_s = context.settings, context.plan.total_s
-    if total_s is None:
-        assert settings.epochs is not None
-        return Length(None, max(1, settings.epochs // _EPOCHS_SHARE))
-    at_once = GENERATION / -(-GENERATION // context.width)
-
-    def work() -> _Seconds:
-        left_s = _TRIALS_SHARE * total_s - context.run.elapsed_s
-        return _Seconds(seconds=max(1.0, _TRAINING_SHARE * left_s * at_once / trials))
-
-    record = context.run.stage("trial-time", inputs={}, outputs=_Seconds, work=work)
-    return Length(record.seconds, None)
-
-
-def _nothing(context: FitContext, rows: Sequence[TrialRow], fastest_ms: float) -> SearchResult:
-    """End a search that found nothing fast enough; what is named leaves the margin of a proof."""
-    note_search(context.run, rows, None, ())
-    nearest_ms = max(fastest_ms / context.samples.margin, context.settings.latency_ms)
-    return read_search(context.run, conclude_infeasible(context.run, context.settings, nearest_ms))
 
 
 class _Token(Record):

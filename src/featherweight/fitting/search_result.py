@@ -10,6 +10,7 @@ from featherweight.errors import UsageError
 from featherweight.fitting.conclude import FitResult
 from featherweight.records import Record
 from featherweight.run_directory import RunDirectory
+from featherweight.searching.agreement import Agreement
 from featherweight.searching.trials_file import TrialRow, front_of
 
 __all__ = ["SearchResult", "Searched", "note_search", "read_search"]
@@ -27,6 +28,8 @@ class Searched(Record):
         front: trained networks that none beats in both accuracy and milliseconds, fastest first.
         retrained: val accuracy of the best trials, in the order of their rewards, after their last
             training.
+        agreement: of a cheap evaluator with trainings alone; `None` = every network was trained
+            alone, or too few were.
     """
 
     trials: int
@@ -36,6 +39,7 @@ class Searched(Record):
     best: TrialRow | None
     front: tuple[TrialRow, ...]
     retrained: tuple[float, ...]
+    agreement: Agreement | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,14 @@ class SearchResult:
             "complete": 0 if found is None else found.complete,
             "slow": 0 if found is None else found.slow,
             "failed": 0 if found is None else found.failed,
+            "agreement": None
+            if found is None or found.agreement is None
+            else {
+                "networks": found.agreement.networks,
+                "tau": found.agreement.tau,
+                "tau_of_macs": found.agreement.tau_of_macs,
+                "used": found.agreement.is_worth_it,
+            },
             "best": None
             if best is None
             else {
@@ -92,6 +104,7 @@ def note_search(
     rows: Sequence[TrialRow],
     shipped: TrialRow | None,
     retrained: tuple[float, ...],
+    agreement: Agreement | None,
 ) -> None:
     """Write down how a search went: a stage.
 
@@ -100,6 +113,7 @@ def note_search(
         rows: the finished trials.
         shipped: that of the network that ships; `None` = none does.
         retrained: val accuracy of the best trials after their last training.
+        agreement: of a cheap evaluator with trainings alone.
     """
     trained = [one for one in rows if one.state == "trained"]
     record = Searched(
@@ -110,6 +124,7 @@ def note_search(
         best=shipped,
         front=tuple(front_of(trained)),
         retrained=retrained,
+        agreement=agreement,
     )
     run.stage("searched", inputs={}, outputs=Searched, work=lambda: record)
 

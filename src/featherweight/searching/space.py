@@ -71,6 +71,12 @@ class Space(Protocol):
     def key(self, point: Point) -> str:
         """Return what equal networks have in common, and no others."""
 
+    def places(self, point: Point) -> tuple[str, ...]:
+        """Return for every block of the network where in the space it stands: `STAGE.LAYER`.
+
+        Blocks of two networks at one place do the same work.
+        """
+
 
 SPACES: Registry[Callable[[SpaceSettings], Space]] = Registry(
     "space", plugins="featherweight.searching.spaces"

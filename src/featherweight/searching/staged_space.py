@@ -137,19 +137,29 @@ class StagedSpace:
 
     def decode(self, point: Point) -> Architecture:
         """Return the network of a point."""
+        digits = "-".join(map(str, point))
+        return Architecture(
+            name=f"{self.name}/{digits}",
+            input_shape=self.settings.input_shape,
+            blocks=tuple(block for _, block in self._placed(point)),
+            num_classes=self.settings.num_classes,
+        )
+
+    def places(self, point: Point) -> tuple[str, ...]:
+        """Return stage and layer of every block."""
+        return tuple(place for place, _ in self._placed(point))
+
+    def _placed(self, point: Point) -> list[tuple[str, BlockSpec]]:
+        """Return the blocks of a point, each with its place."""
         chosen, options = {}, iter(point)
         for name, slot in self._slots:
             chosen[name] = slot[next(options)] if len(slot) > 1 else slot[0]
         activation = self.record.activation
         channels = chosen["stem"]
-        blocks = [
-            BlockSpec(
-                op="conv",
-                out_channels=channels,
-                stride=self.record.stem_stride,
-                activation=activation,
-            )
-        ]
+        stem = BlockSpec(
+            op="conv", out_channels=channels, stride=self.record.stem_stride, activation=activation
+        )
+        blocks = [("stem", stem)]
         for index, stage in enumerate(self.record.stages, 1):
             names = self._layer_names(index, stage)
             pools = chosen[f"{index}.reduction"] == "pool" and stage.stride > 1
@@ -159,30 +169,24 @@ class StagedSpace:
                 stride = stage.stride if number == 0 and not pools else 1
                 if pools and number == 0:
                     layer = layer._replace(skip="none")
-                blocks.append(_block(layer, channels, stride=stride, activation=activation))
+                place = f"{index}.{number + 1}"
+                block = _block(layer, channels, stride=stride, activation=activation)
+                blocks.append((place, block))
                 channels = layer.out_channels
                 if pools and number == 0:
-                    blocks.append(
-                        BlockSpec(
-                            op="max_pool",
-                            out_channels=channels,
-                            kernel_size=stage.stride,
-                            stride=stage.stride,
-                        )
+                    pool = BlockSpec(
+                        op="max_pool",
+                        out_channels=channels,
+                        kernel_size=stage.stride,
+                        stride=stage.stride,
                     )
+                    blocks.append((f"{place}.pool", pool))
         if chosen["head"]:
-            blocks.append(
-                BlockSpec(
-                    op="conv", out_channels=chosen["head"], kernel_size=1, activation=activation
-                )
+            head = BlockSpec(
+                op="conv", out_channels=chosen["head"], kernel_size=1, activation=activation
             )
-        digits = "-".join(map(str, point))
-        return Architecture(
-            name=f"{self.name}/{digits}",
-            input_shape=self.settings.input_shape,
-            blocks=tuple(blocks),
-            num_classes=self.settings.num_classes,
-        )
+            blocks.append(("head", head))
+        return blocks
 
     def key(self, point: Point) -> str:
         """Return the digest of the network."""

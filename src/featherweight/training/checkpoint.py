@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ __all__ = [
     "training_identity",
     "write_checkpoint",
 ]
+
+State = TypeVar("State", bound=Record)
 
 CHECKPOINT = "checkpoint.safetensors"
 """Name of the file in the directory of a training."""
@@ -81,8 +83,13 @@ def training_identity(
     return digest.hexdigest()
 
 
-def write_checkpoint(path: Path, state: CheckpointState, *, tensors: Mapping[str, Tensor]) -> None:
+def write_checkpoint(path: Path, state: Record, *, tensors: Mapping[str, Tensor]) -> None:
     """Replace the checkpoint, whole or not at all.
+
+    Args:
+        path: of the file.
+        state: the scalars.
+        tensors: by name.
 
     Raises:
         FailedError: the file cannot be written (disk full).
@@ -92,8 +99,12 @@ def write_checkpoint(path: Path, state: CheckpointState, *, tensors: Mapping[str
     write_bytes(path, save(plain, metadata))
 
 
-def read_checkpoint(path: Path) -> tuple[CheckpointState, dict[str, Tensor]] | None:
+def read_checkpoint(path: Path, kind: type[State]) -> tuple[State, dict[str, Tensor]] | None:
     """Return the scalars and tensors of a checkpoint; `None` when there is no such file.
+
+    Args:
+        path: of the file.
+        kind: of its scalars.
 
     Raises:
         RecordError: the file is not a checkpoint.
@@ -113,4 +124,4 @@ def read_checkpoint(path: Path) -> tuple[CheckpointState, dict[str, Tensor]] | N
             f"cannot read the checkpoint {path}: {error}",
             hint="delete it to train from the start",
         ) from error
-    return parse_record(CheckpointState, plain, source=str(path)), tensors
+    return parse_record(kind, plain, source=str(path)), tensors

@@ -205,7 +205,7 @@ def open_session(
     identity = training_identity(
         timer.network, timer.recipe, timer.train.targets, timer.train.weights
     )
-    found = read_checkpoint(directory / CHECKPOINT)
+    found = read_checkpoint(directory / CHECKPOINT, CheckpointState)
     if found is None:
         with dropout_seed(device):
             session = _start(
@@ -243,7 +243,7 @@ def roll_back(session: Session, timer: StepTimer, *, reason: str) -> Session:
         timer: makes a fresh learner.
         reason: for the journal.
     """
-    found = read_checkpoint(session.directory / CHECKPOINT)
+    found = read_checkpoint(session.directory / CHECKPOINT, CheckpointState)
     assert found is not None, "every session starts with a checkpoint"
     state, tensors = found
     state = state.model_copy(update={"rolled_back": True, "elapsed_s": session.elapsed_s})

@@ -1,153 +1,36 @@
-"""The trials of a search: each network is timed as it ships, trained briefly, and written down."""
+"""The trials of a search: each network is timed as it ships, judged, and written down."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from featherweight.budget import Latency
 from featherweight.errors import DivergedError
-from featherweight.fitting.candidate import Candidate, Measured, Phase, Trained
+from featherweight.fitting.candidate import Candidate, Measured
 from featherweight.fitting.context import FitContext
-from featherweight.fitting.family import Family
-from featherweight.fitting.train_candidate import Length, begin_training
+from featherweight.fitting.evaluator import Evaluator, Scored
+from featherweight.fitting.stages.first_networks import Speeds, candidate_of, measure_each
 from featherweight.measuring.bench import Bench
-from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import Record
 from featherweight.searching.features import PointFeatures
 from featherweight.searching.reward import Reward
 from featherweight.searching.sampler import GENERATION, Fate, Judge, NoNetworkLeft, Sampler
-from featherweight.searching.space import Point, Space, mutated, random_point
-from featherweight.searching.speeds import Foretold, foretell_speeds
+from featherweight.searching.space import Point, Space
+from featherweight.searching.speeds import foretell_speeds
 from featherweight.searching.study import Study, Trial
 from featherweight.searching.trials_file import TrialRow, note_trials
 
-__all__ = ["Searcher", "Speeds", "time_first_networks"]
+__all__ = ["Judged", "Searcher"]
 
 logger = logging.getLogger(__name__)
 
-_PHASE = Phase(kind="trial")
-_FIRST_TIMED, _FEWEST_TIMED = 48, 12
-"""Networks that are timed before the first trial; in a short search fewer."""
-_S_PER_TIMED, _TIMED_SHARE = 0.8, 0.2
-"""Seconds that a network takes to be written and timed, and the share of the time for them."""
 _LEAST_PROPOSALS = 4 * GENERATION
 """Looked at before a search gives up for want of time with nothing trained."""
-_FASTEST_DRAWS, _FASTEST_STEPS = 300, 300
-_FASTEST_TIMED = 4
 _MOST_PROPOSALS = 10
 """For each trial that is wanted: further ones are too slow, one after the other."""
-
-
-class Speeds(Record):
-    """Networks that were timed before the first trial, as they ship.
-
-    Attributes:
-        points: of the space.
-        latencies: of each.
-        fits: whether each is fast enough.
-    """
-
-    points: tuple[Point, ...]
-    latencies: tuple[Latency, ...]
-    fits: tuple[bool, ...]
-
-    @property
-    def timed(self) -> dict[Point, float]:
-        """Milliseconds by point."""
-        return {
-            point: latency.median_ms
-            for point, latency in zip(self.points, self.latencies, strict=True)
-        }
-
-    @property
-    def nearest_ms(self) -> float:
-        """Upper end of the interval of the fastest one."""
-        return min(latency.interval_ms[1] for latency in self.latencies)
-
-
-def _candidate_of(space: Space, point: Point, *, precision: str) -> Candidate:
-    """Return the network of a point as a candidate of one size."""
-    drawn = space.decode(point)
-    name = f"{space.name}:network={drawn.digest[:8]},resolution={drawn.resolution}"
-    named = drawn.changed(name=name)
-    family = Family(
-        name=name,
-        axis="resolution",
-        sizes=(float(drawn.resolution),),
-        build=lambda _: named,
-        source=None,
-        preprocessing=Preprocessing(),
-        weights_of=space.name,
-    )
-    return Candidate(family, float(drawn.resolution), precision)
-
-
-def time_first_networks(context: FitContext, space: Space, *, features: PointFeatures) -> Speeds:
-    """Time even draws of a space, and where none is fast enough the fastest there may be: a stage.
-
-    Args:
-        context: of the search.
-        space: of the networks.
-        features: of the space.
-    """
-    bench = context.bench("first networks")
-    generator = np.random.default_rng((context.seed, 2**32))
-
-    def work() -> Speeds:
-        points: dict[str, Point] = {}
-        count = _count_of_first(context.plan.total_s)
-        for _ in range(20 * count):
-            point = random_point(space, generator)
-            points.setdefault(space.key(point), point)
-            if len(points) == count:
-                break
-        found = _timed(context, bench, space, list(points.values()))
-        if any(found.fits):
-            return found
-        fastest = _fastest(space, foretell_speeds(features, found.timed), generator)
-        more = _timed(context, bench, space, [one for one in fastest if one not in found.points])
-        return Speeds(
-            points=found.points + more.points,
-            latencies=found.latencies + more.latencies,
-            fits=found.fits + more.fits,
-        )
-
-    return context.run.stage("first-networks", inputs={}, outputs=Speeds, work=work)
-
-
-def _count_of_first(total_s: float | None) -> int:
-    if total_s is None:
-        return _FIRST_TIMED
-    return max(_FEWEST_TIMED, min(_FIRST_TIMED, int(_TIMED_SHARE * total_s / _S_PER_TIMED)))
-
-
-def _timed(
-    context: FitContext, bench: Bench[Candidate], space: Space, points: Sequence[Point]
-) -> Speeds:
-    precision = context.settings.precisions[0]
-    candidates = [_candidate_of(space, point, precision=precision) for point in points]
-    bench.measure(candidates)
-    return Speeds(
-        points=tuple(points),
-        latencies=tuple(bench.latency(one) for one in candidates),
-        fits=tuple(bench.fits(one, context.settings.latency_ms) for one in candidates),
-    )
-
-
-def _fastest(space: Space, foretold: Foretold, generator: np.random.Generator) -> list[Point]:
-    """Return points that a forecast takes for the fastest: changed one choice at a time."""
-    drawn = [random_point(space, generator) for _ in range(_FASTEST_DRAWS)]
-    best = sorted(dict.fromkeys(drawn), key=foretold)[:_FASTEST_TIMED]
-    for place in range(len(best)):
-        for _ in range(_FASTEST_STEPS):
-            other = mutated(space, best[place], generator)
-            if foretold(other) < foretold(best[place]):
-                best[place] = other
-    return list(dict.fromkeys(best))
 
 
 class _TimedRecord(Record):
@@ -157,6 +40,18 @@ class _TimedRecord(Record):
     fits: bool
 
 
+class Judged(NamedTuple):
+    """The network of a trial.
+
+    Attributes:
+        measured: the network.
+        accuracy: on val, in 0..1, as the trial told it.
+    """
+
+    measured: Measured
+    accuracy: float
+
+
 @dataclass
 class Searcher:
     """Goes through the trials of a study, or on with them.
@@ -164,12 +59,13 @@ class Searcher:
     Attributes:
         context: of the search.
         space, study, sampler: what is searched, where trials are kept, who proposes.
-        reward: of accuracy and milliseconds; one that is hard trains nothing too slow.
+        reward: of accuracy and milliseconds; one that is hard judges nothing too slow.
+        evaluator: judges networks.
         features: of the space.
         speeds: what was timed before the first trial.
-        wanted: trained networks.
-        length: of each training.
+        wanted: judged networks.
         most_s: of all trials; `None` = no limit.
+        judged: what came out, by the number of the trial.
     """
 
     context: FitContext
@@ -177,12 +73,12 @@ class Searcher:
     study: Study
     sampler: Sampler
     reward: Reward
+    evaluator: Evaluator
     features: PointFeatures
     speeds: Speeds
     wanted: int
-    length: Length
     most_s: float | None
-    trained: dict[int, Trained] = field(default_factory=dict)
+    judged: dict[int, Judged] = field(default_factory=dict)
 
     def go(self) -> list[Trial]:
         """Do what is missing of the trials; return all of them."""
@@ -216,12 +112,13 @@ class Searcher:
         ]
 
     def _read_back(self, bench: Bench[Candidate]) -> None:
-        """Take the trainings of finished trials from their stages."""
+        """Take finished trials from the study and their stages."""
         trials = self.study.trials()
         judge = self._judge(len(trials), {self.space.key(one.point) for one in trials})
         self.study.decide_interrupted(self.sampler, seed=self.context.seed, judge=judge)
         done = [one for one in self.study.trials() if one.state == "trained"]
-        self._train(done, bench)
+        for one, measured, _ in self._time(done, bench):
+            self.judged[one.number] = Judged(measured, float(one.notes["accuracy"]))
 
     def _is_over(self) -> bool:
         trials = self.study.trials()
@@ -266,7 +163,7 @@ class Searcher:
             trial: of the generation.
             known: keys of all networks that were proposed; whoever proposes one adds it.
         """
-        before = trial // GENERATION * GENERATION
+        before = _generation(trial)
         timed = self.speeds.timed
         for one in self.study.trials():
             if one.number < before and "latency_ms" in one.notes:
@@ -294,32 +191,33 @@ class Searcher:
         return judge
 
     def _end(self, running: Sequence[Trial], bench: Bench[Candidate]) -> None:
-        """Time and train the networks of running trials, and write down what came out."""
+        """Time and judge the networks of running trials, and write down what came out."""
         fast = []
         for one, measured, fits in self._time(running, bench):
             if self.reward.kind == "soft" or fits:
-                fast.append(one)
+                fast.append((one, measured))
                 continue
-            self.context.ledger.note(
-                measured, status="rejected", reason="too slow", stage=str(_PHASE)
-            )
-            notes = {
-                "latency_ms": measured.latency.median_ms,
-                "network": measured.candidate.label,
-            }
-            self.study.finish(one, "slow", notes=notes)
-        self._train(fast, bench)
+            self.context.ledger.note(measured, status="rejected", reason="too slow", stage="trial")
+            self.study.finish(one, "slow", notes=_notes_of(measured))
+        self._judge_networks(fast)
 
     def _time(
         self, trials: Sequence[Trial], bench: Bench[Candidate]
     ) -> list[tuple[Trial, Measured, bool]]:
-        """Time the networks of trials, each a stage, and say which are fast enough."""
+        """Time the networks of trials, each a stage, and say which are fast enough.
+
+        What the runtime cannot hold has failed, and is left out.
+        """
         run, named = self.context.run, [(one, self._candidate(one)) for one in trials]
-        bench.measure(
-            [one for _, one in named if run.stage_done(f"timed:{one.key}", inputs={}) is None]
+        refused = measure_each(
+            bench,
+            [one for _, one in named if run.stage_done(f"timed:{one.key}", inputs={}) is None],
         )
         found = []
         for trial, candidate in named:
+            if candidate in refused:
+                self._fail(trial, refused[candidate])
+                continue
 
             def work(candidate: Candidate = candidate) -> _TimedRecord:
                 fits = bench.fits(candidate, self.context.settings.latency_ms)
@@ -331,42 +229,47 @@ class Searcher:
 
     def _candidate(self, trial: Trial) -> Candidate:
         precision = self.context.settings.precisions[0]
-        return _candidate_of(self.space, trial.point, precision=precision)
+        return candidate_of(self.space, trial.point, precision=precision)
 
-    def _train(self, trials: Sequence[Trial], bench: Bench[Candidate]) -> None:
-        """Train the networks of trials, or read back what an earlier attempt trained."""
-        begun = [
-            (
-                one,
-                measured,
-                begin_training(self.context, measured.candidate, _PHASE, length=self.length),
-            )
-            for one, measured, _ in self._time(trials, bench)
-        ]
+    def _judge_networks(self, trials: Sequence[tuple[Trial, Measured]]) -> None:
+        """Judge the networks of trials that run, those that train at the same time."""
+        known = self.study.trials()
+        begun = []
+        for one, measured in trials:
+            before = [other for other in known if other.number < _generation(one.number)]
+            begun.append((one, measured, self.evaluator.begin(one, measured, before)))
         for one, measured, finish in begun:
             try:
-                self.trained[one.number] = Trained.of(measured, finish())
+                self._note(one, measured, finish())
             except DivergedError as failure:
-                logger.warning("trial %d failed: %s", one.number, failure)
-                self.study.finish(one, "failed", notes={"reason": str(failure)})
-                continue
-            if one.state == "running":
-                self._note(one, self.trained[one.number])
+                self._fail(one, str(failure))
 
-    def _note(self, trial: Trial, trained: Trained) -> None:
-        latency_ms, accuracy = trained.measured.latency.median_ms, trained.val.value
-        reward = self.reward(accuracy, latency_ms)
-        self.context.ledger.note_trained(
-            trained, status="raced", reason=f"trial {trial.number}: reward {reward:.4f}"
-        )
-        self.study.finish(
-            trial,
-            "trained",
-            reward=reward,
-            notes={
-                "latency_ms": latency_ms,
-                "accuracy": accuracy,
-                "network": trained.candidate.label,
-                "macs": trained.candidate.macs,
-            },
-        )
+    def _fail(self, trial: Trial, reason: str) -> None:
+        logger.warning("trial %d failed: %s", trial.number, reason)
+        self.study.finish(trial, "failed", notes={"reason": reason})
+
+    def _note(self, trial: Trial, measured: Measured, scored: Scored) -> None:
+        self.judged[trial.number] = Judged(measured, scored.accuracy)
+        reward = self.reward(scored.accuracy, measured.latency.median_ms)
+        if scored.trained is not None:
+            self.context.ledger.note_trained(
+                scored.trained,
+                status="raced",
+                reason=f"trial {trial.number}: reward {reward:.4f}",
+            )
+        notes = {
+            **_notes_of(measured),
+            **scored.notes,
+            "accuracy": scored.accuracy,
+            "macs": measured.candidate.macs,
+        }
+        self.study.finish(trial, "trained", reward=reward, notes=notes)
+
+
+def _generation(number: int) -> int:
+    """Return the first trial of the generation that a trial belongs to."""
+    return number // GENERATION * GENERATION
+
+
+def _notes_of(measured: Measured) -> dict[str, Any]:
+    return {"latency_ms": measured.latency.median_ms, "network": measured.candidate.label}

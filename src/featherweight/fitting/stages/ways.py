@@ -25,7 +25,7 @@ from featherweight.adapting.proposals import (
 )
 from featherweight.adapting.saving_model import SavingModel
 from featherweight.adapting.savings import Saving, change_options
-from featherweight.adapting.steps import Schedule, Step
+from featherweight.adapting.steps import Schedule, Selection, Step
 from featherweight.adapting.table import measure_table
 from featherweight.adapting.ways import WAYS, Means, Smaller
 from featherweight.architecture import Architecture
@@ -90,6 +90,7 @@ def make_smaller(
     *,
     importance: str,
     path_s: float | None,
+    select: Selection = "accuracy",
 ) -> tuple[list[tuple[Screened, Measured]], float]:
     """Make the parent fast enough in every way that is asked for.
 
@@ -100,6 +101,7 @@ def make_smaller(
         importance: a name in `IMPORTANCES`.
         path_s: most seconds for short fine-tunings, those of NetAdapt's steps and of screening;
             `None` = a fixed number of steps.
+        select: how NetAdapt chooses among proposals (`adapting.steps.Schedule`).
 
     Returns:
         what each way came to, the lowest loss after a few steps first, without those that came to
@@ -108,7 +110,9 @@ def make_smaller(
     Raises:
         UsageError: a way that was asked for alone cannot be gone, or too few pictures.
     """
-    search = _Search(context, parent, len(methods), importance=importance, path_s=path_s)
+    search = _Search(
+        context, parent, len(methods), importance=importance, path_s=path_s, select=select
+    )
     search.say_reach()
     found = []
     for method in methods:
@@ -131,8 +135,9 @@ class _Search:
         *,
         importance: str,
         path_s: float | None,
+        select: Selection,
     ) -> None:
-        self._context, self._policy = context, context.policy.adapt
+        self._context, self._policy, self._select = context, context.policy.adapt, select
         self._parent, self._importance, self._path_s = parent, importance, path_s
         self._network = context.trainer.load(parent.candidate, parent.phase).classifier
         self._architecture = self._network.architecture
@@ -274,7 +279,10 @@ class _Search:
         way = 1.0 - self._target_ms / self._parent.measured.latency.median_ms
         share = way * (1.0 - policy.decay) / (1.0 - policy.decay**steps)
         return Schedule(
-            initial=min(max(share, 1e-3), 0.5), decay=policy.decay, proposals=self._pace.proposals
+            initial=min(max(share, 1e-3), 0.5),
+            decay=policy.decay,
+            proposals=self._pace.proposals,
+            select=self._select,
         )
 
     def _find_pace(self, ways: int) -> Pace:

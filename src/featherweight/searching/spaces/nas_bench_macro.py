@@ -87,5 +87,14 @@ class NasBenchMacro:
             first += count
         return digits
 
+    def places(self, point: Point) -> tuple[str, ...]:
+        """Return the layer of every block; an identity within a stage is none."""
+        names = [
+            choice.name
+            for option, choice in zip(point, self.choices, strict=True)
+            if option or choice.name.endswith(".1")
+        ]
+        return ("stem", *names, "head")
+
 
 SPACES.add("nas_bench_macro", NasBenchMacro)

@@ -1,0 +1,78 @@
+"""MobileNetV3's recipe: what a search found is made faster step by step, and trained once more.
+
+Source: Howard et al. 2019, arXiv 1905.02244, section 4: a platform-aware search for the global
+structure, then NetAdapt layer by layer, which takes the proposal that loses least per millisecond.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from featherweight.errors import UnsupportedError
+from featherweight.fitting.candidate import Measured, Trained
+from featherweight.fitting.context import FitContext
+from featherweight.fitting.last_trainings import train_in_turn
+from featherweight.fitting.stages.ways import make_smaller
+
+__all__ = ["SLACK", "refine"]
+
+logger = logging.getLogger(__name__)
+
+SLACK = 1.15
+"""Multiple of the budget that is searched for: the steps save the rest, about a hundredth each."""
+_PATH_SHARE = 0.3
+"""Of the time that the search left, for the steps; the rest is for the last training."""
+
+
+def refine(context: FitContext, found: Sequence[Trained], *, budget_ms: float) -> list[Trained]:
+    """Make the best network as fast as the budget asks, and train what comes out.
+
+    Args:
+        context: of the search.
+        found: trained networks, the best first.
+        budget_ms: of the file that ships.
+
+    Returns:
+        all networks that keep the budget, the best first; where none does, those that were found.
+    """
+    context = replace(
+        context, settings=context.settings.model_copy(update={"latency_ms": budget_ms})
+    )
+    target_ms = context.samples.margin * budget_ms
+    best = found[0]
+    trained = list(found)
+    if best.measured.latency.median_ms <= target_ms:
+        logger.info("refine: %s keeps the budget as it is", best.candidate.title)
+    else:
+        trained += train_in_turn(
+            context,
+            _steps(context, best),
+            teacher=best.training,
+            reason=lambda training: f"val loss {training.val_loss:.3f}, from {best.val_loss:.3f}",
+            name="refined-time",
+        )
+    fast = [one for one in trained if one.measured.latency.median_ms <= target_ms]
+    return sorted(fast or trained, key=lambda one: one.val_loss)
+
+
+def _steps(context: FitContext, best: Trained) -> list[Measured]:
+    """Go NetAdapt's way; an empty list where it leads nowhere."""
+    total_s = context.plan.total_s
+    left_s = None if total_s is None else max(total_s - context.run.elapsed_s, 0.0)
+    try:
+        smaller, least_ms = make_smaller(
+            context,
+            best,
+            ["netadapt"],
+            importance="taylor",
+            path_s=None if left_s is None else _PATH_SHARE * left_s,
+            select="ratio",
+        )
+    except UnsupportedError as refusal:
+        logger.warning("refine: %s", refusal)
+        return []
+    if not smaller:
+        logger.warning("refine: the steps reach %.3f ms and no less", least_ms)
+    return [measured for _, measured in smaller]

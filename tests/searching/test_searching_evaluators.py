@@ -1,0 +1,208 @@
+"""Weights that networks share, a super-network of them, and what its scores are worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import nn
+
+from featherweight.networks.preprocessing import Preprocessing
+from featherweight.nn.network import build_network
+from featherweight.searching import super_network
+from featherweight.searching.agreement import agreement, kendall_tau
+from featherweight.searching.shared_weights import SharedWeights, inherit_weights, weight_keys
+from featherweight.searching.space import SPACES, Point, Space, SpaceSettings, random_point
+from featherweight.searching.staged_space import StageChoices, StagedSpace, StagedSpaceRecord
+from featherweight.searching.super_network import SuperNetwork, train_super_network
+from featherweight.training.evaluate import TrainingImages
+
+PREPROCESSING = Preprocessing(mean=(0.5,), std=(0.5,))
+
+
+def tiny() -> StagedSpace:
+    record = StagedSpaceRecord(
+        name="tiny",
+        stem_channels=(8,),
+        stem_stride=1,
+        stages=(
+            StageChoices(op=("conv", "mbconv3"), out_channels=(8, 16), repeats=(1, 2), stride=2),
+            StageChoices(op=("conv", "separable"), out_channels=(16, 24), repeats=(0, 1)),
+        ),
+        head_channels=(0, 32),
+    )
+    return StagedSpace(record, SpaceSettings((1, 8, 8), 10))
+
+
+@pytest.mark.parametrize("name", list(SPACES))
+def test_every_block_of_a_space_has_a_place(name: str) -> None:
+    space = SPACES[name](SpaceSettings((3, 32, 32), 10))
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        point = random_point(space, generator)
+        places, blocks = space.places(point), space.decode(point).blocks
+        assert len(places) == len(blocks)
+        assert len(set(places)) == len(places)
+
+
+def test_networks_share_the_first_channels_at_one_place() -> None:
+    space = tiny()
+    # op, width and repeats of the first stage; op, width, repeats of the second; head
+    assert [choice.name for choice in space.choices] == [
+        *("1.repeats", "1.op", "1.out_channels"),
+        *("2.repeats", "2.op", "2.out_channels", "head"),
+    ]
+    narrow, wide, other = (1, 0, 0, 0, 0, 0, 0), (1, 0, 1, 0, 0, 0, 0), (1, 1, 0, 0, 0, 0, 0)
+    shared = SharedWeights(space, 0)
+    large, small = shared.leaves(wide), shared.leaves(narrow)
+    name = "blocks.2.main.conv.weight"
+    assert small[name].shape == (8, 8, 3, 3)
+    assert torch.equal(large[name][:8, :8], small[name])
+    keys = weight_keys(space, narrow)
+    assert keys == weight_keys(space, wide)
+    common = set(keys.values()) & set(weight_keys(space, other).values())
+    assert {key.partition(":")[0] for key in common} == {"stem", "1"}, "stem and classifier"
+
+
+def test_a_step_moves_what_a_network_has_and_nothing_else() -> None:
+    shared = SharedWeights(tiny(), 0)
+    narrow, wide = (1, 0, 0, 0, 0, 0, 0), (1, 0, 1, 0, 0, 0, 0)
+    name = "blocks.2.main.conv.weight"
+    before = shared.leaves(wide)[name].detach()
+    for _ in range(2):
+        leaves = shared.leaves(narrow)
+        loss = shared.answer(narrow, leaves, torch.randn(4, 1, 8, 8)).square().sum()
+        gradients = torch.autograd.grad(loss, list(leaves.values()))
+        shared.step(narrow, dict(zip(leaves, gradients, strict=True)), rate=0.1, decay=0.0)
+    after = shared.leaves(wide)[name].detach()
+    assert not torch.equal(after[:8, :8], before[:8, :8])
+    assert torch.equal(after[8:], before[8:])
+    assert torch.equal(after[:, 8:], before[:, 8:])
+
+
+def test_a_step_is_that_of_torch() -> None:
+    space, shared = tiny(), SharedWeights(tiny(), 0)
+    point = (1, 1, 1, 1, 1, 1, 1)
+    alone = {
+        name: one.detach().clone().requires_grad_() for name, one in shared.leaves(point).items()
+    }
+    optimizer = torch.optim.SGD(alone.values(), lr=0.1, momentum=0.9, nesterov=True)
+    images = torch.randn(3, 4, 1, 8, 8)
+    for batch in images:
+        gradients = []
+        for leaves in (shared.leaves(point), alone):
+            loss = shared.answer(point, leaves, batch).square().sum()
+            gradients.append(torch.autograd.grad(loss, list(leaves.values())))
+        shared.step(point, dict(zip(alone, gradients[0], strict=True)), rate=0.1, decay=0.0)
+        for leaf, gradient in zip(alone.values(), gradients[1], strict=True):
+            leaf.grad = gradient
+        optimizer.step()
+    for name, leaf in shared.leaves(point).items():
+        torch.testing.assert_close(leaf, alone[name])
+    assert space.decode(point).blocks
+
+
+def test_an_heir_has_what_both_have() -> None:
+    space = tiny()
+    wide, narrow = (1, 0, 1, 1, 0, 1, 0), (1, 0, 0, 1, 0, 0, 1)
+    trained = build_network(space.decode(wide), seed=3)
+    state = trained.state_dict()
+    same = inherit_weights(space, wide, donor=wide, state=state, seed=0)
+    assert all(torch.equal(one, state[name]) for name, one in same.state_dict().items())
+    heir = inherit_weights(space, narrow, donor=wide, state=state, seed=0).state_dict()
+    assert torch.equal(heir["blocks.1.main.conv.weight"], state["blocks.1.main.conv.weight"][:8])
+    fresh = build_network(space.decode(narrow), seed=0).state_dict()
+    head = f"blocks.{len(space.decode(narrow).blocks) - 1}.main.conv.weight"
+    assert torch.equal(heir[head], fresh[head]), "the donor has no head"
+
+
+@pytest.fixture(scope="module")
+def digits() -> TrainingImages:
+    scans = load_digits()
+    pixels = np.rint(scans.images * 15.9375).astype(np.uint8)[..., None]
+    return TrainingImages(pixels, scans.target.astype(np.int64))
+
+
+def part(images: TrainingImages, rows: slice) -> TrainingImages:
+    return TrainingImages(images.pixels[rows], images.targets[rows])
+
+
+def train(space: Space, digits: TrainingImages, folder: Path) -> SuperNetwork:
+    return train_super_network(
+        space,
+        train=part(digits, slice(0, 1200)),
+        plain=part(digits, slice(0, 256)),
+        val=part(digits, slice(1200, None)),
+        preprocessing=PREPROCESSING,
+        draw=lambda generator: random_point(space, generator),
+        time_s=None,
+        epochs=4,
+        seed=0,
+        directory=folder,
+    )
+
+
+class _Killed(BaseException):
+    pass
+
+
+def test_networks_of_a_super_network_know_the_digits(
+    digits: TrainingImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut and continued it is the same; networks that never had a step answer too."""
+    space = tiny()
+    whole = train(space, digits, tmp_path / "whole")
+    points: list[Point] = [(1, 0, 1, 1, 0, 1, 1), (0, 1, 0, 0, 0, 0, 0)]
+    scores = [whole.score(point) for point in points]
+    assert min(scores) > 0.5, "of ten digits"
+    assert [whole.score(point) for point in points] == scores
+
+    written, plain = [0], super_network.write_checkpoint
+
+    def cut(*given: object, **named: object) -> None:
+        plain(*given, **named)  # type: ignore[arg-type]
+        written[0] += 1
+        if written[0] == 4:
+            raise _Killed
+
+    monkeypatch.setattr(super_network, "write_checkpoint", cut)
+    with pytest.raises(_Killed):
+        train(space, digits, tmp_path / "cut")
+    again = train(space, digits, tmp_path / "cut")
+    assert [again.score(point) for point in points] == scores
+    assert {key: one.tolist() for key, one in again.shared.weights.items()} == {
+        key: one.tolist() for key, one in whole.shared.weights.items()
+    }
+
+
+def test_norms_of_a_network_that_is_asked_are_those_of_pictures(
+    digits: TrainingImages, tmp_path: Path
+) -> None:
+    space = tiny()
+    trained = train(space, digits, tmp_path)
+    network = trained.shared.network((1, 0, 1, 1, 0, 1, 1))
+    norms = [one for one in network.modules() if isinstance(one, nn.BatchNorm2d)]
+    assert all(float(one.running_var.mean()) == 1.0 for one in norms)  # type: ignore[union-attr]
+    assert trained.norms.shape == (256, 1, 8, 8)
+
+
+def test_tau() -> None:
+    assert kendall_tau([1, 2, 3, 4], [10, 20, 30, 40]) == pytest.approx(1.0)
+    assert kendall_tau([1, 2, 3, 4], [4, 3, 2, 1]) == pytest.approx(-1.0)
+    assert kendall_tau([1, 2, 3, 4], [1, 2, 4, 3]) == pytest.approx(4 / 6)  # 5 pairs agree, 1 not
+    assert kendall_tau([1, 1, 1], [1, 2, 3]) == 0.0
+
+
+def test_a_score_becomes_an_accuracy_and_must_beat_multiply_adds() -> None:
+    found = agreement([0.1, 0.2, 0.3], [3.0, 1.0, 2.0], [0.5, 0.6, 0.7])
+    assert found.is_worth_it
+    assert found.accuracy(0.25) == pytest.approx(0.65)
+    assert found.accuracy(9.0) == 1.0
+    level = agreement([0.3, 0.3, 0.3], [1.0, 2.0, 3.0], [0.5, 0.6, 0.7])
+    assert not level.is_worth_it
+    assert level.accuracy(0.1) == pytest.approx(0.6)
+    falling = agreement([0.3, 0.2, 0.1], [1.0, 2.0, 3.0], [0.5, 0.6, 0.7])
+    assert falling.accuracy(0.1) == falling.accuracy(0.3)
