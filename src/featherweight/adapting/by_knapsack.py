@@ -52,7 +52,7 @@ class Shrunk:
     latency: Latency
 
 
-def shrink_by_knapsack(
+def shrink_by_knapsack(  # noqa: PLR0913 - one call says all of a cut
     network: Network,
     *,
     importance: Mapping[str, NDArray[np.float64]],
@@ -62,6 +62,7 @@ def shrink_by_knapsack(
     present_ms: float,
     target_ms: float,
     name: str,
+    repairs: bool = False,
 ) -> Shrunk | None:
     """Shrink a network to a latency.
 
@@ -74,6 +75,7 @@ def shrink_by_knapsack(
         present_ms: latency of the network as it is.
         target_ms: latency that is asked for.
         name: of the network, to which `shrunk_name` adds.
+        repairs: whether weights that lose inputs are fitted again by the pictures.
 
     Returns:
         the largest proposal that measures within the target; `None` = there is none.
@@ -94,7 +96,13 @@ def shrink_by_knapsack(
     named = shrunk_name(name, changed(parent, changes))
     thin = with_carried_norms(
         network,
-        lambda whole: apply(whole, changes, importance=importance, name=named),
+        lambda whole: apply(
+            whole,
+            changes,
+            importance=importance,
+            name=named,
+            repaired_by=pictures if repairs else None,
+        ),
         pictures,
     )
     return Shrunk(thin, changes, latency)

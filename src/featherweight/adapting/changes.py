@@ -9,9 +9,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from featherweight.adapting.branches import branch_layers, dropped_primitives
 from featherweight.adapting.groups import Change, Drop, Narrow, WidthGroup, block_of, width_groups
+from featherweight.adapting.repair import repair_readers
 from featherweight.architecture import Architecture, BlockSpec, Primitive
 from featherweight.errors import ArchitectureError, UnsupportedError, UsageError
 from featherweight.layers import layers
@@ -52,6 +54,7 @@ def apply(
     *,
     importance: Mapping[str, NDArray[np.float64]] | None = None,
     name: str | None = None,
+    repaired_by: Tensor | None = None,
 ) -> Network:
     """Return a network after changes, with its most important channels, in eval mode.
 
@@ -61,6 +64,8 @@ def apply(
         importance: of the channels of layers (see `adapting.importance`); the L2 norm of their
             filters ranks those that it does not name.
         name: of the result; by default the parent's.
+        repaired_by: normalised pictures (N, C, H, W) that the weights which lose inputs are fitted
+            by (`adapting.repair`); `None` = they stay.
 
     Raises:
         UsageError, UnsupportedError: see `changed`.
@@ -68,7 +73,8 @@ def apply(
     changes = tuple(changes)
     parent = network.architecture
     drops = _drops(parent, changes)
-    thin = slice_network(network, _narrowed(parent, changes), importance=importance)
+    narrows = [change for change in changes if isinstance(change, Narrow)]
+    thin = narrow(network, narrows, importance=importance, repaired_by=repaired_by).network
     with torch.device("meta"):  # nothing is drawn
         result = Network(_without(thin.architecture, drops).changed(name=name or parent.name))
     places = {} if parent.primitives else _places(parent, drops)
@@ -98,11 +104,15 @@ def narrow(
     changes: Iterable[Narrow],
     *,
     importance: Mapping[str, NDArray[np.float64]] | None = None,
+    repaired_by: Tensor | None = None,
 ) -> Narrowed:
     """Return a network with narrower groups, and where its channels come from; see `apply`."""
     thin = _narrowed(network.architecture, tuple(changes))
     kept = kept_channels(network, thin, importance=importance)
-    return Narrowed(slice_network(network, thin, kept=kept), kept)
+    sliced = slice_network(network, thin, kept=kept)
+    if repaired_by is not None:
+        repair_readers(sliced, network, kept, repaired_by)
+    return Narrowed(sliced, kept)
 
 
 def shrunk_name(base: str, architecture: Architecture) -> str:

@@ -24,7 +24,7 @@ from featherweight.networks.slicing import filter_norms
 from featherweight.nn.network import Network
 from featherweight.registry import Registry
 
-__all__ = ["IMPORTANCES", "Importance", "Loss", "channel_importance"]
+__all__ = ["IMPORTANCES", "REPAIRED", "Importance", "Loss", "channel_importance"]
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Mean loss of answers to a batch, from them and its targets."""
@@ -188,6 +188,9 @@ def _check(batches: Sequence[Batch]) -> None:
     if not batches:
         raise UsageError("importance cannot be estimated without pictures")
 
+
+REPAIRED = frozenset({"lasso"})
+"""Those whose source fits the weights that lose inputs again (`adapting.repair`)."""
 
 IMPORTANCES.add("taylor", _taylor)
 IMPORTANCES.add("gradient", _gradient)

@@ -2,8 +2,8 @@
 
 Source: He, Zhang, Sun: Channel Pruning for Accelerating Very Deep Neural Networks, ICCV 2017,
 arXiv 1707.06168: a layer's outputs at sampled positions are the sum of its channels' contributions;
-LASSO finds which few of them reconstruct it. (The paper then fits the weights that read them by
-least squares; here a training does that.)
+LASSO finds which few of them reconstruct it. (The weights that read them are then fitted by least
+squares: `adapting.repair`.)
 """
 
 from __future__ import annotations

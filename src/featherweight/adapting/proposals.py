@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -46,10 +46,12 @@ class PictureProposer:
     Attributes:
         tuning: pictures that proposals are fine-tuned on, one step a batch.
         judging: others, that compare them.
+        repairs: whether weights that lose inputs are fitted again, by the first of the former.
     """
 
     tuning: PictureSet
     judging: PictureSet
+    repairs: bool = False
 
     def judge(self, network: Network) -> Tuned:
         """Judge a network as it is."""
@@ -67,7 +69,8 @@ class PictureProposer:
         self, present: Network, change: Narrow, seen: Seen, images: Tensor, worth: Worth | None
     ) -> Tuned:
         """Cut, carry the statistics of the norms over the cut, fine-tune, judge."""
-        network, kept = narrow(present, [change], importance=worth)
+        repaired_by = images if self.repairs else None
+        network, kept = narrow(present, [change], importance=worth, repaired_by=repaired_by)
         left = {
             name: (mean[rows], variance[rows])
             for name, (mean, variance) in seen.items()
@@ -144,6 +147,7 @@ class WorkerProposer:
                 change=change,
                 worth=told,
                 pictures=pictures.absolute(),
+                repairs=self.here.repairs,
                 out=(self.folder / f"proposal-{number}.safetensors").absolute(),
             )
             for number, change in enumerate(changes)
@@ -162,6 +166,7 @@ class ProposalJob:
         change: of it.
         worth: importance of its channels; `None` = the norms of their filters.
         pictures: see `save_pictures`.
+        repairs: whether weights that lose inputs are fitted again.
         out: where the weights of the proposal go.
     """
 
@@ -170,6 +175,7 @@ class ProposalJob:
     change: Narrow
     worth: Path | None
     pictures: Path
+    repairs: bool
     out: Path
 
 
@@ -181,7 +187,8 @@ def run_proposal(job: ProposalJob) -> tuple[NDArray[np.float64], float]:
     if job.worth is not None:
         with np.load(job.worth, allow_pickle=False) as arrays:
             worth = {name: arrays[name] for name in arrays.files}
-    (tuned,) = _opened(job.pictures).tune(present.eval(), [job.change], worth=worth)
+    proposer = replace(_opened(job.pictures), repairs=job.repairs)
+    (tuned,) = proposer.tune(present.eval(), [job.change], worth=worth)
     save_file(tuned.network.state_dict(), job.out)
     return tuned.losses, tuned.score
 

@@ -55,6 +55,7 @@ class Means:
         importance: of the channels of each layer.
         pictures: normalised training pictures, (N, C, H, W), that norms are set by; about a
             hundred.
+        repairs: whether weights that lose inputs are fitted again by these pictures.
         walk: the setting of NetAdapt, made when it is asked for.
         so_far: steps of NetAdapt that an earlier attempt made, and the network after them.
         told: called after every step of NetAdapt.
@@ -69,6 +70,7 @@ class Means:
     savings: Sequence[Saving]
     importance: dict[str, NDArray[np.float64]]
     pictures: Tensor
+    repairs: bool
     walk: Callable[[SavingModel], Setting]
     so_far: Callable[[], tuple[tuple[Step, ...], Network | None]] = lambda: ((), None)
     told: Callable[[Step, Network], None] = lambda _step, _network: None
@@ -163,6 +165,7 @@ def _by_knapsack(means: Means, savings: Sequence[Saving]) -> Smaller | None:
         present_ms=means.start.median_ms,
         target_ms=means.target_ms,
         name=means.network.architecture.name,
+        repairs=means.repairs,
     )
     return None if found is None else Smaller(found.network, found.latency)
 
@@ -210,7 +213,12 @@ def _largest_that_fits(means: Means, row: Sequence[Architecture]) -> _Fitting | 
 def _cut(means: Means, changes: Sequence[Change]) -> Network:
     return with_carried_norms(
         means.network,
-        lambda whole: apply(whole, changes, importance=means.importance),
+        lambda whole: apply(
+            whole,
+            changes,
+            importance=means.importance,
+            repaired_by=means.pictures if means.repairs else None,
+        ),
         means.pictures,
     )
 

@@ -23,8 +23,10 @@ from featherweight.searching.space import Point, Space
 from featherweight.searching.study import Trial
 
 __all__ = [
+    "CHECK",
     "CHECKED",
     "EVALUATORS",
+    "SCORE",
     "WEIGHTS",
     "Checked",
     "Evaluator",
@@ -41,9 +43,9 @@ CHECKED = 12
 """Networks that a cheap way is held against before it is believed: at least so many."""
 WEIGHTS = "weights"
 """Note of a trial: folder of its trained network in the run directory."""
-_SCORE = "score"
+SCORE = "score"
 """Note of a trial: what the cheap way said."""
-_CHECK = "accuracy alone"
+CHECK = "accuracy alone"
 """Note of a trial that was judged both ways: the accuracy after a training alone."""
 
 
@@ -181,7 +183,7 @@ class Checked:
 
         def work() -> Scored:
             score, notes, trained = finish()
-            return Scored(found.accuracy(score), {**notes, _SCORE: score}, trained)
+            return Scored(found.accuracy(score), {**notes, SCORE: score}, trained)
 
         return work
 
@@ -193,7 +195,7 @@ class Checked:
 
         def work() -> Scored:
             accuracy, notes, trained = alone()
-            return Scored(accuracy, {**notes, _CHECK: accuracy, _SCORE: cheap().accuracy}, trained)
+            return Scored(accuracy, {**notes, CHECK: accuracy, SCORE: cheap().accuracy}, trained)
 
         return work
 
@@ -210,14 +212,12 @@ def agreement_of(trials: Sequence[Trial]) -> Agreement | None:
     checks: list[Trial] = []
     for first in range(0, len(trials), GENERATION):
         checks += [
-            one
-            for one in trials
-            if first <= one.number < first + GENERATION and _CHECK in one.notes
+            one for one in trials if first <= one.number < first + GENERATION and CHECK in one.notes
         ]
         if len(checks) >= CHECKED:
             return agreement(
-                [float(one.notes[_SCORE]) for one in checks],
+                [float(one.notes[SCORE]) for one in checks],
                 [float(one.notes["macs"]) for one in checks],
-                [float(one.notes[_CHECK]) for one in checks],
+                [float(one.notes[CHECK]) for one in checks],
             )
     return None

@@ -248,9 +248,15 @@ def _search(
         compared=context.ending.compared,
     )
     rows = {one.network: one for one in searched.rows}
-    origin = rows.get(summary.network) or rows[ranked[0].candidate.label]
-    retrained = tuple(one.val.value for one in ends)
-    note_search(run, searched.rows, origin, retrained, searched.agreement)
+    refined = summary.network not in rows
+    note_search(
+        run,
+        searched.rows,
+        rows[ranked[0].candidate.label if refined else str(summary.network)],
+        tuple(one.val.value for one in ends),
+        searched.agreement,
+        refined=refined,
+    )
     return read_search(run, conclude(run, summary))
 
 

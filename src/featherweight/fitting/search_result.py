@@ -30,6 +30,7 @@ class Searched(Record):
             training.
         agreement: of a cheap evaluator with trainings alone; `None` = every network was trained
             alone, or too few were.
+        refined: whether NetAdapt's steps made the network that ships of that of `best`.
     """
 
     trials: int
@@ -40,6 +41,7 @@ class Searched(Record):
     front: tuple[TrialRow, ...]
     retrained: tuple[float, ...]
     agreement: Agreement | None = None
+    refined: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class SearchResult:
                 "tau_of_macs": found.agreement.tau_of_macs,
                 "used": found.agreement.is_worth_it,
             },
+            "refined": found is not None and found.refined,
             "best": None
             if best is None
             else {
@@ -105,6 +108,8 @@ def note_search(
     shipped: TrialRow | None,
     retrained: tuple[float, ...],
     agreement: Agreement | None,
+    *,
+    refined: bool = False,
 ) -> None:
     """Write down how a search went: a stage.
 
@@ -114,6 +119,7 @@ def note_search(
         shipped: that of the network that ships; `None` = none does.
         retrained: val accuracy of the best trials after their last training.
         agreement: of a cheap evaluator with trainings alone.
+        refined: whether NetAdapt's steps followed on `shipped`.
     """
     trained = [one for one in rows if one.state == "trained"]
     record = Searched(
@@ -125,6 +131,7 @@ def note_search(
         front=tuple(front_of(trained)),
         retrained=retrained,
         agreement=agreement,
+        refined=refined,
     )
     run.stage("searched", inputs={}, outputs=Searched, work=lambda: record)
 

@@ -14,10 +14,13 @@ from torch import Tensor
 from featherweight.architecture import BlockSpec
 from featherweight.nn.network import Network, build_network
 from featherweight.searching.space import Point, Space
+from featherweight.training.muon import orthogonalised, takes_muon
 
 __all__ = ["SharedWeights", "inherit_weights", "weight_keys"]
 
 _CLASSIFIER_DEVIATION = 0.01
+_DENSE_RATE = 0.2
+"""Of the learning rate: the relative change of dense convolutions, as in `default_recipe`."""
 
 
 def weight_keys(space: Space, point: Point) -> dict[str, str]:
@@ -43,11 +46,13 @@ class _Path(NamedTuple):
         network: without memory for its weights.
         keys: of its whole state.
         learning: name and shape of what learns.
+        dense: names of the weights that Muon takes.
     """
 
     network: Network
     keys: dict[str, str]
     learning: dict[str, tuple[int, ...]]
+    dense: frozenset[str]
 
 
 def _path(space: Space, point: Point) -> _Path:
@@ -65,7 +70,8 @@ def _path(space: Space, point: Point) -> _Path:
         index, _, within = rest.partition(".")
         keys[name] = f"{kinds[int(index)]}:{within}" if part == "blocks" else f"{last}:{name}"
     learning = {name: tuple(tensor.shape) for name, tensor in network.named_parameters()}
-    return _Path(network, keys, learning)
+    dense = {f"{name}.weight" for name, one in network.named_modules() if takes_muon(one)}
+    return _Path(network, keys, learning, frozenset(dense))
 
 
 def _kind(block: BlockSpec, in_channels: int) -> str:
@@ -142,21 +148,30 @@ class SharedWeights:
     def step(
         self, point: Point, gradients: Mapping[str, Tensor], *, rate: float, decay: float
     ) -> None:
-        """Go one step of SGD with Nesterov's momentum 0.9 in what a network has; the rest stays.
+        """Go one step in what a network has; the rest stays.
+
+        Dense convolutions go the way of Muon (`training.muon`): `rate / 5` is their relative change
+        and they do not decay. All else is SGD, both with Nesterov's momentum 0.9.
 
         Args:
             point: of the network.
             gradients: by the names of its weights; one that is missing is zero, and nothing moves.
             rate: learning rate.
-            decay: of weights with more than one axis.
+            decay: of other weights with more than one axis.
         """
         path = self._path(point)
         for name, gradient in gradients.items():
             key, part = path.keys[name], _first(path.learning[name])
             weights, momentum = self.weights[key][part], self.momenta[key][part]
-            change = gradient.add(weights, alpha=decay if gradient.dim() > 1 else 0.0)
+            is_dense = name in path.dense
+            decays = gradient.dim() > 1 and not is_dense
+            change = gradient.add(weights, alpha=decay) if decays else gradient
             momentum.mul_(0.9).add_(change)
-            weights.sub_(change.add(momentum, alpha=0.9), alpha=rate)
+            change = change.add(momentum, alpha=0.9)
+            if is_dense:
+                size = weights.norm() / math.sqrt(len(weights))
+                change = _DENSE_RATE * size * orthogonalised(change)
+            weights.sub_(change, alpha=rate)
 
     def network(self, point: Point) -> Network:
         """Return the network of a point with its weights; its norms know no pictures yet."""

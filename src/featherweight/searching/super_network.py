@@ -36,7 +36,7 @@ from featherweight.training.recipe import Recipe, default_recipe
 
 __all__ = ["SuperNetwork", "train_super_network"]
 
-_LEARNING_RATE = 0.05
+_LEARNING_RATE = 0.4
 _WARM_UP = 0.1
 _MOST_CHANGE = 2.0
 """Norm of the gradient of all weights, above which it is scaled down."""

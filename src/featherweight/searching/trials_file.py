@@ -21,9 +21,13 @@ class TrialRow(Record):
         state: `trained`, `slow` (timed, not trained) or `failed`.
         network: what it is called; `None` = it was not named before it failed.
         options: which option of every choice.
-        accuracy: on val after its short training.
+        accuracy: on val, in 0..1, as the search goes by it; foretold from the score where the
+            network was not trained alone.
         latency_ms: of its file.
         reward: what the search goes by.
+        macs: multiply-adds.
+        score: what a cheap evaluator said.
+        alone: accuracy after a training alone, of networks that were judged both ways.
         reason: why it failed.
     """
 
@@ -34,6 +38,9 @@ class TrialRow(Record):
     accuracy: float | None = None
     latency_ms: float | None = None
     reward: float | None = None
+    macs: int | None = None
+    score: float | None = None
+    alone: float | None = None
     reason: str | None = None
 
 

@@ -11,7 +11,7 @@ from featherweight.budget import Latency
 from featherweight.errors import DivergedError
 from featherweight.fitting.candidate import Candidate, Measured
 from featherweight.fitting.context import FitContext
-from featherweight.fitting.evaluator import Evaluator, Scored
+from featherweight.fitting.evaluator import CHECK, SCORE, Evaluator, Scored
 from featherweight.fitting.stages.first_networks import Speeds, candidate_of, measure_each
 from featherweight.measuring.bench import Bench
 from featherweight.records import Record
@@ -105,6 +105,9 @@ class Searcher:
                 accuracy=one.notes.get("accuracy"),
                 latency_ms=one.notes.get("latency_ms"),
                 reward=one.reward,
+                macs=one.notes.get("macs"),
+                score=one.notes.get(SCORE),
+                alone=one.notes.get(CHECK),
                 reason=one.notes.get("reason"),
             )
             for one in self.study.trials()

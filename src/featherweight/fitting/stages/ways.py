@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from featherweight.adapting.changes import shrunk_name
-from featherweight.adapting.importance import channel_importance
+from featherweight.adapting.importance import REPAIRED, channel_importance
 from featherweight.adapting.netadapt import Setting
 from featherweight.adapting.pictures import PictureSet
 from featherweight.adapting.proposals import (
@@ -241,6 +241,7 @@ class _Search:
             savings=self._table().savings,
             importance=self._worth(),
             pictures=torch.cat(images),
+            repairs=self._importance in REPAIRED,
             walk=self._setting,
             so_far=lambda: (self._steps.read(), self._steps.network()),
             told=self._told,
@@ -258,7 +259,8 @@ class _Search:
         self._context.run.heartbeat()
 
     def _setting(self, model: SavingModel) -> Setting:
-        here = PictureProposer(self._tuning, self._judging)
+        repairs = self._importance in REPAIRED
+        here = PictureProposer(self._tuning, self._judging, repairs)
         workers = self._context.workers
         is_here = isinstance(workers, HereExecutor)
         folder = self._context.run.path / "artifacts" / "proposals"

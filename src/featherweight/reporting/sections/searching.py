@@ -10,9 +10,10 @@ from featherweight.reporting.language import Translate
 from featherweight.reporting.reading import FitRun
 from featherweight.reporting.section import SECTIONS, Section
 from featherweight.reporting.units import show_ms
+from featherweight.searching.agreement import Agreement, agreement
 from featherweight.searching.trials_file import TrialRow, front_of
 
-__all__ = ["OptionRow", "front_chart", "options_table", "rewards_chart"]
+__all__ = ["OptionRow", "agreement_chart", "front_chart", "options_table", "rewards_chart"]
 
 
 class OptionRow(NamedTuple):
@@ -62,6 +63,34 @@ def front_chart(trials: Sequence[TrialRow], t: Translate) -> Figure | None:
         ],
         "layout": layout,
     }
+
+
+def agreement_chart(trials: Sequence[TrialRow], t: Translate) -> Figure | None:
+    """Return accuracy after a training alone over the cheap score, of what was judged both ways."""
+    checked = _checked(trials)
+    if len(checked) < 2:
+        return None
+    layout = layout_of(
+        xaxis=axis(t("score of the evaluator")), yaxis=axis(t("val accuracy, trained alone"))
+    )
+    layout["yaxis"]["tickformat"] = ".0%"
+    marks = _marks(checked, [one.score for one in checked], [one.alone for one in checked], t)
+    return {"data": [marks], "layout": layout}
+
+
+def _checked(trials: Sequence[TrialRow]) -> list[TrialRow]:
+    return [one for one in trials if one.score is not None and one.alone is not None]
+
+
+def _agreement(trials: Sequence[TrialRow]) -> Agreement | None:
+    checked = _checked(trials)
+    if len(checked) < 2:
+        return None
+    return agreement(
+        [one.score or 0.0 for one in checked],
+        [one.macs or 0 for one in checked],
+        [one.alone or 0.0 for one in checked],
+    )
 
 
 def _marks(
@@ -135,6 +164,8 @@ def _values(run: FitRun, t: Translate) -> dict[str, Any]:
         "counts": {state: states.count(state) for state in ("trained", "slow", "failed")},
         "rewards": rewards_chart(run.trials, t),
         "front": front_chart(run.trials, t),
+        "agreement": _agreement(run.trials),
+        "agreement_chart": agreement_chart(run.trials, t),
         "options": options_table(run.trials),
         "failed": [one for one in run.trials if one.state == "failed"],
     }
