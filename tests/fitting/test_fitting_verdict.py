@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from featherweight.cli.app import run as cli
@@ -15,6 +16,7 @@ from featherweight.fitting import fit as fitting
 from featherweight.fitting.candidate import Measured, Proof, Trained
 from featherweight.fitting.stages.refit_head import refit_head
 from featherweight.reporting.run import FitSummary
+from featherweight.tasks.task import TASKS
 
 
 def proof(accuracy: float, low: float, commonest: float) -> Proof:
@@ -112,6 +114,26 @@ def test_guessing_is_said_in_the_final_block() -> None:
     assert first.startswith("TOO INACCURATE")
     assert "commonest class (0.120)" in why
     assert "--time" in why
+
+
+def test_a_detector_that_finds_next_to_nothing_is_of_no_use() -> None:
+    nothing = TASKS["detection"].chance(np.zeros((3, 0, 6), dtype=np.float32))
+    assert proof(0.008, 0.004, nothing).shortfall(None) == "guessing"
+    assert proof(0.05, 0.03, nothing).shortfall(None) is None
+    summary = FitSummary.model_validate(
+        {
+            "verdict": "too_inaccurate",
+            "shortfall": "guessing",
+            "metric": "ap",
+            "details": {"ap50": 0.02},
+            "commonest_class": nothing,
+            "budget": {"latency_ms": 1.0},
+            "platform": "p",
+            "run_directory": "r",
+        }
+    )
+    _, why = verdict_lines(summary)[:2]
+    assert why.startswith("ap below 0.01, or too near to it: next to nothing is found")
 
 
 @pytest.mark.parametrize("wrong", ["80", "1.5", "-1", "80ms", "nan", "120%", ""])

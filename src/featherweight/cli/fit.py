@@ -180,14 +180,16 @@ def verdict_lines(summary: FitSummary) -> list[str]:
 
 def _why_too_inaccurate(summary: FitSummary) -> str:
     least = f"the {summary.min_accuracy} that was asked for"
-    if summary.shortfall == "guessing":
+    if summary.shortfall == "guessing" and "ap50" in summary.details:
+        least = f"{summary.commonest_class:.2f}, or too near to it: next to nothing is found"
+    elif summary.shortfall == "guessing":
         least = (
             f"that of always answering with the commonest class ({summary.commonest_class:.3f}), "
             "or too near to it"
         )
     return (
-        f"accuracy below {least}: give it more --time or more pictures, or look at them with "
-        "featherweight data check"
+        f"{summary.metric.replace('_', ' ')} below {least}: give it more --time or more pictures, "
+        "or look at them with featherweight data check"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time as clock
 import uuid
@@ -217,7 +218,8 @@ def _search(
     context.ledger.write_splits(images)
     slack = SLACK if request.adapt else 1.0
     wide = settings.model_copy(update={"latency_ms": slack * settings.latency_ms})
-    searched = explore(replace(context, settings=wide), _own_study(run, images, request), request)
+    with contextlib.closing(_own_study(run, images, request)) as study:
+        searched = explore(replace(context, settings=wide), study, request)
     if isinstance(searched, Nothing):
         note_search(run, searched.rows, None, (), None)
         nearest_ms = max(

@@ -36,6 +36,11 @@ _STATES: dict[State, TrialState] = {
     "slow": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
+_DRIVERS = {
+    "psycopg": "pip install 'psycopg[binary]'",
+    "psycopg2": "pip install psycopg2-binary",
+}
+"""Of PostgreSQL: which one it is depends on the version of SQLAlchemy."""
 _SLOW_POINTS = "slow points drawn before"
 
 
@@ -142,11 +147,19 @@ class Study:
     Args:
         study: of Optuna.
         space: of the points.
+        database: that it is in.
     """
 
-    def __init__(self, study: optuna.Study, space: Space) -> None:
-        self._study, self._space = study, space
+    def __init__(
+        self, study: optuna.Study, space: Space, database: optuna.storages.RDBStorage
+    ) -> None:
+        self._study, self._space, self._database = study, space, database
         self._storage, self._id = study._storage, study._study_id
+
+    def close(self) -> None:
+        """Close the connections to the database; nothing can be asked after that."""
+        self._database.remove_session()
+        self._database.engine.dispose()
 
     def trials(self) -> list[Trial]:
         """Return every trial whose network is decided, by number."""
@@ -282,15 +295,27 @@ def open_study(
         ) from error
     except ImportError as error:
         raise MissingDependencyError(
-            f"no driver for the database {without_password(url)}: {error}",
-            hint="pip install psycopg2-binary for PostgreSQL",
+            f"no driver for the database {without_password(url)}",
+            hint=_DRIVERS.get(_missing(error), "install the driver that SQLAlchemy names for it"),
         ) from error
+    opened = Study(study, space, storage)
     if found not in (None, identity):
+        opened.close()
         raise UsageError(
             f"the study {name} in {without_password(url)} is of another space or other data",
             hint="choose another database",
         )
-    return Study(study, space)
+    return opened
+
+
+def _missing(error: BaseException) -> str:
+    """Return the module that could not be imported."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ModuleNotFoundError) and cause.name:
+            return cause.name
+        cause = cause.__cause__ or cause.__context__
+    return ""
 
 
 @contextlib.contextmanager

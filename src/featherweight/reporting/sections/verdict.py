@@ -97,6 +97,14 @@ def _of_the_accuracy(run: FitRun, summary: FitSummary, t: Translate) -> list[str
     if summary.shortfall == "below_asked" and summary.min_accuracy is not None:
         least = show_percent(summary.min_accuracy)
         sentences.append(t("That is below the {least} that was asked for.", least=least))
+    elif summary.shortfall == "guessing" and "ap50" in summary.details:
+        share = show_percent(summary.commonest_class)
+        sentences.append(
+            t(
+                "That is next to nothing: a detector must surely have more than {share}.",
+                share=share,
+            )
+        )
     elif summary.shortfall == "guessing":
         sentences.append(
             t(
