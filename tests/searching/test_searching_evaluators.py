@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from torch import nn
 
 from featherweight.networks.preprocessing import Preprocessing
-from featherweight.nn.network import build_network
+from featherweight.nn.network import Network, build_network
 from featherweight.searching import super_network
 from featherweight.searching.agreement import agreement, kendall_tau
 from featherweight.searching.shared_weights import SharedWeights, inherit_weights, weight_keys
@@ -187,15 +187,26 @@ def test_networks_of_a_super_network_know_the_digits(
     }
 
 
-def test_norms_of_a_network_that_is_asked_are_those_of_pictures(
-    digits: TrainingImages, tmp_path: Path
+def test_a_network_is_asked_with_norms_that_have_seen_pictures(
+    digits: TrainingImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    space = tiny()
-    trained = train(space, digits, tmp_path)
-    network = trained.shared.network((1, 0, 1, 1, 0, 1, 1))
-    norms = [one for one in network.modules() if isinstance(one, nn.BatchNorm2d)]
-    assert all(float(one.running_var.mean()) == 1.0 for one in norms)  # type: ignore[union-attr]
-    assert trained.norms.shape == (256, 1, 8, 8)
+    trained = train(tiny(), digits, tmp_path)
+    point = (1, 0, 1, 1, 0, 1, 1)
+    asked: list[Network] = []
+    plain = super_network.evaluate_placed
+
+    def evaluate(network: Network, *given: Any, **named: Any) -> Any:
+        asked.append(network)
+        return plain(network, *given, **named)
+
+    monkeypatch.setattr(super_network, "evaluate_placed", evaluate)
+    trained.score(point)
+    with torch.no_grad():
+        seen = asked[0].get_submodule("blocks.0.main.conv")(trained.norms)
+    norm = asked[0].get_submodule("blocks.0.main.norm")
+    torch.testing.assert_close(norm.get_buffer("running_mean"), seen.mean((0, 2, 3)))
+    fresh = trained.shared.network(point).get_submodule("blocks.0.main.norm")
+    assert float(fresh.get_buffer("running_mean").abs().max()) == 0.0
 
 
 def test_tau() -> None:
@@ -210,8 +221,10 @@ def test_a_score_becomes_an_accuracy_and_must_beat_multiply_adds() -> None:
     assert found.is_worth_it
     assert found.accuracy(0.25) == pytest.approx(0.65)
     assert found.accuracy(9.0) == 1.0
-    level = agreement([0.3, 0.3, 0.3], [1.0, 2.0, 3.0], [0.5, 0.6, 0.7])
-    assert not level.is_worth_it
+    level = agreement([0.3, 0.3, 0.3], [3.0, 2.0, 1.0], [0.5, 0.6, 0.7])
+    assert not level.is_worth_it, "better than falling multiply-adds is not enough"
     assert level.accuracy(0.1) == pytest.approx(0.6)
-    falling = agreement([0.3, 0.2, 0.1], [1.0, 2.0, 3.0], [0.5, 0.6, 0.7])
+    falling = agreement([0.3, 0.2, 0.25], [3.0, 2.0, 1.0], [0.5, 0.6, 0.7])
+    assert falling.tau > falling.tau_of_macs
+    assert not falling.is_worth_it
     assert falling.accuracy(0.1) == falling.accuracy(0.3)

@@ -6,6 +6,7 @@ What goes is what a knapsack over a measured table leaves out: importance per mi
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,17 +95,9 @@ def shrink_by_knapsack(  # noqa: PLR0913 - one call says all of a cut
         return None
     changes, latency = found
     named = shrunk_name(name, changed(parent, changes))
-    thin = with_carried_norms(
-        network,
-        lambda whole: apply(
-            whole,
-            changes,
-            importance=importance,
-            name=named,
-            repaired_by=pictures if repairs else None,
-        ),
-        pictures,
-    )
+    plainly = functools.partial(apply, changes=changes, importance=importance, name=named)
+    repaired = functools.partial(plainly, repaired_by=pictures if repairs else None)
+    thin = with_carried_norms(network, repaired, pictures, plainly=plainly)
     return Shrunk(thin, changes, latency)
 
 

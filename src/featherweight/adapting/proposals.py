@@ -35,8 +35,8 @@ __all__ = [
 _LEARNING_RATE = 2e-3
 """A tenth of a training's (NetAdapt's short-term rate over its long-term one)."""
 _MOMENTUM = 0.9
-_CARRYING = 64
-"""Pictures of the tuning that norms are set by after a cut."""
+_CARRYING, _REPAIRING = 64, 128
+"""Pictures of the tuning that norms are set by after a cut, and weights that lose inputs."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,10 @@ class PictureProposer:
         self, present: Network, change: Narrow, seen: Seen, images: Tensor, worth: Worth | None
     ) -> Tuned:
         """Cut, carry the statistics of the norms over the cut, fine-tune, judge."""
-        repaired_by = images if self.repairs else None
+        repaired_by = None
+        if self.repairs:
+            pictures = self.tuning.part(0, _REPAIRING).batches()
+            repaired_by = torch.cat([batch for batch, _ in pictures])
         network, kept = narrow(present, [change], importance=worth, repaired_by=repaired_by)
         left = {
             name: (mean[rows], variance[rows])

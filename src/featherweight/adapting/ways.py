@@ -5,6 +5,7 @@ They know no command and no run directory: networks, pictures, a clock, and what
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -211,16 +212,9 @@ def _largest_that_fits(means: Means, row: Sequence[Architecture]) -> _Fitting | 
 
 
 def _cut(means: Means, changes: Sequence[Change]) -> Network:
-    return with_carried_norms(
-        means.network,
-        lambda whole: apply(
-            whole,
-            changes,
-            importance=means.importance,
-            repaired_by=means.pictures if means.repairs else None,
-        ),
-        means.pictures,
-    )
+    plainly = functools.partial(apply, changes=changes, importance=means.importance)
+    repaired = functools.partial(plainly, repaired_by=means.pictures if means.repairs else None)
+    return with_carried_norms(means.network, repaired, means.pictures, plainly=plainly)
 
 
 WAYS.add("resolution", _resolution)

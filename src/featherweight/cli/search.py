@@ -27,7 +27,7 @@ from featherweight.cli.options import (
 from featherweight.readable import without_password
 
 if TYPE_CHECKING:
-    from featherweight.searching.agreement import Agreement
+    from featherweight.fitting.search_result import Searched
 
 __all__ = ["search"]
 
@@ -115,14 +115,21 @@ def search(  # noqa: PLR0913 - one parameter per flag
         found = result.searched
         if found is not None and found.trials:
             ends = f"{found.complete} judged, {found.slow} too slow, {found.failed} failed"
-            lines = [f"trials: {ends}", *_agreement_lines(found.agreement), *lines]
+            lines = [f"trials: {ends}", *_how_lines(found), *lines]
         output.print_lines(lines)
     return 0 if result.met else 3
 
 
-def _agreement_lines(agreement: Agreement | None) -> list[str]:
-    if agreement is None:
-        return []
-    used = "used" if agreement.is_worth_it else "no better than multiply-adds: not used"
-    text = f"evaluator: {used}; rank correlation with {agreement.networks} networks trained alone"
-    return [f"{text} {agreement.tau:.2f}, of multiply-adds {agreement.tau_of_macs:.2f}"]
+def _how_lines(found: Searched) -> list[str]:
+    """Return what judged the networks, and whether steps followed."""
+    lines = []
+    if found.agreement is not None:
+        one = found.agreement
+        used = f"judged {found.foretold} networks" if found.is_cheap else "was not used"
+        lines.append(
+            f"evaluator: {used}; rank correlation with {one.networks} networks trained alone "
+            f"{one.tau:.2f}, of multiply-adds {one.tau_of_macs:.2f}"
+        )
+    if found.refined:
+        lines.append("steps: NetAdapt made the network of the best trial faster")
+    return lines

@@ -164,6 +164,7 @@ Kind = Literal[
     "fill",
     "teacher",
     "train",
+    "refined",
     "int8-finetune",
 ]
 """Of trainings, the shorter first."""

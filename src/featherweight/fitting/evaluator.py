@@ -13,18 +13,18 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from featherweight.errors import DivergedError
 from featherweight.fitting.candidate import Measured, Phase, Trained
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.train_candidate import Length, begin_training
 from featherweight.registry import Registry
-from featherweight.searching.agreement import Agreement, agreement
+from featherweight.searching.agreement import CHECKED, Agreement, agreement
 from featherweight.searching.sampler import GENERATION
 from featherweight.searching.space import Point, Space
 from featherweight.searching.study import Trial
 
 __all__ = [
     "CHECK",
-    "CHECKED",
     "EVALUATORS",
     "SCORE",
     "WEIGHTS",
@@ -39,10 +39,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-CHECKED = 12
-"""Networks that a cheap way is held against before it is believed: at least so many."""
 WEIGHTS = "weights"
-"""Note of a trial: folder of its trained network in the run directory."""
+"""Note of a trial: folder of its network in the run directory, trained from scratch."""
 SCORE = "score"
 """Note of a trial: what the cheap way said."""
 CHECK = "accuracy alone"
@@ -147,8 +145,8 @@ def begin_trial(
     def work() -> Scored:
         trained = Trained.of(measured, finish())
         folder = context.trainer.network_folder(measured.candidate, phase)
-        weights = folder.relative_to(context.run.path)
-        return Scored(trained.val.value, {WEIGHTS: str(weights)}, trained)
+        weights = {WEIGHTS: str(folder.relative_to(context.run.path))}
+        return Scored(trained.val.value, weights if kind == "trial" else {}, trained)
 
     return work
 
@@ -190,12 +188,17 @@ class Checked:
     def _both(
         self, trial: Trial, measured: Measured, known: Sequence[Trial]
     ) -> Callable[[], Scored]:
-        alone = self.alone.begin(trial, measured, known)
         cheap = self.cheap.begin(trial, measured, known)
+        alone = self.alone.begin(trial, measured, known)
 
         def work() -> Scored:
+            try:
+                score = cheap().accuracy
+            except DivergedError as failure:  # it counts against the cheap way, not the network
+                logger.warning("trial %d, judged the cheap way: %s", trial.number, failure)
+                score = 0.0
             accuracy, notes, trained = alone()
-            return Scored(accuracy, {**notes, CHECK: accuracy, SCORE: cheap().accuracy}, trained)
+            return Scored(accuracy, {**notes, CHECK: accuracy, SCORE: score}, trained)
 
         return work
 

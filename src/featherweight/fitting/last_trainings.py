@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from featherweight.fitting.candidate import Measured, Phase, Trained, Training
+from featherweight.fitting.candidate import Kind, Measured, Phase, Trained, Training
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.time_plan import LEAST_SHARE
 from featherweight.fitting.train_candidate import Length, train_candidate
@@ -20,7 +20,7 @@ def train_in_turn(
     teacher: Training | None = None,
     reason: Callable[[Training], str],
     until_s: float | None = None,
-    name: str = "training-time",
+    kind: Kind = "train",
 ) -> list[Trained]:
     """Train networks one after the other with equal parts of the time that is left.
 
@@ -30,17 +30,15 @@ def train_in_turn(
         teacher: whose answers all of them imitate.
         reason: what is written down about a training.
         until_s: seconds of the run after which they end; `None` = all but those of the proof.
-        name: of the stages that keep how long they are.
-        until_s: seconds of the run after which they end; `None` = all but those of the proof.
-        name: of the stages that keep how long they are.
+        kind: of the trainings: an architecture may be trained once in each.
     """
     trained = []
     for position, measured in enumerate(wanted):
-        seconds = _training_s(context, name, left=len(wanted) - position, until_s=until_s)
+        seconds = _training_s(context, kind, left=len(wanted) - position, until_s=until_s)
         training = train_candidate(
             context,
             measured.candidate,
-            Phase(kind="train"),
+            Phase(kind=kind),
             length=Length(seconds, context.settings.epochs),
             teacher=teacher,
         )
@@ -50,7 +48,7 @@ def train_in_turn(
 
 
 def _training_s(
-    context: FitContext, name: str, *, left: int, until_s: float | None
+    context: FitContext, kind: Kind, *, left: int, until_s: float | None
 ) -> float | None:
     """Return the seconds of the next of so many trainings: a stage, which a cut does not change."""
     total_s = context.plan.total_s
@@ -62,7 +60,12 @@ def _training_s(
         rest_s = end_s - context.run.elapsed_s
         return _Seconds(seconds=max(rest_s, LEAST_SHARE * total_s) / left)
 
-    return context.run.stage(f"{name}-{left}", inputs={}, outputs=_Seconds, work=work).seconds
+    return context.run.stage(
+        f"{kind}-time-{left}",
+        inputs={},
+        outputs=_Seconds,
+        work=work,
+    ).seconds
 
 
 class _Seconds(Record):

@@ -226,11 +226,13 @@ def _search(
             searched.fastest_ms / (slack * context.samples.margin), settings.latency_ms
         )
         return read_search(run, conclude_infeasible(run, settings, nearest_ms))
+    most_ms = context.samples.margin * settings.latency_ms
+    is_wide = any(one.measured.latency.median_ms > most_ms for one in searched.best)
     ends = train_in_turn(
         context,
         [one.measured for one in searched.best],
         reason=lambda training: f"val loss {training.val_loss:.3f}",
-        until_s=_last_training_s(context) if request.adapt else None,
+        until_s=_last_training_s(context) if request.adapt and is_wide else None,
     )
     logger.info(
         "val accuracy of the best trials, the best first: %s; after their last training: %s",

@@ -15,7 +15,7 @@ from featherweight.searching.trials_file import TrialRow, front_of
 
 __all__ = ["SearchResult", "Searched", "note_search", "read_search"]
 
-_IN_FRONT = {"trial", "network", "accuracy", "latency_ms", "reward"}
+_IN_FRONT = {"trial", "network", "accuracy", "score", "latency_ms", "reward"}
 
 
 class Searched(Record):
@@ -31,6 +31,7 @@ class Searched(Record):
         agreement: of a cheap evaluator with trainings alone; `None` = every network was trained
             alone, or too few were.
         refined: whether NetAdapt's steps made the network that ships of that of `best`.
+        foretold: networks that a cheap evaluator judged by itself.
     """
 
     trials: int
@@ -42,6 +43,12 @@ class Searched(Record):
     retrained: tuple[float, ...]
     agreement: Agreement | None = None
     refined: bool = False
+    foretold: int = 0
+
+    @property
+    def is_cheap(self) -> bool:
+        """Whether a cheap evaluator judged networks by itself."""
+        return self.foretold > 0
 
 
 @dataclass(frozen=True)
@@ -80,7 +87,7 @@ class SearchResult:
                 "networks": found.agreement.networks,
                 "tau": found.agreement.tau,
                 "tau_of_macs": found.agreement.tau_of_macs,
-                "used": found.agreement.is_worth_it,
+                "used": found.is_cheap,
             },
             "refined": found is not None and found.refined,
             "best": None
@@ -132,6 +139,7 @@ def note_search(
         retrained=retrained,
         agreement=agreement,
         refined=refined,
+        foretold=sum(one.score is not None and one.alone is None for one in trained),
     )
     run.stage("searched", inputs={}, outputs=Searched, work=lambda: record)
 

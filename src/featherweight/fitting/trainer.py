@@ -103,7 +103,7 @@ class Trainer:
         return FirstWeights(
             source=family.source,
             classifier=self.classifiers.get(family.name),
-            folder=family.start,
+            folder=None if family.start is None else family.start.absolute(),
             kept_in=self.checkpoint_folder(candidate, phase).absolute(),
         )
 

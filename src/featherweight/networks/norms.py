@@ -32,7 +32,11 @@ Seen = Mapping[str, tuple[Tensor, Tensor]]
 
 
 def with_carried_norms(
-    parent: Network, cut: Callable[[Network], Network], images: Tensor
+    parent: Network,
+    cut: Callable[[Network], Network],
+    images: Tensor,
+    *,
+    plainly: Callable[[Network], Network] | None = None,
 ) -> Network:
     """Return the cut network, in eval mode, with the parent's statistics, moved as the cut did.
 
@@ -41,6 +45,7 @@ def with_carried_norms(
         cut: network -> a copy without some channels or blocks. What it leaves out must not depend
             on the means and biases of norms.
         images: normalised pictures, (N, C, H, W), of all kinds there are; about a hundred.
+        plainly: the same cut, where `cut` changes weights as well; `None` = it does not.
     """
     seen = norms_seen(parent, images)
     carrier = copy.deepcopy(parent)  # the numbers travel through the cut as means and biases
@@ -51,7 +56,7 @@ def with_carried_norms(
             norm.get_parameter("bias").copy_(variance)
     carried = {
         name: (module.get_buffer("running_mean"), module.get_parameter("bias").detach())
-        for name, module in cut(carrier).named_modules()
+        for name, module in (plainly or cut)(carrier).named_modules()
         if isinstance(module, nn.BatchNorm2d)
     }
     thin = cut(parent).eval()

@@ -31,7 +31,7 @@ class FitSummary(Record):
         shortfall: why the accuracy is too low; `None` = it is not.
         min_accuracy: what the user asked for; `None` = nothing.
         commonest_class: share of the test pictures that are of the commonest class: what always
-            answering with that class would reach.
+            answering with that class would reach; with boxes the AP of what finds next to nothing.
         budget: `{"latency_ms": ...}`.
         platform: text form of the platform.
         utilisation: measured median / budget.

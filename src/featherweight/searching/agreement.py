@@ -10,7 +10,10 @@ from scipy.stats import kendalltau
 
 from featherweight.records import Record
 
-__all__ = ["Agreement", "agreement", "kendall_tau"]
+__all__ = ["CHECKED", "Agreement", "agreement", "kendall_tau"]
+
+CHECKED = 12
+"""Networks that a cheap way is held against before it is believed: at least so many."""
 
 
 def kendall_tau(one: Sequence[float], other: Sequence[float]) -> float:
@@ -37,8 +40,8 @@ class Agreement(Record):
 
     @property
     def is_worth_it(self) -> bool:
-        """Whether the scores beat multiply-adds."""
-        return self.tau > self.tau_of_macs
+        """Whether the scores put networks into an order, and a better one than multiply-adds."""
+        return self.line[0] > 0.0 and self.tau > max(self.tau_of_macs, 0.0)
 
     def accuracy(self, score: float) -> float:
         """Return the accuracy that a score foretells, in 0..1."""

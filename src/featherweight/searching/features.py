@@ -13,6 +13,10 @@ from featherweight.searching.space import Point, Space
 __all__ = ["PointFeatures"]
 
 
+_MOST_KNOWN = 5000
+"""Points whose numbers are kept: of a few kB each."""
+
+
 @dataclass(frozen=True)
 class PointFeatures:
     """Every choice as zeros and a one; depth, log params, log multiply-adds, and their squares.
@@ -27,6 +31,8 @@ class PointFeatures:
     def __call__(self, point: Point) -> NDArray[np.float64]:
         """Return the numbers of a point, (features,)."""
         if point not in self._known:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
             parts = []
             for option, choice in zip(point, self.space.choices, strict=True):
                 row = np.zeros(len(choice.options))

@@ -23,6 +23,10 @@ LEAST_TIMED = 8
 """Networks that a forecast needs."""
 
 
+_MOST_KNOWN = 50_000
+"""Points whose milliseconds are kept."""
+
+
 @dataclass(frozen=True)
 class Foretold:
     """Milliseconds of points that were not timed.
@@ -42,6 +46,8 @@ class Foretold:
     def __call__(self, point: Point) -> float:
         """Return the milliseconds of a point."""
         if point not in self._known:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
             row = (self._features(point) - self._middle) / self._spread
             self._known[point] = math.exp(float(row @ self._weights) + self._level)
         return self._known[point]

@@ -41,6 +41,8 @@ _DRIVERS = {
     "psycopg2": "pip install psycopg2-binary",
 }
 """Of PostgreSQL: which one it is depends on the version of SQLAlchemy."""
+_ENGINE = {"pool_pre_ping": True}
+"""A connection that a server closed during a long training is opened again."""
 _SLOW_POINTS = "slow points drawn before"
 
 
@@ -272,7 +274,7 @@ def open_study(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
         with _reachable():
-            storage = optuna.storages.RDBStorage(url)
+            storage = optuna.storages.RDBStorage(url, engine_kwargs=_ENGINE)
             study = optuna.create_study(
                 storage=storage,
                 study_name=name,

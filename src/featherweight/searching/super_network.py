@@ -21,7 +21,7 @@ from torch import Tensor
 
 from featherweight.data.augmentation import normalise_batch
 from featherweight.data.rows import spaced_rows
-from featherweight.errors import FailedError
+from featherweight.errors import DivergedError
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.slicing import recalibrate_norms
 from featherweight.records import Record
@@ -36,7 +36,7 @@ from featherweight.training.recipe import Recipe, default_recipe
 
 __all__ = ["SuperNetwork", "train_super_network"]
 
-_LEARNING_RATE = 0.4
+_LEARNING_RATE, _WEIGHT_DECAY = 0.4, 5e-4
 _WARM_UP = 0.1
 _MOST_CHANGE = 2.0
 """Norm of the gradient of all weights, above which it is scaled down."""
@@ -116,7 +116,7 @@ def train_super_network(  # noqa: PLR0913 - one call says all of a training
 
     Raises:
         RecordError: what lies in `directory` is no checkpoint.
-        FailedError: the loss is not finite.
+        DivergedError: the loss is not finite.
     """
     recipe = default_recipe(
         pretrained=False,
@@ -195,9 +195,8 @@ class _Learning:
         answers = self.shared.answer(point, leaves, images)
         loss = objective.loss(answers, right, smoothing=self.recipe.label_smoothing)
         if not math.isfinite(loss.item()):
-            raise FailedError(
-                f"the loss of the super-network became {loss.item()} in step {self.step}",
-                hint="search with --evaluator independent",
+            raise DivergedError(
+                f"the loss of the super-network became {loss.item()} in step {self.step}"
             )
         gradients = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         found = {
@@ -211,7 +210,7 @@ class _Learning:
             point,
             {name: scale * one for name, one in found.items()},
             rate=_LEARNING_RATE * _rate_scale(self._share),
-            decay=self.recipe.weight_decay,
+            decay=_WEIGHT_DECAY,
         )
 
     def _batch(self, numbers: np.random.Generator) -> tuple[Tensor, Any]:

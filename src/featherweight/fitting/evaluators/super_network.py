@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from featherweight.data.rows import spaced_rows
+from featherweight.errors import DivergedError
 from featherweight.fitting.candidate import Measured
 from featherweight.fitting.evaluator import (
     EVALUATORS,
@@ -38,6 +39,7 @@ class BySuperNetwork:
 
     ground: Ground
     _trained: SuperNetwork | None = field(default=None, repr=False)
+    _diverged: bool = False
 
     def begin(
         self,
@@ -46,35 +48,45 @@ class BySuperNetwork:
         known: Sequence[Trial],  # noqa: ARG002 - a super-network learns from no trial
     ) -> Callable[[], Scored]:
         """Return what asks the network; the first time that trains the super-network."""
+        trained = self._super_network(measured)  # now, before others train beside it
 
         def work() -> Scored:
-            return Scored(self._super_network(measured).score(trial.point), {}, None)
+            if trained is None:
+                raise DivergedError("the super-network did not learn")
+            return Scored(trained.score(trial.point), {}, None)
 
         return work
 
-    def _super_network(self, measured: Measured) -> SuperNetwork:
-        """Return the super-network; its training goes on where it was cut."""
-        if self._trained is None:
-            context, length = self.ground.context, self.ground.cheap
-            store, resolution = context.trainer.store, measured.candidate.resolution
-            preprocessing = measured.candidate.family.preprocessing
-            rows = spaced_rows(context.trainer.count("train"), most=_NORM_PICTURES)
-            logger.info("the super-network learns: every step another network of the space")
-            self._trained = train_super_network(
-                self.ground.space,
-                train=store.train(resolution, preprocessing),
-                plain=store.held_out("train", resolution, preprocessing, rows=rows),
-                val=store.held_out("val", resolution, preprocessing),
-                preprocessing=preprocessing,
-                draw=self.ground.draw,
-                time_s=length.time_s,
-                epochs=length.epochs,
-                seed=context.seed,
-                directory=context.run.path / "checkpoints" / "super-network",
-                device=context.settings.device,
-                noted=context.run.heartbeat,
-            )
+    def _super_network(self, measured: Measured) -> SuperNetwork | None:
+        """Return the super-network; its training goes on where it was cut; `None` = it diverged."""
+        if self._trained is None and not self._diverged:
+            try:
+                self._trained = self._train(measured)
+            except DivergedError as failure:
+                logger.warning("%s: no network is judged by it", failure)
+                self._diverged = True
         return self._trained
+
+    def _train(self, measured: Measured) -> SuperNetwork:
+        context, length = self.ground.context, self.ground.cheap
+        store, resolution = context.trainer.store, measured.candidate.resolution
+        preprocessing = measured.candidate.family.preprocessing
+        rows = spaced_rows(context.trainer.count("train"), most=_NORM_PICTURES)
+        logger.info("the super-network learns: every step another network of the space")
+        return train_super_network(
+            self.ground.space,
+            train=store.train(resolution, preprocessing),
+            plain=store.held_out("train", resolution, preprocessing, rows=rows),
+            val=store.held_out("val", resolution, preprocessing),
+            preprocessing=preprocessing,
+            draw=self.ground.draw,
+            time_s=length.time_s,
+            epochs=length.epochs,
+            seed=context.seed,
+            directory=context.run.path / "checkpoints" / "super-network",
+            device=context.settings.device,
+            noted=context.run.heartbeat,
+        )
 
 
 def _checked(ground: Ground) -> Checked:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from featherweight.errors import FailedError
 from featherweight.fitting.context import FitContext
-from featherweight.fitting.evaluator import agreement_of
+from featherweight.fitting.evaluator import SCORE, agreement_of
 from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.stages.first_networks import time_first_networks
 from featherweight.fitting.stages.judging import TRIALS_SHARE, open_evaluator
@@ -17,7 +17,7 @@ from featherweight.searching.features import PointFeatures
 from featherweight.searching.reward import Reward
 from featherweight.searching.sampler import SAMPLERS
 from featherweight.searching.space import Space
-from featherweight.searching.study import Study
+from featherweight.searching.study import Study, Trial
 from featherweight.searching.trials_file import TrialRow
 
 __all__ = ["Found", "Nothing", "Objective", "SearchRequest", "explore"]
@@ -112,7 +112,25 @@ def explore(context: FitContext, study: Study, request: SearchRequest) -> Found 
             raise FailedError(f"no training of {space.name} succeeded: {reasons[-1]}")
         slow_ms = [one.latency_ms for one in rows if one.latency_ms is not None]
         return Nothing(rows, min(slow_ms, default=speeds.nearest_ms))
-    rewards = {one.number: one.reward or 0.0 for one in trials}
+    found = agreement_of(trials)
+    rewards = {one.number: _reward(one, found, searcher.reward) for one in trials}
     ranked = sorted(searcher.judged, key=lambda number: -rewards[number])
     best = [searcher.judged[number] for number in ranked[:_RETRAINED]]
-    return Found(rows, best, agreement_of(trials))
+    if request.adapt:  # one that keeps the budget as it is, whatever the steps come to
+        most_ms = context.samples.margin * request.settings.latency_ms
+        ranked_judged = [searcher.judged[number] for number in ranked]
+        fast = [one for one in ranked_judged if one.measured.latency.median_ms <= most_ms]
+        if fast and fast[0] not in best:
+            best[-1] = fast[0]
+    return Found(rows, best, found)
+
+
+def _reward(trial: Trial, found: Agreement | None, reward: Reward) -> float:
+    """Return what a trial is ranked by: where scores are believed, all by their scores.
+
+    A foretold accuracy lies nearer to the mean than one after a training alone, which may be luck.
+    """
+    if found is None or not found.is_worth_it or SCORE not in trial.notes:
+        return trial.reward or 0.0
+    accuracy = found.accuracy(float(trial.notes[SCORE]))
+    return reward(accuracy, float(trial.notes["latency_ms"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 
@@ -16,9 +17,9 @@ from featherweight.measuring.bench import Bench
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.records import Record
 from featherweight.searching.features import PointFeatures
-from featherweight.searching.sampler import Fate, allowed_point
+from featherweight.searching.sampler import Fate, NoNetworkLeft, allowed_point
 from featherweight.searching.space import Point, Space, mutated, random_point
-from featherweight.searching.speeds import Foretold, foretell_speeds
+from featherweight.searching.speeds import LEAST_TIMED, Foretold, foretell_speeds
 
 __all__ = ["FastDraws", "Speeds", "candidate_of", "measure_each", "time_first_networks"]
 
@@ -98,9 +99,11 @@ def time_first_networks(context: FitContext, space: Space, *, features: PointFea
             if len(points) == count:
                 break
         found = _timed(context, bench, space, list(points.values()))
-        if not found.points:
+        if len(found.points) < min(len(points), LEAST_TIMED):
             raise UnsupportedError(
-                f"no network of {space.name} can run on {context.settings.platform}"
+                f"{len(found.points)} of {len(points)} networks of {space.name} can run on "
+                f"{context.settings.platform}",
+                allowed=f"{LEAST_TIMED} or more, so that the others can be foretold",
             )
         if any(found.fits):
             return found
@@ -141,10 +144,9 @@ class FastDraws:
         most_ms: float | None,
         seed: int,
     ) -> None:
-        self._space, self._most_ms = space, most_ms
+        self._space, self._most_ms, self._speeds = space, most_ms, speeds
         self._foretold = foretell_speeds(features, speeds.timed)
-        generator = np.random.default_rng((seed, 2**33))
-        self._first = [self._fast(generator) for _ in range(_DRAWN_FROM)]
+        self._seed = seed
 
     def __call__(self, generator: np.random.Generator) -> Point:
         """Return a network."""
@@ -153,6 +155,16 @@ class FastDraws:
             other = mutated(self._space, point, generator)
             point = other if self._fits(other) else point
         return point
+
+    @functools.cached_property
+    def _first(self) -> list[Point]:
+        """Return what others are drawn from; where draws are too slow, what was timed as fast."""
+        generator = np.random.default_rng((self._seed, 2**33))
+        try:
+            return [self._fast(generator) for _ in range(_DRAWN_FROM)]
+        except NoNetworkLeft:
+            pairs = zip(self._speeds.points, self._speeds.fits, strict=True)
+            return [point for point, fits in pairs if fits]
 
     def _fits(self, point: Point) -> bool:
         return self._most_ms is None or self._foretold(point) <= self._most_ms

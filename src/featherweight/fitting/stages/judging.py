@@ -18,6 +18,8 @@ TRIALS_SHARE = 0.6
 _EPOCHS_SHARE = 5
 """A trial has one fifth of the epochs of the last trainings; a super-network a fifth of what so
 many trials alone would have."""
+_LEAST_S = 1.0
+"""Of a training."""
 _HEIRS_SHARE = 3
 """A training that goes on from a relative's weights has a third of the epochs of one alone."""
 
@@ -69,10 +71,9 @@ def _lengths(context: FitContext, shares: Shares, trials: int) -> tuple[Length, 
     def work() -> _Seconds:
         left_s = max(TRIALS_SHARE * total_s - context.run.elapsed_s, 1.0)
         together = at_once if shares.cheap_trainings is None else 1.0
-        return _Seconds(
-            alone=shares.alone * left_s * at_once / (shares.alone_trials or trials),
-            cheap=shares.cheap * left_s * together / (shares.cheap_trainings or trials),
-        )
+        alone_s = shares.alone * left_s * at_once / (shares.alone_trials or trials)
+        cheap_s = shares.cheap * left_s * together / (shares.cheap_trainings or trials)
+        return _Seconds(alone=max(alone_s, _LEAST_S), cheap=max(cheap_s, _LEAST_S))
 
     found = context.run.stage("trial-time", inputs={}, outputs=_Seconds, work=work)
     return Length(found.alone, None), Length(found.cheap, None)

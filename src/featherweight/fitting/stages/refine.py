@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from featherweight.errors import UnsupportedError
+from featherweight.errors import DivergedError, UnsupportedError, UsageError
 from featherweight.fitting.candidate import Measured, Trained
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.last_trainings import train_in_turn
@@ -46,33 +46,38 @@ def refine(context: FitContext, found: Sequence[Trained], *, budget_ms: float) -
     if best.measured.latency.median_ms <= target_ms:
         logger.info("refine: %s keeps the budget as it is", best.candidate.title)
     else:
-        trained += train_in_turn(
+        trained += _refined(context, best)
+    fast = [one for one in trained if one.measured.latency.median_ms <= target_ms]
+    return sorted(fast or trained, key=lambda one: one.val_loss)
+
+
+def _refined(context: FitContext, best: Trained) -> list[Trained]:
+    """Return what the steps came to, trained; nothing where they or the training fail."""
+    try:
+        return train_in_turn(
             context,
             _steps(context, best),
             teacher=best.training,
             reason=lambda training: f"val loss {training.val_loss:.3f}, from {best.val_loss:.3f}",
-            name="refined-time",
+            kind="refined",
         )
-    fast = [one for one in trained if one.measured.latency.median_ms <= target_ms]
-    return sorted(fast or trained, key=lambda one: one.val_loss)
+    except (UnsupportedError, UsageError, DivergedError) as failure:
+        logger.warning("refine: %s", failure)
+        return []
 
 
 def _steps(context: FitContext, best: Trained) -> list[Measured]:
     """Go NetAdapt's way; an empty list where it leads nowhere."""
     total_s = context.plan.total_s
     left_s = None if total_s is None else max(total_s - context.run.elapsed_s, 0.0)
-    try:
-        smaller, least_ms = make_smaller(
-            context,
-            best,
-            ["netadapt"],
-            importance="taylor",
-            path_s=None if left_s is None else _PATH_SHARE * left_s,
-            select="ratio",
-        )
-    except UnsupportedError as refusal:
-        logger.warning("refine: %s", refusal)
-        return []
+    smaller, least_ms = make_smaller(
+        context,
+        best,
+        ["netadapt"],
+        importance="taylor",
+        path_s=None if left_s is None else _PATH_SHARE * left_s,
+        select="ratio",
+    )
     if not smaller:
         logger.warning("refine: the steps reach %.3f ms and no less", least_ms)
     return [measured for _, measured in smaller]

@@ -11,10 +11,11 @@ from featherweight.budget import Latency
 from featherweight.errors import DivergedError
 from featherweight.fitting.candidate import Candidate, Measured
 from featherweight.fitting.context import FitContext
-from featherweight.fitting.evaluator import CHECK, SCORE, Evaluator, Scored
+from featherweight.fitting.evaluator import CHECK, SCORE, Evaluator, Scored, agreement_of
 from featherweight.fitting.stages.first_networks import Speeds, candidate_of, measure_each
 from featherweight.measuring.bench import Bench
 from featherweight.records import Record
+from featherweight.searching.agreement import Agreement
 from featherweight.searching.features import PointFeatures
 from featherweight.searching.reward import Reward
 from featherweight.searching.sampler import GENERATION, Fate, Judge, NoNetworkLeft, Sampler
@@ -79,6 +80,7 @@ class Searcher:
     wanted: int
     most_s: float | None
     judged: dict[int, Judged] = field(default_factory=dict)
+    _agreement: Agreement | None = field(default=None, repr=False)
 
     def go(self) -> list[Trial]:
         """Do what is missing of the trials; return all of them."""
@@ -88,8 +90,29 @@ class Searcher:
             running = [one for one in self.study.trials() if one.state == "running"]
             self._end(running or self._begin_generation(), bench)
             note_trials(self.context.run.path, self.rows())
+            self._say_agreement()
         note_trials(self.context.run.path, self.rows())
         return self.study.trials()
+
+    def _say_agreement(self) -> None:
+        """Say once what a cheap evaluator is worth."""
+        found = agreement_of(self.study.trials())
+        if found is None or self._agreement == found:
+            return
+        self._agreement = found
+        words = (
+            "the others are judged by it"
+            if found.is_worth_it
+            else "no better than multiply-adds: the others are trained alone"
+        )
+        logger.warning(
+            "the evaluator's rank correlation with %d networks trained alone is %.2f, that of "
+            "multiply-adds %.2f: %s",
+            found.networks,
+            found.tau,
+            found.tau_of_macs,
+            words,
+        )
 
     def rows(self) -> list[TrialRow]:
         """Return the finished trials as people read them."""

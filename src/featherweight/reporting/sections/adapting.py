@@ -180,7 +180,8 @@ def _values(run: FitRun, t: Translate) -> dict[str, Any]:
 
 
 def _is_adapted(run: FitRun) -> bool:
-    return run.identity.get("verb") == "adapt"
+    verb = run.identity.get("verb")
+    return verb == "adapt" or (verb == "search" and bool(run.steps))
 
 
 SECTIONS.add("adapting", Section(_values, has=_is_adapted))

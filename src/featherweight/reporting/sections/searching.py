@@ -10,7 +10,7 @@ from featherweight.reporting.language import Translate
 from featherweight.reporting.reading import FitRun
 from featherweight.reporting.section import SECTIONS, Section
 from featherweight.reporting.units import show_ms
-from featherweight.searching.agreement import Agreement, agreement
+from featherweight.searching.agreement import CHECKED, Agreement, agreement
 from featherweight.searching.trials_file import TrialRow, front_of
 
 __all__ = ["OptionRow", "agreement_chart", "front_chart", "options_table", "rewards_chart"]
@@ -84,7 +84,7 @@ def _checked(trials: Sequence[TrialRow]) -> list[TrialRow]:
 
 def _agreement(trials: Sequence[TrialRow]) -> Agreement | None:
     checked = _checked(trials)
-    if len(checked) < 2:
+    if len(checked) < CHECKED:
         return None
     return agreement(
         [one.score or 0.0 for one in checked],
@@ -128,7 +128,9 @@ def _hover(trial: TrialRow, t: Translate) -> str:
     if trial.latency_ms is not None:
         lines.append(show_ms(trial.latency_ms))
     if trial.accuracy is not None:
-        lines.append(f"{trial.accuracy:.1%}")
+        is_foretold = trial.score is not None and trial.alone is None
+        mark = f" ({t('foretold')})" if is_foretold else ""
+        lines.append(f"{trial.accuracy:.1%}{mark}")
     lines += [f"{safe(name)}: {safe(option)}" for name, option in trial.options.items()]
     return "<br>".join(lines)
 
@@ -165,6 +167,7 @@ def _values(run: FitRun, t: Translate) -> dict[str, Any]:
         "rewards": rewards_chart(run.trials, t),
         "front": front_chart(run.trials, t),
         "agreement": _agreement(run.trials),
+        "foretold": sum(one.score is not None and one.alone is None for one in run.trials),
         "agreement_chart": agreement_chart(run.trials, t),
         "options": options_table(run.trials),
         "failed": [one for one in run.trials if one.state == "failed"],
