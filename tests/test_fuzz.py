@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 FUZZ = Path(__file__).parent.parent / "benchmarks" / "fuzz.py"
-INPUTS = 152
-"""Nineteen of each kind."""
+INPUTS = 80
+"""Ten of each kind."""
 
 
 def test_odd_inputs_end_in_one_line(tmp_path: Path) -> None:

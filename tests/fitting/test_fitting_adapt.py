@@ -145,6 +145,7 @@ def test_a_cut_between_steps_changes_nothing(
     assert found["final"]["accuracy"] == whole["final"]["accuracy"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_quick")
 def test_proposals_on_other_processes_are_the_same(ask: Any, tmp_path: Path) -> None:
     words = ("--latency", "80%", "--method", "netadapt")

@@ -241,6 +241,7 @@ LONG_S = 7200
 LONG = {"training_s": 0.22 * 0.15 * LONG_S}
 
 
+@pytest.mark.slow
 def test_long_fits_also_adapt_step_by_step(run, trainer, monkeypatch):
     losses = {"as it was": 0.5, "shrunk": 0.45, "stepped": 0.4}
     context = context_of(run, trainer, time_s=LONG_S)

@@ -133,7 +133,12 @@ def test_nothing_is_fast_enough(ask: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "tau_of_macs"), [("inherited", -2.0), ("super-network", -2.0), ("super-network", 2.0)]
+    ("name", "tau_of_macs"),
+    [
+        ("super-network", -2.0),
+        ("super-network", 2.0),
+        pytest.param("inherited", -2.0, marks=pytest.mark.slow),
+    ],
 )
 def test_a_cheap_evaluator_is_held_against_trainings_alone(
     ask: Any,

@@ -61,7 +61,15 @@ def expected_of(network: DetectorNetwork, images: np.ndarray) -> dict[str, np.nd
 
 
 @pytest.mark.parametrize(
-    "runtime", ["onnxruntime", "openvino", "torch", "ncnn", "litert", "executorch"]
+    "runtime",
+    [
+        "onnxruntime",
+        "openvino",
+        "torch",
+        "ncnn",
+        "litert",
+        pytest.param("executorch", marks=pytest.mark.slow),  # half a minute to lower
+    ],
 )
 def test_the_file_finds_what_torch_finds(
     runtime: str, trained: tuple[DetectorNetwork, np.ndarray], tmp_path: Path

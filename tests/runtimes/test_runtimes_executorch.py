@@ -76,6 +76,7 @@ def test_programs_answer_as_torch(
     assert np.abs(found - expected).max() / np.abs(expected).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_int8_answers_nearly_so_and_says_what_stays_float(tmp_path: Path) -> None:
     architecture = SWISH
     network = trained_like(architecture)
