@@ -276,6 +276,11 @@ def test_all_that_is_proposed_is_too_slow(ask: Any, monkeypatch: pytest.MonkeyPa
             "10 trials with the evaluator super-network: the first 15 are trained alone",
         ),
         (("--evaluator", "inherit"), "no evaluator named 'inherit'; .*did you mean 'inherited'"),
+        (("--weight", "-0.1"), "a weight of milliseconds with the hard objective; allowed: soft"),
+        (
+            ("--objective", "soft", "--weight", "0.2"),
+            "the weight '0.2'; allowed: auto, or a number from -10 to 0",
+        ),
         (("--objective", "firm"), "unknown objective 'firm'; allowed: hard, soft"),
         (("--space", "none.yaml"), "cannot read the space none.yaml"),
         (("--storage", "here"), "'here' is no address of a database"),

@@ -206,3 +206,18 @@ def test_an_exponent_is_fitted_to_the_front() -> None:
         fitted_exponent([0.5, 0.4, 0.3], [1.0, 2.0, 3.0])
     with pytest.raises(UsageError, match="rewards slow"):
         Reward(1.0, "soft", 0.1)
+
+
+def test_w_is_fitted_once_enough_networks_were_judged(caplog: pytest.LogCaptureFixture) -> None:
+    reward = Reward(1.0, "soft", is_fitted=True)
+    times = [0.5 * 1.1**step for step in range(20)]
+    points = [(0.5 * ms**0.15, ms) for ms in times]
+    assert reward.told(points[:14]).exponent == SOFT_EXPONENT
+    fitted = reward.told(points[:15])
+    assert fitted.exponent == pytest.approx(-0.15)
+    assert len({round(fitted(*point), 9) for point in points}) == 1, "all are worth the same"
+    assert reward.told(points) == fitted, "what comes later changes nothing"
+    falling = [(1.0 - ms / 10, ms) for ms in times]
+    assert reward.told(falling).exponent == SOFT_EXPONENT
+    assert "w stays -0.07" in caplog.text
+    assert Reward(1.0, "soft").told(points).exponent == SOFT_EXPONENT

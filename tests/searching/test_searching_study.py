@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 
 from featherweight.errors import FailedError, UsageError
 from featherweight.searching.features import PointFeatures
-from featherweight.searching.sampler import SAMPLERS, Fate, Judge
+from featherweight.searching.sampler import SAMPLERS, Fate, Judge, Proposal, Seen
 from featherweight.searching.space import SPACES, Point, SpaceSettings, random_point
 from featherweight.searching.speeds import foretell_speeds
 from featherweight.searching.study import PointSampler, Study, Trial, open_study
@@ -189,3 +189,17 @@ def test_speeds_are_foretold() -> None:
     found = foretell_speeds(features, {point: ms(point) for point in known})
     assert found.error < 0.02
     assert all(abs(found(point) / ms(point) - 1) < 0.05 for point in asked)
+
+
+def test_what_trials_are_worth_may_change(tmp_path: Path) -> None:
+    study, seen = _open(tmp_path), []
+    _go(study, 5, "random")
+
+    class Spy:
+        def propose(self, known: Sequence[Seen], *, judge: Judge, generator: object) -> Proposal:
+            seen.extend(known)
+            return SAMPLERS["random"](SPACE).propose(known, judge=judge, generator=generator)
+
+    study.next(Spy(), seed=5, judge=_judge(study), reward=lambda one: 100.0 + one.number)
+    trained = [one.number for one in study.trials() if one.state == "trained"]
+    assert [one.score for one in seen if one.trained] == [100.0 + number for number in trained]

@@ -54,6 +54,12 @@ def search(  # noqa: PLR0913 - one parameter per flag
             "--objective", help="hard: nothing too slow is trained; soft: MnasNet's reward."
         ),
     ] = "hard",
+    weight: Annotated[
+        str | None,
+        typer.Option(
+            "--weight", help="Exponent of soft: -0.07 (the default), or auto.", show_default=False
+        ),
+    ] = None,
     evaluator: Annotated[
         str,
         typer.Option(
@@ -96,6 +102,7 @@ def search(  # noqa: PLR0913 - one parameter per flag
         on=on,
         sampler=sampler,
         objective=objective,
+        weight=weight,
         evaluator=evaluator,
         adapt=adapt,
         time=time,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import time as clock
 import uuid
 from concurrent.futures import Executor
@@ -36,6 +37,7 @@ from featherweight.parallel import HERE, check_workers, open_executor
 from featherweight.records import Record
 from featherweight.registry import unknown_name
 from featherweight.run_directory import RunDirectory, is_begun, open_run
+from featherweight.searching.reward import SOFT_EXPONENT
 from featherweight.searching.sampler import SAMPLERS
 from featherweight.searching.space import SPACES, SpaceSettings, count_points
 from featherweight.searching.staged_space import read_staged_space
@@ -65,6 +67,7 @@ def search(  # noqa: PLR0913 - the parameters of the command
     on: str | None = None,
     sampler: str = DEFAULT_SAMPLER,
     objective: str = "hard",
+    weight: str | float | None = None,
     evaluator: str = DEFAULT_EVALUATOR,
     adapt: bool = False,
     time: str | float | None = None,
@@ -92,6 +95,9 @@ def search(  # noqa: PLR0913 - the parameters of the command
         sampler: a name in `SAMPLERS`.
         objective: `hard`: what is too slow is not trained; `soft`: MnasNet's reward, for which a
             network may be slower than the budget, and the verdict is then NOT MET.
+        weight: w of `soft`, at most 0, or `auto`: fitted to the first 15 networks, so that those
+            which none beats in both accuracy and milliseconds are worth about the same; `None` =
+            MnasNet's -0.07.
         evaluator: a name in `EVALUATORS`; one that is cheaper than trainings alone is held against
             them first, and given up where it orders networks no better than multiply-adds.
         adapt: search for 15 % more milliseconds, and take those off step by step (MobileNetV3's
@@ -118,6 +124,7 @@ def search(  # noqa: PLR0913 - the parameters of the command
     check_seed(seed)
     check_workers(workers)
     _check_names(sampler, objective, evaluator, trials=trials)
+    exponent = _read_weight(weight, objective)
     if time is not None and epochs is not None:
         raise UsageError("both time and epochs were given", allowed="one of them")
     is_file = Path(space).suffix in _SPACE_FILES
@@ -155,13 +162,22 @@ def search(  # noqa: PLR0913 - the parameters of the command
         "trials": trials,
         "sampler": sampler,
         "objective": objective,
+        "weight": list(exponent),
         "evaluator": evaluator,
         "adapt": adapt,
     }
     output, runs = optional_path(output, name="output"), to_path(runs, name="runs")
     check_time(settings, images, is_begun=is_begun(output, parent=runs, identity=identity))
     request = SearchRequest(
-        drawn, trials, sampler, cast(Objective, objective), evaluator, adapt, settings, storage
+        drawn,
+        trials,
+        sampler,
+        cast(Objective, objective),
+        exponent,
+        evaluator,
+        adapt,
+        settings,
+        storage,
     )
     with open_run(
         output,
@@ -193,6 +209,23 @@ def _check_names(sampler: str, objective: str, evaluator: str, *, trials: int) -
             f"{trials} trials with the evaluator {evaluator}: the first {alone} are trained alone",
             allowed=f"more than {alone} trials, or independent",
         )
+
+
+def _read_weight(weight: str | float | None, objective: str) -> tuple[float, bool]:
+    """Return w, and whether it is fitted instead."""
+    if weight is None:
+        return SOFT_EXPONENT, False
+    if objective == "hard":
+        raise UsageError("a weight of milliseconds with the hard objective", allowed="soft")
+    if weight == "auto":
+        return SOFT_EXPONENT, True
+    try:
+        value = float(weight)
+    except ValueError:
+        value = math.nan
+    if not -10.0 <= value <= 0.0:
+        raise UsageError(f"the weight {weight!r}", allowed="auto, or a number from -10 to 0")
+    return value, False
 
 
 def _search(

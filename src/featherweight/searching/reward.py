@@ -5,9 +5,10 @@ Source: Tan et al. 2018, arXiv 1807.11626v3, equations 2 to 4.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,8 +17,13 @@ from featherweight.errors import UsageError
 
 __all__ = ["SOFT_EXPONENT", "Reward", "fitted_exponent"]
 
+logger = logging.getLogger(__name__)
+
 SOFT_EXPONENT = -0.07
 """Twice the latency for 5 % more accuracy, relatively: -log(1.05) / log(2) = -0.0704."""
+
+_FITTED = 15
+"""Networks that w is fitted to."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +38,35 @@ class Reward:
         budget_ms: T.
         kind: `soft` or `hard`.
         exponent: w, at most 0; of `soft` alone.
+        is_fitted: whether w is fitted to the first networks that were judged, see `told`; before
+            that it is `exponent`.
     """
 
     budget_ms: float
     kind: Literal["soft", "hard"] = "hard"
     exponent: float = SOFT_EXPONENT
+    is_fitted: bool = False
 
     def __post_init__(self) -> None:
         if not (self.budget_ms > 0 and math.isfinite(self.budget_ms)):
             raise UsageError(f"{self.budget_ms} ms is no budget", allowed="more than 0")
         if self.exponent > 0:
             raise UsageError(f"w={self.exponent} rewards slow networks", allowed="at most 0")
+
+    def told(self, points: Sequence[tuple[float, float]]) -> Reward:
+        """Return the reward after what was measured: the exponent of `w=auto` is fitted to it.
+
+        Args:
+            points: accuracy and milliseconds of the networks of complete generations, in order.
+        """
+        if not self.is_fitted or len(points) < _FITTED:
+            return replace(self, is_fitted=False)
+        try:
+            exponent = fitted_exponent(*zip(*points[:_FITTED], strict=True))
+        except UsageError as failure:
+            logger.warning("w stays %.2f: %s", self.exponent, failure)
+            exponent = self.exponent
+        return replace(self, is_fitted=False, exponent=min(exponent, 0.0))
 
     def __call__(self, accuracy: float, latency_ms: float) -> float:
         """Return the reward of a network."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from featherweight.searching.sampler import (
 )
 from featherweight.searching.space import Point, Space, read_point
 
-__all__ = ["PointSampler", "Study", "Trial", "file_address", "open_study"]
+__all__ = ["PointSampler", "Rescore", "Study", "Trial", "file_address", "open_study"]
 
 State = Literal["running", "trained", "slow", "failed"]
 
@@ -66,15 +66,24 @@ class Trial:
     notes: Mapping[str, Any]
     slow: tuple[Point, ...] = ()
 
-    def seen(self) -> list[Seen]:
-        """Return what samplers learn from it."""
+    def seen(self, *, reward: Rescore | None = None) -> list[Seen]:
+        """Return what samplers learn from it.
+
+        Args:
+            reward: of a trial that was judged; `None` = what it was told.
+        """
         found = [Seen(point, 0.0, trained=False, trial=self.number) for point in self.slow]
         if self.state == "trained":
             assert self.reward is not None
-            found.append(Seen(self.point, self.reward, trained=True, trial=self.number))
+            score = self.reward if reward is None else reward(self)
+            found.append(Seen(self.point, score, trained=True, trial=self.number))
         if self.state == "slow":
             found.append(Seen(self.point, 0.0, trained=False, trial=self.number))
         return found
+
+
+Rescore = Callable[[Trial], float]
+"""What a judged trial is worth, where that is not what it was told when it ended."""
 
 
 class PointSampler(optuna.samplers.BaseSampler):
@@ -85,10 +94,19 @@ class PointSampler(optuna.samplers.BaseSampler):
         sampler: proposes.
         seed: of the study.
         judge: tells whether a point is new, known or too slow.
+        reward: of a trial that was judged; `None` = what it was told.
     """
 
-    def __init__(self, space: Space, sampler: Sampler, *, seed: int, judge: Judge) -> None:
-        self.space, self.judge = space, judge
+    def __init__(
+        self,
+        space: Space,
+        sampler: Sampler,
+        *,
+        seed: int,
+        judge: Judge,
+        reward: Rescore | None = None,
+    ) -> None:
+        self.space, self.judge, self._reward = space, judge, reward
         self._sampler, self._seed = sampler, seed
         self.passed_over: dict[int, tuple[Point, ...]] = {}
 
@@ -119,7 +137,7 @@ class PointSampler(optuna.samplers.BaseSampler):
         seen: list[Seen] = []
         for one in study.get_trials(deepcopy=False):
             if one.number < before and _is_decided(self.space, one):
-                seen += _read(self.space, one).seen()
+                seen += _read(self.space, one).seen(reward=self._reward)
         proposal = propose_next(
             self._sampler, seen, trial=trial.number, seed=self._seed, judge=self.judge
         )
@@ -177,15 +195,17 @@ class Study:
             failed = self._study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
         return any(not _is_decided(self._space, one) for one in failed)
 
-    def next(self, sampler: Sampler, *, seed: int, judge: Judge) -> Trial:
-        """Begin a trial and return it.
+    def next(
+        self, sampler: Sampler, *, seed: int, judge: Judge, reward: Rescore | None = None
+    ) -> Trial:
+        """Begin a trial and return it; see `PointSampler`.
 
         Raises:
             NoNetworkLeft: no further point is new and fast enough.
             FailedError: the database does not answer.
         """
         with _reachable():
-            proposer = PointSampler(self._space, sampler, seed=seed, judge=judge)
+            proposer = PointSampler(self._space, sampler, seed=seed, judge=judge, reward=reward)
             self._study.sampler = proposer
             try:
                 return self._decided(self._study.ask(), proposer)
@@ -193,12 +213,16 @@ class Study:
                 self._abandon(error)
                 raise
 
-    def decide_interrupted(self, sampler: Sampler, *, seed: int, judge: Judge) -> None:
+    def decide_interrupted(
+        self, sampler: Sampler, *, seed: int, judge: Judge, reward: Rescore | None = None
+    ) -> None:
         """Decide the network of trials that a kill left without one: as it would have been."""
         with _reachable():
             for one in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if not _is_decided(self._space, one):
-                    proposer = PointSampler(self._space, sampler, seed=seed, judge=judge)
+                    proposer = PointSampler(
+                        self._space, sampler, seed=seed, judge=judge, reward=reward
+                    )
                     self._study.sampler = proposer
                     trial = optuna.trial.Trial(self._study, one._trial_id)
                     try:

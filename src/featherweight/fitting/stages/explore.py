@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -15,7 +16,7 @@ from featherweight.fitting.stages.trials import Judged, Searcher
 from featherweight.searching.agreement import Agreement
 from featherweight.searching.features import PointFeatures
 from featherweight.searching.reward import Reward
-from featherweight.searching.sampler import SAMPLERS
+from featherweight.searching.sampler import GENERATION, SAMPLERS
 from featherweight.searching.space import Space
 from featherweight.searching.study import Study, Trial
 from featherweight.searching.trials_file import TrialRow
@@ -23,6 +24,8 @@ from featherweight.searching.trials_file import TrialRow
 __all__ = ["Found", "Nothing", "Objective", "SearchRequest", "explore"]
 
 Objective = Literal["hard", "soft"]
+
+logger = logging.getLogger(__name__)
 
 _RETRAINED = 3
 """The best trials, trained in full: a short training errs about which of them is best."""
@@ -36,6 +39,7 @@ class SearchRequest:
         space: of the networks.
         trials: that are wanted.
         sampler, objective, evaluator: names.
+        weight: w of the soft objective, and whether it is fitted instead.
         adapt: whether NetAdapt's steps follow.
         settings: of the run.
         storage: address of the study's database; `None` = in the run directory.
@@ -45,6 +49,7 @@ class SearchRequest:
     trials: int
     sampler: str
     objective: Objective
+    weight: tuple[float, bool]
     evaluator: str
     adapt: bool
     settings: FitSettings
@@ -89,7 +94,7 @@ def explore(context: FitContext, study: Study, request: SearchRequest) -> Found 
         space,
         study,
         SAMPLERS[request.sampler](space),
-        Reward(settings.latency_ms, request.objective),
+        Reward(settings.latency_ms, request.objective, *request.weight),
         open_evaluator(
             context,
             space,
@@ -113,7 +118,10 @@ def explore(context: FitContext, study: Study, request: SearchRequest) -> Found 
         slow_ms = [one.latency_ms for one in rows if one.latency_ms is not None]
         return Nothing(rows, min(slow_ms, default=speeds.nearest_ms))
     found = agreement_of(trials)
-    rewards = {one.number: _reward(one, found, searcher.reward) for one in trials}
+    reward = searcher.reward_at(len(trials) + GENERATION)
+    if searcher.reward.is_fitted:
+        logger.info("w = %.3f, fitted to the first networks", reward.exponent)
+    rewards = {one.number: _reward(one, found, reward) for one in trials}
     ranked = sorted(searcher.judged, key=lambda number: -rewards[number])
     best = [searcher.judged[number] for number in ranked[:_RETRAINED]]
     if request.adapt:  # one that keeps the budget as it is, whatever the steps come to
@@ -130,7 +138,9 @@ def _reward(trial: Trial, found: Agreement | None, reward: Reward) -> float:
 
     A foretold accuracy lies nearer to the mean than one after a training alone, which may be luck.
     """
-    if found is None or not found.is_worth_it or SCORE not in trial.notes:
-        return trial.reward or 0.0
-    accuracy = found.accuracy(float(trial.notes[SCORE]))
+    if trial.state != "trained":
+        return 0.0
+    accuracy = float(trial.notes["accuracy"])
+    if found is not None and found.is_worth_it and SCORE in trial.notes:
+        accuracy = found.accuracy(float(trial.notes[SCORE]))
     return reward(accuracy, float(trial.notes["latency_ms"]))

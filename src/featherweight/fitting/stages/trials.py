@@ -21,7 +21,7 @@ from featherweight.searching.reward import Reward
 from featherweight.searching.sampler import GENERATION, Fate, Judge, NoNetworkLeft, Sampler
 from featherweight.searching.space import Point, Space
 from featherweight.searching.speeds import foretell_speeds
-from featherweight.searching.study import Study, Trial
+from featherweight.searching.study import Rescore, Study, Trial
 from featherweight.searching.trials_file import TrialRow, note_trials
 
 __all__ = ["Judged", "Searcher"]
@@ -141,7 +141,9 @@ class Searcher:
         """Take finished trials from the study and their stages."""
         trials = self.study.trials()
         judge = self._judge(len(trials), {self.space.key(one.point) for one in trials})
-        self.study.decide_interrupted(self.sampler, seed=self.context.seed, judge=judge)
+        self.study.decide_interrupted(
+            self.sampler, seed=self.context.seed, judge=judge, reward=self._rescore(len(trials))
+        )
         done = [one for one in self.study.trials() if one.state == "trained"]
         for one, measured, _ in self._time(done, bench):
             self.judged[one.number] = Judged(measured, float(one.notes["accuracy"]))
@@ -173,14 +175,35 @@ class Searcher:
         first = len(trials)
         known = {self.space.key(one.point) for one in trials}
         judge = self._judge(first, known)
+        reward = self._rescore(first)
         begun: list[Trial] = []
         for _ in range(min(GENERATION - first % GENERATION, left)):
             try:
-                begun.append(self.study.next(self.sampler, seed=self.context.seed, judge=judge))
+                begun.append(
+                    self.study.next(
+                        self.sampler, seed=self.context.seed, judge=judge, reward=reward
+                    )
+                )
                 known.add(self.space.key(begun[-1].point))
             except NoNetworkLeft:
                 break
         return begun
+
+    def reward_at(self, trial: int) -> Reward:
+        """Return the reward of a trial, which may follow from complete generations before it."""
+        points = [
+            (float(one.notes["accuracy"]), float(one.notes["latency_ms"]))
+            for one in self.study.trials()
+            if one.state == "trained" and one.number < _generation(trial)
+        ]
+        return self.reward.told(points)
+
+    def _rescore(self, trial: int) -> Rescore | None:
+        """Return what trials before one are worth with the reward of now."""
+        if not self.reward.is_fitted:
+            return None
+        reward = self.reward_at(trial)
+        return lambda one: reward(float(one.notes["accuracy"]), float(one.notes["latency_ms"]))
 
     def _judge(self, trial: int, known: set[str]) -> Judge:
         """Return what tells the fate of points, from all that was timed before a generation.
@@ -276,7 +299,7 @@ class Searcher:
 
     def _note(self, trial: Trial, measured: Measured, scored: Scored) -> None:
         self.judged[trial.number] = Judged(measured, scored.accuracy)
-        reward = self.reward(scored.accuracy, measured.latency.median_ms)
+        reward = self.reward_at(trial.number)(scored.accuracy, measured.latency.median_ms)
         if scored.trained is not None:
             self.context.ledger.note_trained(
                 scored.trained,
