@@ -7,7 +7,9 @@ one thread, in four ways: NetAdapt with latency in its loop, NetAdapt with multi
 (its way ends where the measured latency is met), the knapsack, and one share of all widths. Each is
 trained on 30,000 pictures, taught by the network it came from; at 50 % the best and the width
 multiplier also from scratch, as long, without a teacher. Accuracy is that of the file on test;
-differences are paired, with 95 % intervals over pictures. Goes on where it was cut; writes
+differences are paired, with 95 % intervals over pictures. `--path` is the time for the short
+fine-tunings of NetAdapt by latency and of screening, which decides how many steps it takes; by
+multiply-adds it takes as many as there are. Goes on where it was cut; writes
 results/adapt_cifar10.json.
 """
 
@@ -65,7 +67,6 @@ ON = "local/onnxruntime:threads=1"
 PICTURES, EPOCHS = 30_000, 8
 BY_LATENCY, BY_MACS, UNIFORM = "netadapt", "netadapt by multiply-adds", "width"
 WAYS = (BY_LATENCY, "knapsack", UNIFORM)
-PATH_S = 150.0
 PREPROCESSING = Preprocessing()
 SCRATCH = " from scratch"
 
@@ -189,6 +190,9 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--shares", type=float, nargs="+", default=[0.5, 0.7])
+    parser.add_argument(
+        "--path", type=float, default=150.0, help="seconds; another: another --work"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -198,11 +202,16 @@ def main() -> None:
     parent_row = parent_of(images, options.work)
     print(json.dumps(parent_row), flush=True)
     parent = Parent(load_network(options.work / "parent"), "mobilenet_v1", "once")
-    found: dict[str, Any] = {**about(ON), "parent": parent_row, "shares": {}}
+    found: dict[str, Any] = {
+        **about(ON),
+        "parent": parent_row,
+        "path_s": options.path,
+        "shares": {},
+    }
     for seed in options.seeds:
         for share in options.shares:
             with opened(options.work, images, parent, on=ON, share=share, epochs=1) as ground:
-                made = [*smaller(ground, WAYS, path_s=PATH_S), by_macs(ground)]
+                made = [*smaller(ground, WAYS, path_s=options.path), by_macs(ground)]
                 rows = train_all(ground, made, seed=seed, work=options.work, share=share)
                 if share == 0.5:
                     rows = scratch(ground, made, rows, seed=seed, work=options.work)

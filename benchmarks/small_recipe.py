@@ -1,10 +1,12 @@
-"""Train the plain network on CIFAR-10 for equal time with variants of the small-picture recipe.
+"""Train a network on small pictures for equal time with variants of the small-picture recipe.
 
     python benchmarks/small_recipe.py --data ../shared/data/cifar10 --seconds 150
+    python benchmarks/small_recipe.py --data demo --network mobilenet_v2:width=0.5 --seconds 30 \
+        --variants "gradients as they are" "gradients of norm 1" --result gradient_norm_demo
 
 Each variant changes some fields of `default_recipe`; all start from the same first weights and
 take turns, seed by seed. Accuracy is on val (cut from train); test is not read. Short trainings
-say little about long ones. Writes results/small_recipe.json.
+say little about long ones. Writes results/small_recipe.json, or that of another name.
 """
 
 from __future__ import annotations
@@ -18,19 +20,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from featherweight.data.images import ImageData, load_images
+from featherweight.data.images import ImageData
+from featherweight.errors import DivergedError
 from featherweight.networks.preprocessing import Preprocessing
-from featherweight.networks.resolve import create_architecture
 from featherweight.nn.network import build_network
+from featherweight.tasks.task import load_data
+from featherweight.training.beginning import Length, begin
 from featherweight.training.loop import train_network
 from featherweight.training.pixels import open_store
-from featherweight.training.recipe import Recipe, default_recipe
+from featherweight.training.recipe import Recipe
 from featherweight.training.start import suit_to_pictures
 
-RESULT = Path(__file__).parent / "results" / "small_recipe.json"
+RESULTS = Path(__file__).parent / "results"
 SGD = {"optimizer": "sgd", "decay": "cosine", "peak_steps": None}
 VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
+    "gradients as they are": {"gradient_norm": None},
+    "gradients of norm 1": {"gradient_norm": 1.0},
+    "gradients of norm 4": {"gradient_norm": 4.0},
     "SGD, cosine": SGD,
     "half of Muon's rate": {"muon_learning_rate_scale": 0.1},
     "twice Muon's rate": {"muon_learning_rate_scale": 0.4},
@@ -40,27 +47,36 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 
 def train(
-    images: ImageData, changes: dict[str, Any], *, seconds: float, seed: int
+    images: ImageData, network_name: str, changes: dict[str, Any], *, seconds: float, seed: int
 ) -> dict[str, Any]:
     """Return what one training came to."""
     store, preprocessing = open_store(images), Preprocessing()
-    pictures = store.train(32, preprocessing)
-    architecture = create_architecture("convnet", resolution=32, classes=len(images.classes))
-    recipe = default_recipe(
-        pretrained=False, resolution=32, images=len(pictures), time_s=seconds, seed=seed
+    drawn = begin(
+        network_name,
+        images,
+        small=store.small,
+        pretrained="none",
+        taught=False,
+        length=Length(None, seconds),
+        seed=seed,
     )
+    architecture, side = drawn.architecture, drawn.architecture.resolution
+    pictures = store.train(side, preprocessing)
     network = suit_to_pictures(
         build_network(architecture, seed=seed), pictures, preprocessing=preprocessing
     )
     with tempfile.TemporaryDirectory() as folder:
-        result = train_network(
-            network,
-            train=pictures,
-            val=store.held_out("val", 32, preprocessing),
-            recipe=Recipe.model_validate({**recipe.model_dump(), **changes}),
-            preprocessing=preprocessing,
-            directory=Path(folder),
-        )
+        try:
+            result = train_network(
+                network,
+                train=pictures,
+                val=store.held_out("val", side, preprocessing),
+                recipe=Recipe.model_validate({**drawn.recipe.model_dump(), **changes}),
+                preprocessing=preprocessing,
+                directory=Path(folder),
+            )
+        except DivergedError as failure:
+            return {"seed": seed, "val_accuracy": None, "diverged": str(failure)}
     last = result.history[-1]
     return {
         "seed": seed,
@@ -78,23 +94,31 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="CIFAR-10, a folder or a Parquet file")
     parser.add_argument("--seconds", type=float, default=150.0, help="of each training")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--network", default="convnet")
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--result", default="small_recipe")
     options = parser.parse_args()
-    images = load_images(options.data, seed=0)
-    found: dict[str, list[dict[str, Any]]] = {name: [] for name in VARIANTS}
+    images = load_data(options.data, seed=0)
+    found: dict[str, list[dict[str, Any]]] = {name: [] for name in options.variants}
     for seed in range(options.seeds):
-        for name, changes in VARIANTS.items():
-            found[name].append(train(images, changes, seconds=options.seconds, seed=seed))
+        for name in options.variants:
+            found[name].append(
+                train(images, options.network, VARIANTS[name], seconds=options.seconds, seed=seed)
+            )
             print(name, json.dumps(found[name][-1]), flush=True)
-            RESULT.write_text(json.dumps(described(options.seconds, found), indent=1) + "\n")
+            told = described(options.network, options.seconds, found)
+            (RESULTS / f"{options.result}.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
-def described(seconds: float, found: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def described(
+    network: str, seconds: float, found: dict[str, list[dict[str, Any]]]
+) -> dict[str, Any]:
     """Return the trainings so far with when and where they ran."""
     return {
         "collected": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": platform.platform(),
         "versions": {name: version(name) for name in ("featherweight", "torch", "numpy")},
-        "network": "convnet:width=1,resolution=32",
+        "network": network,
         "seconds_each": seconds,
         "variants": {
             name: {"changes": VARIANTS[name], "runs": runs} for name, runs in found.items()

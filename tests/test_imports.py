@@ -46,6 +46,8 @@ NEED_TORCH_MODULES = {
     "profiling/module",
     "runtimes/executorch_program",
     "runtimes/torch",
+    "searching/shared_weights",
+    "searching/super_network",
 }
 
 

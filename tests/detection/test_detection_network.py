@@ -25,7 +25,7 @@ def ap50(network: DetectorNetwork, pictures: torch.Tensor, objects: list[Objects
     return found.ap50
 
 
-@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("kind", ["ssdlite", pytest.param("thundernet", marks=pytest.mark.slow)])
 def test_it_learns_eight_pictures_by_heart(kind: str) -> None:
     pictures, objects = drawn_pictures(8)
     network = learnt(detector_of(HEADS[kind]), pictures, objects, steps=100)

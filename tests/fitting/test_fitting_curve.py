@@ -47,6 +47,7 @@ def earlier(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_another_budget_and_precision_are_proven_without_training(earlier, tmp_path, capsys):
     before = contents(earlier)
     flags = ["--from", str(earlier), "--latency", "3ms", "--precision", "fp32"]

@@ -14,6 +14,7 @@ from featherweight.devices.known import KnownDevice, add_device
 from featherweight.journal import Journal
 
 
+@pytest.mark.slow
 @pytest.mark.system("ssh", "sshd", "ssh-keygen", "pgrep")
 def test_a_fit_over_ssh(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -120,6 +120,7 @@ def test_time_is_reserved_for_int8(precision: str, time_s: float, reserved: bool
     assert plan_training(context, winner, []) == times, "fixed once"
 
 
+@pytest.mark.slow
 def test_a_whole_fit_ends_in_int8(
     tmp_path: Path,
     few_digits: Path,

@@ -55,6 +55,7 @@ MOMENTS = ("stages.jsonl", "checkpoints/*/train.jsonl", "artifacts/onnx*/*")
 """Early, while it trains, and while it proves: one fit is killed at each of them."""
 
 
+@pytest.mark.slow
 def test_kill_and_continue(tmp_path: Path) -> None:
     done: list[str] = []
     for moment in MOMENTS:

@@ -89,7 +89,7 @@ class _Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("ends", [1, 4])
+@pytest.mark.parametrize("ends", [pytest.param(1, marks=pytest.mark.slow), 4])
 def test_killed_between_trials_it_goes_on(
     ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: int
 ) -> None:
@@ -136,7 +136,7 @@ def test_nothing_is_fast_enough(ask: Any, tmp_path: Path) -> None:
     ("name", "tau_of_macs"),
     [
         ("super-network", -2.0),
-        ("super-network", 2.0),
+        pytest.param("super-network", 2.0, marks=pytest.mark.slow),
         pytest.param("inherited", -2.0, marks=pytest.mark.slow),
     ],
 )
@@ -179,6 +179,7 @@ def test_a_cheap_evaluator_is_held_against_trainings_alone(
     assert cheap == [*checked, *judged]
 
 
+@pytest.mark.slow
 def test_what_was_found_is_made_faster_step_by_step(
     ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,10 @@ from featherweight.runtimes.artifact import Artifact, digest_files, read_artifac
 from featherweight.runtimes.runtime import RUNTIMES, ExportOptions
 
 ARCHITECTURE = ARCHITECTURES[1]
+NAMES = [
+    pytest.param(name, marks=pytest.mark.slow if name == "executorch" else ()) for name in RUNTIMES
+]
+"""ExecuTorch takes a quarter of a minute to lower a network."""
 
 
 def export(name: str, out: Path, *, classes: int | None = None) -> Artifact:
@@ -47,7 +51,7 @@ def refused(artifact: Artifact) -> None:
     assert artifact.directory in line
 
 
-@pytest.mark.parametrize("name", list(RUNTIMES))
+@pytest.mark.parametrize("name", NAMES)
 def test_a_damaged_file_is_one_line(name: str, tmp_path: Path) -> None:
     artifact = export(name, tmp_path)
     for path in artifact.paths:
@@ -60,7 +64,7 @@ def test_a_damaged_file_is_one_line(name: str, tmp_path: Path) -> None:
     assert RUNTIMES[name].load(artifact, num_threads=1)
 
 
-@pytest.mark.parametrize("name", list(RUNTIMES))
+@pytest.mark.parametrize("name", NAMES)
 def test_a_whole_file_of_another_network_is_one_line(name: str, tmp_path: Path) -> None:
     artifact = export(name, tmp_path / "ours")
     other = export(name, tmp_path / "other", classes=5)

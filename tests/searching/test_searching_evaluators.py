@@ -204,7 +204,8 @@ def test_a_network_is_asked_with_norms_that_have_seen_pictures(
     with torch.no_grad():
         seen = asked[0].get_submodule("blocks.0.main.conv")(trained.norms)
     norm = asked[0].get_submodule("blocks.0.main.norm")
-    torch.testing.assert_close(norm.get_buffer("running_mean"), seen.mean((0, 2, 3)))
+    mean = norm.get_buffer("running_mean")
+    torch.testing.assert_close(mean, seen.mean((0, 2, 3)), rtol=1e-4, atol=1e-4)
     fresh = trained.shared.network(point).get_submodule("blocks.0.main.norm")
     assert float(fresh.get_buffer("running_mean").abs().max()) == 0.0
 

@@ -304,6 +304,7 @@ def test_the_report_shows_what_is_found(trained: TrainSummary) -> None:
     assert {one["kind"] for one in findings["pictures"]} == {"best", "worst"}
 
 
+@pytest.mark.slow
 def test_fit_gives_a_detector_with_a_bundle(data: Path, tmp_path: Path) -> None:
     found = fit(
         data,

@@ -16,6 +16,7 @@ from featherweight.training import speed as speed_module
 from featherweight.training.averaging import WeightAverage
 from featherweight.training.checkpoint import CheckpointState, read_checkpoint
 from featherweight.training.compute import Compute
+from featherweight.training.evaluate import Sample
 from featherweight.training.objective import OBJECTIVES
 from featherweight.training.optimizer import (
     create_optimizer,
@@ -169,3 +170,31 @@ def test_a_shift_grows_with_the_view(tiny_architecture, gray):
     assert learner._augmentation(1.5, 1.0).translate_px == 3
     weaker = learner._augmentation(1.0, 0.5)
     assert (weaker.translate_px, weaker.erase) == (1, 0.2)
+
+
+@pytest.mark.parametrize("most", [None, 0.01])
+def test_long_gradients_are_scaled_down(tiny_architecture, most):
+    recipe = Recipe(epochs=1, gradient_norm=most)
+    learner = create_learner(
+        build_network(tiny_architecture, seed=0),
+        recipe=recipe,
+        preprocessing=Preprocessing(mean=(0.5,), std=(0.25,)),
+        compute=Compute(torch.device("cpu")),
+        teacher=None,
+        objective=OBJECTIVES["classification"],
+    )
+    channels, height, width = tiny_architecture.input_shape
+    sample = Sample(
+        pixels=torch.randint(256, (8, height, width, channels), dtype=torch.uint8),
+        targets=torch.arange(8) % tiny_architecture.num_classes,
+        aspects=None,
+        weights=None,
+    )
+    generator = torch.Generator().manual_seed(0)
+    learner.step(sample, size=height, frozen=False, learning_rate=0.1, generator=generator)
+    gradients = [one.grad.norm() for one in learner.network.parameters()]
+    length = float(torch.stack(gradients).norm())
+    if most is None:
+        assert length > 0.1
+    else:
+        assert length == pytest.approx(most, rel=1e-3)

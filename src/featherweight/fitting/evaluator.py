@@ -30,6 +30,7 @@ __all__ = [
     "WEIGHTS",
     "Checked",
     "Evaluator",
+    "EvaluatorKind",
     "Ground",
     "Scored",
     "Shares",

@@ -41,6 +41,9 @@ class Recipe(Record):
         norm_bias_learning_rate_scale: factor on it for the biases of norms.
         muon_learning_rate_scale: factor on it for the weights that Muon takes: the product is
             their relative change per step. They do not decay.
+        gradient_norm: of all gradients together, above which they are scaled down to it; `None` =
+            they stay. Deep networks with narrow layers begin with gradients a hundred times as long
+            as they end with.
         weight_decay: on convolution and linear weights, not on norms and biases.
         warm_up_share: share of the steps in which the learning rate rises linearly.
         label_smoothing: share of the target spread over all classes.
@@ -80,6 +83,7 @@ class Recipe(Record):
     backbone_learning_rate_scale: float = Field(default=1.0, ge=0.0)
     norm_bias_learning_rate_scale: float = Field(default=1.0, ge=0.0)
     muon_learning_rate_scale: float = Field(default=0.2, gt=0.0)
+    gradient_norm: float | None = Field(default=None, gt=0.0)
     weight_decay: float = Field(default=5e-4, ge=0.0)
     warm_up_share: float = Field(default=0.1, ge=0.0, lt=1.0)
     label_smoothing: float = Field(default=0.1, ge=0.0, lt=1.0)
@@ -175,6 +179,7 @@ def default_recipe(  # noqa: PLR0913 - all that a recipe depends on
             optimizer="muon",
             learning_rate=0.2 * (batch_size / 128) ** 0.5,
             peak_steps=_FULL_PEAK_IMAGES // batch_size,
+            gradient_norm=1.0,  # docs/adr/0026-gradients-of-norm-1.md
             decay="linear",
             weight_decay=5e-4,
             norm_bias_learning_rate_scale=16.0,
@@ -227,6 +232,7 @@ def int8_recipe(
         "decay": "cosine",
         "backbone_learning_rate_scale": 1.0,
         "norm_bias_learning_rate_scale": 1.0,
+        "gradient_norm": None,
         "weight_decay": 0.0,
         "ema_decay": 0.99,
         "averaged_share": 0.1,

@@ -128,6 +128,8 @@ class Learner:
         loss = self._loss(answers, right, taught, sample.weights)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
         set_learning_rate(self.optimizer, learning_rate)
         self.optimizer.step()
         self.average.update(self.network)
