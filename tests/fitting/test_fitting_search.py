@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ from featherweight.fitting.stages import explore, first_networks, refine
 from featherweight.fitting.stages import trials as stage
 from featherweight.journal import Journal
 from featherweight.measuring import latency
+from featherweight.searching.hopeless import Curve
 from featherweight.searching.study import Study
+from featherweight.training.results import Floor
 
 SPACE = """
 name: mine
@@ -54,7 +56,8 @@ def ask(few_digits: Path, tmp_path: Path, capsys: Any) -> Any:
 
     def ask(*words: str, status: int = 0, output: str = "run") -> dict[str, Any]:
         capsys.readouterr()
-        place = ["--output", str(tmp_path / output), "--epochs", "1", "--json"]
+        length = () if "--epochs" in words else ("--epochs", "1")
+        place = ["--output", str(tmp_path / output), *length, "--json"]
         space = () if "--space" in words else ("--space", str(tmp_path / "mine.yaml"))
         assert run(["search", str(few_digits), *space, *words, *place]) == status
         printed = capsys.readouterr()
@@ -83,6 +86,26 @@ def test_from_a_space_to_a_proven_file(ask: Any, tmp_path: Path) -> None:
     assert len(study.trials) == found["trials"]
     assert "trial" in Path(found["report"]).read_text()
     assert ask(*words) == found, "a finished run is read back"
+
+
+def test_trainings_without_hope_are_stopped(
+    ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first five are whole; no training is as good as what is then asked for."""
+
+    def below(curves: Sequence[Curve], *, pictures: int) -> Floor:
+        assert pictures > 0
+        return ((0.5, 1.1),) if len(curves) >= 5 else ()
+
+    monkeypatch.setattr(evaluator, "hopeless_below", below)
+    words = ("--latency", "0.0106ms", "--trials", "7", "--sampler", "evolution", "--epochs", "10")
+    found = ask(*words)
+    rows = [row for row in Journal(tmp_path / "run/trials.jsonl").read() if row["accuracy"]]
+    assert (found["complete"], len(rows)) == (7, 7)
+    assert [row["stopped"] for row in rows if row["trial"] < 5] == [None] * 5
+    assert [row["stopped"] for row in rows if row["trial"] >= 5] == [0.5, 0.5]
+    assert found["best"]["trial"] < 5, "what was stopped is not trained in full"
+    assert "stopped" in Path(found["report"]).read_text()
 
 
 class _Killed(BaseException):

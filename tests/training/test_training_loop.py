@@ -115,6 +115,24 @@ def test_it_learns_digits(tiny_architecture, gray, digits, tmp_path):
     assert result.history[-1].images_seen == 8 * (len(train) // 32) * 32
 
 
+def test_a_training_without_hope_ends_early(run):
+    whole = run(BASE.model_copy(update={"epochs": 4}), directory="whole")
+    shares = [one.share for one in whole.history]
+    assert shares == [0.25, 0.5, 0.75, 1.0]
+    assert whole.stopped == "finished"
+    kept = run(BASE.model_copy(update={"epochs": 4}), directory="kept", floor=((0.3, 0.0),))
+    assert kept.stopped == "finished"
+    ended = run(
+        BASE.model_copy(update={"epochs": 4}), directory="ended", floor=((0.3, 0.0), (0.6, 1.1))
+    )
+    assert ended.stopped == "hopeless"
+    assert [one.epoch for one in ended.history] == [1, 2, 3]
+    again = run(BASE.model_copy(update={"epochs": 4}), directory="ended", floor=((0.6, 1.1),))
+    assert again.history == ended.history  # over is over
+    last = run(BASE.model_copy(update={"epochs": 4}), directory="last", floor=((1.0, 1.1),))
+    assert last.stopped == "finished"
+
+
 @pytest.mark.parametrize("kept", [False, True])
 def test_norms_keep_their_statistics_where_the_recipe_says_so(run, tiny_architecture, kept):
     start = build_network(tiny_architecture, seed=1)

@@ -205,6 +205,8 @@ class Training:
         val: what the network answers on val.
         images_seen: pictures.
         seconds: of wall clock.
+        curve: (share of the training, accuracy on val) after every epoch.
+        is_hopeless: whether it was ended early, below its floor.
     """
 
     candidate: Candidate
@@ -213,6 +215,8 @@ class Training:
     val: Evaluation
     images_seen: int
     seconds: float
+    curve: tuple[tuple[float, float], ...] = ()
+    is_hopeless: bool = False
 
     @property
     def val_loss(self) -> float:
@@ -230,6 +234,7 @@ class TrainingRecord(Record):
         weights_of: zoo name of the network that the weights were made for.
         val, val_loss: on val.
         images_seen, seconds: of the training.
+        curve, is_hopeless: see `Training`.
     """
 
     kind: Literal["training"] = "training"
@@ -242,6 +247,8 @@ class TrainingRecord(Record):
     val_loss: float
     images_seen: int
     seconds: float
+    curve: tuple[tuple[float, float], ...] = ()
+    is_hopeless: bool = False
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,17 @@ from featherweight.fitting.context import FitContext
 from featherweight.fitting.train_candidate import Length, begin_training
 from featherweight.registry import Registry
 from featherweight.searching.agreement import CHECKED, Agreement, agreement
+from featherweight.searching.hopeless import Curve, foretell_end, hopeless_below
 from featherweight.searching.sampler import GENERATION
 from featherweight.searching.space import Point, Space
 from featherweight.searching.study import Trial
 
 __all__ = [
     "CHECK",
+    "CURVE",
     "EVALUATORS",
     "SCORE",
+    "STOPPED",
     "WEIGHTS",
     "Checked",
     "Evaluator",
@@ -46,6 +49,10 @@ SCORE = "score"
 """Note of a trial: what the cheap way said."""
 CHECK = "accuracy alone"
 """Note of a trial that was judged both ways: the accuracy after a training alone."""
+CURVE = "curve"
+"""Note of a trial that was trained alone to its end: `hopeless.Curve`, its accuracy on the way."""
+STOPPED = "stopped"
+"""Note of a trial whose training had no hope: the share of it after which it was stopped."""
 
 
 class Scored(NamedTuple):
@@ -103,6 +110,7 @@ class Ground:
         alone: length of a training alone.
         cheap: length of a cheap training.
         draw: a network that is foretold to be fast enough.
+        is_by_accuracy: whether the accuracy alone tells which network is better.
     """
 
     context: FitContext
@@ -110,6 +118,7 @@ class Ground:
     alone: Length
     cheap: Length
     draw: Callable[[np.random.Generator], Point]
+    is_by_accuracy: bool = True
 
 
 class EvaluatorKind(NamedTuple):
@@ -130,7 +139,12 @@ EVALUATORS: Registry[EvaluatorKind] = Registry(
 
 
 def begin_trial(
-    context: FitContext, measured: Measured, kind: Literal["trial", "inherited"], *, length: Length
+    context: FitContext,
+    measured: Measured,
+    kind: Literal["trial", "inherited"],
+    *,
+    length: Length,
+    whole: Sequence[Curve] | None = None,
 ) -> Callable[[], Scored]:
     """Begin to train a network of a trial; return what waits for the end.
 
@@ -139,15 +153,25 @@ def begin_trial(
         measured: the network, and what it starts from.
         kind: of the training.
         length: of it.
+        whole: trainings that went to their end: without hope beside them it is stopped; `None` =
+            it goes to its end.
     """
     phase = Phase(kind=kind)
-    finish = begin_training(context, measured.candidate, phase, length=length)
+    floor = hopeless_below(whole or (), pictures=context.trainer.count("val"))
+    finish = begin_training(context, measured.candidate, phase, length=length, floor=floor)
 
     def work() -> Scored:
-        trained = Trained.of(measured, finish())
+        training = finish()
+        trained = Trained.of(measured, training)
+        if training.is_hopeless:
+            share, accuracy = training.curve[-1]
+            end = foretell_end(whole or (), share=share, accuracy=accuracy)
+            return Scored(end, {STOPPED: share}, trained)
+        if kind == "inherited":
+            return Scored(trained.val.value, {}, trained)
         folder = context.trainer.network_folder(measured.candidate, phase)
-        weights = {WEIGHTS: str(folder.relative_to(context.run.path))}
-        return Scored(trained.val.value, weights if kind == "trial" else {}, trained)
+        weights = str(folder.relative_to(context.run.path))
+        return Scored(trained.val.value, {WEIGHTS: weights, CURVE: training.curve}, trained)
 
     return work
 
@@ -158,12 +182,14 @@ class Checked:
 
     Attributes:
         alone: trains every network for itself.
+        whole: likewise, each to its end.
         cheap: the other way.
         from_trained: whether the cheap way goes on from trained networks: the first generation is
             then trained alone and nothing else.
     """
 
     alone: Evaluator
+    whole: Evaluator
     cheap: Evaluator
     from_trained: bool
 
@@ -172,7 +198,7 @@ class Checked:
     ) -> Callable[[], Scored]:
         """Begin to judge a network: both ways, the cheap one alone, or that which is believed."""
         if self.from_trained and not any(WEIGHTS in one.notes for one in known):
-            return self.alone.begin(trial, measured, known)
+            return self.whole.begin(trial, measured, known)
         found = agreement_of(known)
         if found is None:
             return self._both(trial, measured, known)
@@ -190,7 +216,7 @@ class Checked:
         self, trial: Trial, measured: Measured, known: Sequence[Trial]
     ) -> Callable[[], Scored]:
         cheap = self.cheap.begin(trial, measured, known)
-        alone = self.alone.begin(trial, measured, known)
+        alone = self.whole.begin(trial, measured, known)
 
         def work() -> Scored:
             try:

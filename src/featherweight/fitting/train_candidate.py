@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +19,7 @@ from featherweight.records import to_plain
 from featherweight.training.job import TrainingJob, TrainingOutcome, run_job
 from featherweight.training.progress import ProgressLog
 from featherweight.training.recipe import int8_recipe
-from featherweight.training.results import EpochRecord
+from featherweight.training.results import EpochRecord, Floor
 
 __all__ = ["Length", "begin_training", "train_candidate"]
 
@@ -77,10 +78,11 @@ def begin_training(
     length: Length,
     teacher: Training | None = None,
     before: Trained | None = None,
+    floor: Floor = (),
 ) -> Callable[[], Training]:
     """Give a training to the workers of a fit; return what waits for its end (`train_candidate`).
 
-    Without other processes nothing happens before it is waited for.
+    Without other processes nothing happens before it is waited for. Below a `floor` it ends early.
     """
     name = f"{phase}:{candidate.key}"
     inputs = {"phase": str(phase), "candidate": candidate.key, "epochs": length.epochs}
@@ -90,7 +92,7 @@ def begin_training(
     ends = None
     if context.run.stage_done(name, inputs=inputs) is None:
         job = _job(context, candidate, phase, length=length, teacher=teacher, before=before)
-        ends = _begin(context, job, candidate, phase)
+        ends = _begin(context, replace(job, floor=floor), candidate, phase)
     files: list[Path] = []
 
     def work() -> TrainingRecord:
@@ -110,6 +112,8 @@ def begin_training(
             val=record.val,
             images_seen=record.images_seen,
             seconds=record.seconds,
+            curve=record.curve,
+            is_hopeless=record.is_hopeless,
         )
 
     return finish
@@ -143,6 +147,8 @@ def _record(
         val_loss=float(losses.mean()),
         images_seen=outcome.images_seen,
         seconds=0.0,
+        curve=tuple((one.share or 0.0, one.val_accuracy) for one in outcome.history),
+        is_hopeless=outcome.stopped == "hopeless",
     )
     logger.info(
         "%s: %s: val %s, loss of the file %.3f after %d pictures",

@@ -28,6 +28,8 @@ class TrialRow(Record):
         macs: multiply-adds.
         score: what a cheap evaluator said.
         alone: accuracy after a training alone, of networks that were judged both ways.
+        stopped: share of its training after which it had no hope and was stopped; its accuracy is
+            foretold from there.
         reason: why it failed.
     """
 
@@ -41,6 +43,7 @@ class TrialRow(Record):
     macs: int | None = None
     score: float | None = None
     alone: float | None = None
+    stopped: float | None = None
     reason: str | None = None
 
 

@@ -22,7 +22,7 @@ from featherweight.errors import RecordError
 from featherweight.networks.modules import AnyNetwork
 from featherweight.records import Record, parse_json, parse_record, to_plain, write_bytes
 from featherweight.training.recipe import Recipe
-from featherweight.training.results import EpochRecord
+from featherweight.training.results import EpochRecord, Stop
 from featherweight.training.schedule import Plan
 
 __all__ = [
@@ -64,7 +64,7 @@ class CheckpointState(Record):
     elapsed_s: float
     history: tuple[EpochRecord, ...]
     best_epoch: int
-    stopped: Literal["finished", "deadline"] | None
+    stopped: Stop | None
     rolled_back: bool = False
 
 

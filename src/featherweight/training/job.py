@@ -23,7 +23,7 @@ from featherweight.training.fake_quantisation import Int8Levels, observe_levels
 from featherweight.training.loop import TrainingResult, train_network
 from featherweight.training.pixels import PixelStore, open_store
 from featherweight.training.recipe import Recipe
-from featherweight.training.results import EpochRecord, TrainingTick
+from featherweight.training.results import EpochRecord, Floor, Stop, TrainingTick
 from featherweight.training.start import (
     kept_first_weights,
     suit_to_pictures,
@@ -94,6 +94,7 @@ class TrainingJob:
         before: folder of a network to go on from, which learns to be rounded as its int8 file is.
         saturation_safe: of that file, as `ExportOptions` has it.
         spent_s: part of the recipe's time that is gone, lost attempts included.
+        floor: accuracies on val, below which the training ends early.
     """
 
     architecture: AnyArchitecture
@@ -111,6 +112,7 @@ class TrainingJob:
     before: Path | None = None
     saturation_safe: bool | None = None
     spent_s: float = 0.0
+    floor: Floor = ()
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,12 @@ class TrainingOutcome:
     Attributes:
         val_accuracy: of the epoch that was kept.
         history: of all epochs.
+        stopped: why it ended.
     """
 
     val_accuracy: float
     history: tuple[EpochRecord, ...]
+    stopped: Stop
 
     @property
     def images_seen(self) -> int:
@@ -179,6 +183,7 @@ def run_job(
         tick=tick,
         spent_s=job.spent_s,
         images_per_s=job.images_per_s if teacher is None else None,
+        floor=job.floor,
     )
     return _saved(job, result, store)
 
@@ -260,4 +265,4 @@ def _saved(job: TrainingJob, result: TrainingResult, store: PixelStore) -> Train
         classes=store.data.classes,
         task=store.data.task,
     )
-    return TrainingOutcome(result.best.val_accuracy, tuple(result.history))
+    return TrainingOutcome(result.best.val_accuracy, tuple(result.history), result.stopped)

@@ -29,7 +29,7 @@ from featherweight.training.evaluate import (
 from featherweight.training.fake_quantisation import Int8Levels
 from featherweight.training.memory import memory_kept
 from featherweight.training.recipe import Recipe
-from featherweight.training.results import EpochRecord, TrainingResult, TrainingTick
+from featherweight.training.results import EpochRecord, Floor, TrainingResult, TrainingTick
 from featherweight.training.session import (
     ROLLED_BACK_SCALE,
     Session,
@@ -72,6 +72,7 @@ def train_network(  # noqa: PLR0913 - one call says all of a training
     tick: Callable[[TrainingTick], None] | None = None,
     spent_s: float = 0.0,
     images_per_s: float | None = None,
+    floor: Floor = (),
 ) -> TrainingResult:
     """Train a copy of a network and return its averaged weights of the best epoch.
 
@@ -100,6 +101,7 @@ def train_network(  # noqa: PLR0913 - one call says all of a training
         spent_s: part of `recipe.time_s` that is gone already, that of lost attempts included.
         images_per_s: pictures per second that the training is known to take; `None` = some steps
             are timed.
+        floor: accuracies on val, below which the training ends after an epoch.
 
     Raises:
         DataError: pictures or labels do not fit the network.
@@ -140,7 +142,7 @@ def train_network(  # noqa: PLR0913 - one call says all of a training
                 session = roll_back(session, timer, reason=str(failure))
                 report = _Reporter(session, tick)
                 continue
-            session.end_epoch(record, step=step)
+            session.end_epoch(record, step=step, floor=floor)
             if progress is not None:
                 progress(record)
         return session.result(network)
@@ -180,6 +182,7 @@ def _run_epoch(
         foreign_cpu_share=foreign_share(
             ticks, read_cpu_ticks(), own_cpu_s=time.process_time() - cpu_s
         ),
+        share=session.share_done(step),
     )
     return record, step
 

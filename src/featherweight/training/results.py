@@ -10,7 +10,13 @@ from typing import Literal
 from featherweight.networks.modules import AnyNetwork
 from featherweight.records import Record
 
-__all__ = ["EpochRecord", "TrainingResult", "TrainingTick", "best_epoch"]
+__all__ = ["EpochRecord", "Floor", "Stop", "TrainingResult", "TrainingTick", "best_epoch"]
+
+Stop = Literal["finished", "deadline", "hopeless"]
+"""Why a training ended: it took its epochs or its time, or lay below its `Floor`."""
+Floor = tuple[tuple[float, float], ...]
+"""(share of a training that is done, accuracy on val), by share: below it from there on, a training
+is not worth its time."""
 
 
 class EpochRecord(Record):
@@ -28,6 +34,8 @@ class EpochRecord(Record):
         resolution: side of the pictures in the epoch's last step.
         memory_format, dtype: what the steps computed in.
         foreign_cpu_share: share of the machine's CPU time other processes used; `None` = unknown.
+        share: of the training that is done, in 0..1: of its time, or of its steps; `None` = unknown
+            (trainings of earlier versions).
     """
 
     epoch: int
@@ -42,6 +50,12 @@ class EpochRecord(Record):
     memory_format: str
     dtype: str
     foreign_cpu_share: float | None
+    share: float | None = None
+
+    def is_hopeless(self, floor: Floor) -> bool:
+        """Whether the accuracy lies below a floor."""
+        due = [accuracy for share, accuracy in floor if share <= (self.share or 0.0)]
+        return bool(due) and self.val_accuracy < due[-1]
 
 
 class TrainingTick(Record):
@@ -87,12 +101,12 @@ class TrainingResult:
         network: the averaged weights of the best epoch (`best_epoch`), on the CPU.
         history: one record per epoch.
         best: the record of that epoch.
-        stopped: `finished` = it took its epochs, `deadline` = it took its time.
+        stopped: why it ended.
         seconds: wall clock, summed over resumed attempts.
     """
 
     network: AnyNetwork
     history: tuple[EpochRecord, ...]
     best: EpochRecord
-    stopped: Literal["finished", "deadline"]
+    stopped: Stop
     seconds: float

@@ -25,7 +25,7 @@ from featherweight.training.compute import Compute, dropout_seed
 from featherweight.training.evaluate import TrainingImages
 from featherweight.training.length import make_plan
 from featherweight.training.optimizer import optimizer_tensors, restore_optimizer
-from featherweight.training.results import EpochRecord, TrainingResult, best_epoch
+from featherweight.training.results import EpochRecord, Floor, Stop, TrainingResult, best_epoch
 from featherweight.training.speed import StepTimer, choose_compute
 from featherweight.training.step import Learner
 
@@ -107,16 +107,27 @@ class Session:
         """
         return step if self.time_s is None else self.state.plan.due(self.share)
 
-    def end_epoch(self, record: EpochRecord, *, step: int) -> None:
-        """Keep the best weights, write the checkpoint, then the journal's line."""
+    def share_done(self, step: int) -> float:
+        """Return the share of the training that is done after a step, in 0..1."""
+        return step / self.state.plan.total_steps if self.time_s is None else self.share
+
+    def end_epoch(self, record: EpochRecord, *, step: int, floor: Floor = ()) -> None:
+        """Keep the best weights, write the checkpoint, then the journal's line.
+
+        Args:
+            record: of the epoch.
+            step: that it ended with.
+            floor: below which the training ends here.
+        """
         history = (*self.state.history, record)
         best = best_epoch(history, pictures=self.val_pictures).epoch
         if best == record.epoch:
             self.best = _clone(self.learner.average.network)
+        stopped: Stop | None = "hopeless" if record.is_hopeless(floor) else None
         if self.time_s is None:
-            stopped = "finished" if step >= self.state.plan.total_steps else None
+            stopped = "finished" if step >= self.state.plan.total_steps else stopped
         else:
-            stopped = "deadline" if self.out_of_time else None
+            stopped = "deadline" if self.out_of_time else stopped
         self.state = self.state.model_copy(
             update={
                 "step": step,

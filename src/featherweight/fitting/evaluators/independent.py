@@ -1,4 +1,7 @@
-"""Every network is trained alone, all equally long: MnasNet's proxy task."""
+"""Every network is trained alone, all equally long: MnasNet's proxy task.
+
+A training that has no hope beside those before it is stopped.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from dataclasses import dataclass
 
 from featherweight.fitting.candidate import Measured
 from featherweight.fitting.evaluator import (
+    CURVE,
     EVALUATORS,
     EvaluatorKind,
     Ground,
@@ -25,18 +29,24 @@ class Independent:
 
     Attributes:
         ground: what it judges on.
+        stops: whether trainings without hope are stopped.
     """
 
     ground: Ground
+    stops: bool = True
 
     def begin(
         self,
         trial: Trial,  # noqa: ARG002 - nothing but the network counts
         measured: Measured,
-        known: Sequence[Trial],  # noqa: ARG002
+        known: Sequence[Trial],
     ) -> Callable[[], Scored]:
         """Begin the training."""
-        return begin_trial(self.ground.context, measured, "trial", length=self.ground.alone)
+        stops = self.stops and self.ground.is_by_accuracy
+        whole = [one.notes[CURVE] for one in known if CURVE in one.notes] if stops else None
+        return begin_trial(
+            self.ground.context, measured, "trial", length=self.ground.alone, whole=whole
+        )
 
 
 EVALUATORS.add("independent", EvaluatorKind(Independent, Shares(alone=0.9)))

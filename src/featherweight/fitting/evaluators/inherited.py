@@ -70,7 +70,12 @@ def _distance(one: Point, other: Point) -> int:
 
 
 def _checked(ground: Ground) -> Checked:
-    return Checked(Independent(ground), Inherited(ground), from_trained=True)
+    return Checked(
+        Independent(ground),
+        Independent(ground, stops=False),
+        Inherited(ground),
+        from_trained=True,
+    )
 
 
 EVALUATORS.add(

@@ -90,7 +90,12 @@ class BySuperNetwork:
 
 
 def _checked(ground: Ground) -> Checked:
-    return Checked(Independent(ground), BySuperNetwork(ground), from_trained=False)
+    return Checked(
+        Independent(ground),
+        Independent(ground, stops=False),
+        BySuperNetwork(ground),
+        from_trained=False,
+    )
 
 
 EVALUATORS.add(

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from featherweight.errors import FailedError
 from featherweight.fitting.context import FitContext
-from featherweight.fitting.evaluator import SCORE, agreement_of
+from featherweight.fitting.evaluator import SCORE, STOPPED, agreement_of
 from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.stages.first_networks import time_first_networks
 from featherweight.fitting.stages.judging import TRIALS_SHARE, open_evaluator
@@ -138,7 +138,7 @@ def _reward(trial: Trial, found: Agreement | None, reward: Reward) -> float:
 
     A foretold accuracy lies nearer to the mean than one after a training alone, which may be luck.
     """
-    if trial.state != "trained":
+    if trial.state != "trained" or STOPPED in trial.notes:
         return 0.0
     accuracy = float(trial.notes["accuracy"])
     if found is not None and found.is_worth_it and SCORE in trial.notes:

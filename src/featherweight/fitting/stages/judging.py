@@ -51,7 +51,7 @@ def open_evaluator(
     draw = FastDraws(
         space, features, speeds, most_ms=most_ms if is_limited else None, seed=context.seed
     )
-    return kind.make(Ground(context, space, alone, cheap, draw))
+    return kind.make(Ground(context, space, alone, cheap, draw, is_by_accuracy=is_limited))
 
 
 def _lengths(context: FitContext, shares: Shares, trials: int) -> tuple[Length, Length]:

@@ -11,7 +11,14 @@ from featherweight.budget import Latency
 from featherweight.errors import DivergedError
 from featherweight.fitting.candidate import Candidate, Measured
 from featherweight.fitting.context import FitContext
-from featherweight.fitting.evaluator import CHECK, SCORE, Evaluator, Scored, agreement_of
+from featherweight.fitting.evaluator import (
+    CHECK,
+    SCORE,
+    STOPPED,
+    Evaluator,
+    Scored,
+    agreement_of,
+)
 from featherweight.fitting.stages.first_networks import Speeds, candidate_of, measure_each
 from featherweight.measuring.bench import Bench
 from featherweight.records import Record
@@ -131,6 +138,7 @@ class Searcher:
                 macs=one.notes.get("macs"),
                 score=one.notes.get(SCORE),
                 alone=one.notes.get(CHECK),
+                stopped=one.notes.get(STOPPED),
                 reason=one.notes.get("reason"),
             )
             for one in self.study.trials()

@@ -128,7 +128,8 @@ def _hover(trial: TrialRow, t: Translate) -> str:
     if trial.latency_ms is not None:
         lines.append(show_ms(trial.latency_ms))
     if trial.accuracy is not None:
-        is_foretold = trial.score is not None and trial.alone is None
+        is_scored = trial.score is not None and trial.alone is None
+        is_foretold = is_scored or trial.stopped is not None
         mark = f" ({t('foretold')})" if is_foretold else ""
         lines.append(f"{trial.accuracy:.1%}{mark}")
     lines += [f"{safe(name)}: {safe(option)}" for name, option in trial.options.items()]
@@ -163,6 +164,7 @@ def _share(trials: Sequence[TrialRow], choice: str, option: str) -> float:
 def _values(run: FitRun, t: Translate) -> dict[str, Any]:
     states = [one.state for one in run.trials]
     return {
+        "stopped": sum(one.stopped is not None for one in run.trials),
         "counts": {state: states.count(state) for state in ("trained", "slow", "failed")},
         "rewards": rewards_chart(run.trials, t),
         "front": front_chart(run.trials, t),
