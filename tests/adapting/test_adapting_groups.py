@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,7 +17,7 @@ from featherweight.adapting.importance import channel_importance
 from featherweight.adapting.propose import propose_changes
 from featherweight.adapting.saving_model import SavingModel
 from featherweight.adapting.savings import change_options, measure_savings
-from featherweight.adapting.table import measure_table, thin_everywhere
+from featherweight.adapting.table import measure_options, measure_table, thin_everywhere
 from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
 from featherweight.nn.network import Network
@@ -213,6 +214,34 @@ def test_the_table_is_held_against_whole_networks(wrong: float) -> None:
         choice = [c for c in thin_everywhere(architecture, share) if "hidden" in c.group]
         (measured,) = macs([changed(architecture, choice)])
         assert present - model.latency_ms(choice) == pytest.approx(present - measured, rel=0.25)
+
+
+@pytest.mark.parametrize("most_s", [0.0, 1e6, math.inf])
+def test_where_time_is_short_widths_between_lie_on_a_line(most_s: float) -> None:
+    architecture = build()
+    timed = set()
+
+    def time(networks: Sequence[Architecture]) -> list[float]:
+        timed.update(one.digest for one in networks)
+        return macs(list(networks))
+
+    (present,) = macs([architecture])
+    savings = measure_options(architecture, time=time, present_ms=present, most_s=most_s)
+    options = change_options(architecture)
+    assert {one.change for one in savings} == set(options)
+    assert len(savings) == len(options)
+    saved = {one.change: one.saved_ms for one in savings}
+    for group in width_groups(architecture):
+        widths = sorted(one.channels for one in group.narrowed((0.75, 0.5, 0.25)))
+        found = [saved[Narrow(group=group.name, channels=width)] for width in widths]
+        assert found == sorted(found, reverse=True)  # the narrowest saves most
+        if most_s == 0.0:
+            line = [(group.channels - width) * found[0] for width in widths]
+            assert found == pytest.approx([one / (group.channels - widths[0]) for one in line])
+    whole = len(timed)
+    timed.clear()
+    measure_options(architecture, time=time, present_ms=present)
+    assert (whole < len(timed)) == (most_s == 0.0)
 
 
 @pytest.mark.parametrize("kinds", [("hidden",), ("hidden", "trunk", "head")], ids=["dp", "solver"])

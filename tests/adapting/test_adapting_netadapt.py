@@ -343,10 +343,11 @@ def test_it_ends_where_nothing_is_surely_faster_or_the_time_is_over() -> None:
     assert unreachable.ended == "stuck"
 
 
-def test_a_way_that_is_late_takes_the_rest_at_once() -> None:
-    found = adapt(0.7, is_late=lambda: True)
+@pytest.mark.parametrize(("left", "share"), [(0.0, 0.3), (1.0, 0.3), (2.0, 0.15), (99.0, 0.08)])
+def test_a_way_that_is_late_takes_larger_steps(left: float, share: float) -> None:
+    found = adapt(0.7, steps_left=lambda: left)
     assert found.ended == "met"
-    assert found.steps[0].needed_ms == pytest.approx(0.3 * milliseconds(PARENT))
+    assert found.steps[0].needed_ms == pytest.approx(share * milliseconds(PARENT))
     assert adapt(0.7).steps[0].needed_ms == pytest.approx(0.08 * milliseconds(PARENT))
 
 

@@ -14,6 +14,7 @@ comes out is slower than the one before it.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, Protocol
@@ -159,7 +160,7 @@ def netadapt(
     so_far: Sequence[Step] = (),
     told: Callable[[Step, Network], None] = lambda _step, _network: None,
     is_over: Callable[[], bool] = lambda: False,
-    is_late: Callable[[], bool] = lambda: False,
+    steps_left: Callable[[], float] = lambda: math.inf,
 ) -> Adapted:
     """Make groups narrower, step by step, until the network meets a latency.
 
@@ -172,7 +173,7 @@ def netadapt(
         so_far: steps that an earlier attempt made; what they passed is not passed again.
         told: called after every step, with the network after it.
         is_over: asked before every step: whether there is no time for it.
-        is_late: asked before every step: whether the rest of the way must be one step.
+        steps_left: asked before every step: for how many there is time; they are larger then.
     """
     walk = Walk(setting.model, setting.schedule, start=setting.start, so_far=so_far)
     proposer, present, steps = setting.proposer, network, list(so_far)
@@ -186,7 +187,9 @@ def netadapt(
     while walk.latency.median_ms > target_ms:
         if is_over():
             return end("time")
-        needed = walk.needed_ms(ahead[-1] if ahead else target_ms, is_last=is_late())
+        needed = walk.needed_ms(
+            ahead[-1] if ahead else target_ms, end_ms=target_ms, steps_left=steps_left()
+        )
         worth = None if setting.worth is None else setting.worth(present)
         changes = walk.options(present, needed_ms=needed, worth=worth)
         if not changes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time as clock
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,11 +12,11 @@ import numpy as np
 from featherweight.adapting.changes import changed
 from featherweight.adapting.groups import Change, Narrow, width_groups
 from featherweight.adapting.saving_model import SavingModel
-from featherweight.adapting.savings import Saving, measure_savings
+from featherweight.adapting.savings import Saving, change_options, measure_savings
 from featherweight.architecture import Architecture
 from featherweight.errors import UnsupportedError
 
-__all__ = ["measure_table", "thin_everywhere"]
+__all__ = ["measure_options", "measure_table", "thin_everywhere"]
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +24,41 @@ _WHOLE_SHARES = (0.75, 0.5, 0.25)
 """Of all widths together, of the networks that the table is held against."""
 _LARGEST_CORRECTION = 2.0
 """A sum of savings may be off by up to this factor, either way."""
+_FIRST_SHARES = (0.25,)
+"""Of the width of a group, timed before the others: widths above it lie on a line."""
+
+
+def measure_options(
+    architecture: Architecture,
+    *,
+    time: Callable[[Sequence[Architecture]], Sequence[float]],
+    present_ms: float,
+    most_s: float = math.inf,
+) -> tuple[Saving, ...]:
+    """Return what every change of `change_options` saves, measured as far as the time goes.
+
+    Where it is short, only the narrowest widths and the branches are timed, and what the widths
+    between save is told by a straight line to the present one.
+
+    Args:
+        architecture: the parent, at its resolution.
+        time: networks -> medians in ms; interleaved, of files as they would ship.
+        present_ms: latency of the parent, which savings are told beside.
+        most_s: seconds of timing after which no more is begun. The narrowest are always timed.
+    """
+    options = change_options(architecture)
+    if math.isinf(most_s):
+        return measure_table(architecture, options, time=time, present_ms=present_ms)
+    started = clock.monotonic()
+    first = change_options(architecture, shares=_FIRST_SHARES)
+    others = [one for one in options if one not in set(first)]
+    savings = measure_table(architecture, first, time=time, present_ms=present_ms)
+    taken_s = clock.monotonic() - started
+    if taken_s * len(options) / max(1, len(first)) <= most_s:
+        return savings + measure_table(architecture, others, time=time, present_ms=present_ms)
+    logger.info("table: time for %d of %d changes", len(first), len(options))
+    line = SavingModel(architecture, savings, present_ms=present_ms)
+    return savings + tuple(Saving(change=one, saved_ms=line.saved_ms(one)) for one in others)
 
 
 def measure_table(

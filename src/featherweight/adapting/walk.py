@@ -63,17 +63,19 @@ class Walk:
         """Never try a width again that was not surely faster."""
         self.refused.add(change)
 
-    def needed_ms(self, target_ms: float, *, is_last: bool) -> float:
+    def needed_ms(self, target_ms: float, *, end_ms: float, steps_left: float) -> float:
         """Return what the next step has to save: more after a step that found nothing.
 
         Args:
-            target_ms: latency that is asked for.
-            is_last: whether it is all that is left.
+            target_ms: latency that is asked for next.
+            end_ms: latency that is asked for in the end.
+            steps_left: for how many there is time until then.
         """
         first = self.schedule.initial * self.start.median_ms
         needed = first * self.schedule.decay**self.taken * 2.0**self.fruitless
+        least = (self.latency.median_ms - end_ms) / max(1.0, steps_left)
         rest = self.latency.median_ms - target_ms
-        return max(rest if is_last else min(needed, rest), self._least_ms(first))
+        return max(min(max(needed, least), rest), self._least_ms(first))
 
     def _least_ms(self, first_ms: float) -> float:
         """Return the least that a clock can tell: how sure the last step was, told in turns."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -60,7 +61,7 @@ class Means:
         walk: the setting of NetAdapt, made when it is asked for.
         so_far: steps of NetAdapt that an earlier attempt made, and the network after them.
         told: called after every step of NetAdapt.
-        is_late: whether the rest of NetAdapt's way must be one step.
+        steps_left: for how many steps of NetAdapt there is time.
         is_over: whether there is no time for another step.
     """
 
@@ -75,7 +76,7 @@ class Means:
     walk: Callable[[SavingModel], Setting]
     so_far: Callable[[], tuple[tuple[Step, ...], Network | None]] = lambda: ((), None)
     told: Callable[[Step, Network], None] = lambda _step, _network: None
-    is_late: Callable[[], bool] = lambda: False
+    steps_left: Callable[[], float] = lambda: math.inf
     is_over: Callable[[], bool] = lambda: False
 
     def time(self, network: Architecture) -> Latency:
@@ -180,7 +181,7 @@ def _netadapt(means: Means) -> Smaller | None:
         target_ms=means.target_ms,
         so_far=so_far,
         told=means.told,
-        is_late=means.is_late,
+        steps_left=means.steps_left,
         is_over=means.is_over,
     )
     if found.ended != "met":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,17 +23,16 @@ from featherweight.adapting.proposals import (
     tune_briefly,
 )
 from featherweight.adapting.saving_model import SavingModel
-from featherweight.adapting.savings import Saving, change_options
 from featherweight.adapting.steps import Schedule, Selection, Step
-from featherweight.adapting.table import measure_table
 from featherweight.adapting.ways import WAYS, Means, Smaller
 from featherweight.architecture import Architecture
 from featherweight.budget import Latency
 from featherweight.errors import UnsupportedError, UsageError
-from featherweight.fitting.adapt_pace import Pace, find_pace
+from featherweight.fitting.adapt_pace import Pace, StepWatch, find_pace
 from featherweight.fitting.candidate import Candidate, Measured, Trained
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.families import stored_family
+from featherweight.fitting.stages.savings_table import SavingsTable, measure_savings_table
 from featherweight.fitting.steps_file import StepsFile
 from featherweight.measuring.bench import Untrained
 from featherweight.measuring.measurement import (
@@ -56,6 +54,8 @@ _TABLE_SAMPLES = 60
 _CLOCK_SAMPLES = 160
 """Of each whole network: they take turns, so that what slows the machine slows all of them."""
 
+_LEAST_STEPS_SHARE = 0.5
+"""Of the time for the ways, for steps and screening, however long the table took."""
 _MOST_LATE = 1.5
 """Multiple of its time after which NetAdapt's way is given up."""
 
@@ -78,11 +78,6 @@ class Screened(Record):
     reason: str = ""
 
 
-class _TableRecord(Record):
-    savings: tuple[Saving, ...]
-    reach_ms: float
-
-
 def make_smaller(
     context: FitContext,
     parent: Trained,
@@ -99,8 +94,8 @@ def make_smaller(
         parent: as it was measured.
         methods: names in `WAYS`.
         importance: a name in `IMPORTANCES`.
-        path_s: most seconds for short fine-tunings, those of NetAdapt's steps and of screening;
-            `None` = a fixed number of steps.
+        path_s: most seconds for the table and for short fine-tunings, those of NetAdapt's steps
+            and of screening; `None` = all of the table and a fixed number of steps.
         select: how NetAdapt chooses among proposals (`adapting.steps.Schedule`).
 
     Returns:
@@ -230,9 +225,15 @@ class _Search:
         return str(folder)
 
     def _means(self) -> Means:
-        path_s = math.inf if self._path_s is None else self._path_s
-        started = time.monotonic()
+        steps_s = self._steps_s
+        path_s = math.inf if steps_s is None else steps_s
+        watch = StepWatch(path_s)
         images = [batch for batch, _ in self._samples.part(0, self._policy.carrying).batches()]
+
+        def told(step: Step, network: Network) -> None:
+            self._told(step, network)
+            watch.end_step()
+
         return Means(
             network=self._network,
             start=self._parent.measured.latency,
@@ -244,9 +245,9 @@ class _Search:
             repairs=self._importance in REPAIRED,
             walk=self._setting,
             so_far=lambda: (self._steps.read(), self._steps.network()),
-            told=self._told,
-            is_late=lambda: time.monotonic() - started > path_s,
-            is_over=lambda: time.monotonic() - started > _MOST_LATE * path_s,
+            told=told,
+            steps_left=watch.steps_left,
+            is_over=lambda: watch.seconds > _MOST_LATE * path_s,
         )
 
     def _told(self, step: Step, network: Network) -> None:
@@ -289,6 +290,7 @@ class _Search:
 
     def _find_pace(self, ways: int) -> Pace:
         """Return what fits into the time: a stage, so that a cut changes no step."""
+        steps_s = self._steps_s
         return self._context.run.stage(
             "tuning-pace",
             inputs={"parent": self._parent.candidate.key, "target_ms": self._target_ms},
@@ -298,29 +300,26 @@ class _Search:
                 tuning=self._samples,
                 judging=self._judging,
                 ways=ways,
-                path_s=self._path_s,
+                path_s=steps_s,
                 policy=self._policy,
             ),
         )
 
-    def _table(self) -> _TableRecord:
-        """Return what every change saves: a stage."""
-
-        def work() -> _TableRecord:
-            options = change_options(self._architecture)
-            present_ms = self._parent.measured.latency.median_ms
-            savings = measure_table(
-                self._architecture, options, time=self._time_excerpts, present_ms=present_ms
-            )
-            model = SavingModel(self._architecture, savings, present_ms=present_ms)
-            return _TableRecord(savings=savings, reach_ms=model.reach_ms())
-
-        return self._context.run.stage(
-            "table",
-            inputs={"parent": self._parent.candidate.key},
-            outputs=_TableRecord,
-            work=work,
+    def _table(self) -> SavingsTable:
+        return measure_savings_table(
+            self._context,
+            self._parent,
+            self._architecture,
+            time=lambda networks: medians_in_turns(self._time(networks, samples=_TABLE_SAMPLES)),
+            ways_s=self._path_s,
         )
+
+    @property
+    def _steps_s(self) -> float | None:
+        """Seconds that the table leaves for steps and screening."""
+        if self._path_s is None:
+            return None
+        return max(self._path_s - self._table().seconds, _LEAST_STEPS_SHARE * self._path_s)
 
     def _worth(self) -> dict[str, NDArray[np.float64]]:
         """Return the importance of the channels; estimated once, kept in the run."""
@@ -346,9 +345,6 @@ class _Search:
             method=self._importance,
             seed=self._context.seed,
         )
-
-    def _time_excerpts(self, networks: Sequence[Architecture]) -> list[float]:
-        return medians_in_turns(self._time(networks, samples=_TABLE_SAMPLES))
 
     def _clock(self, networks: Sequence[Architecture]) -> list[Latency]:
         """Return latencies as on the machine of the start: the parent takes turns with them."""
