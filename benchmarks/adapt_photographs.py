@@ -12,7 +12,9 @@ that the quarter leaves, which nothing was trained on; differences are paired, w
 over pictures. `auto` is what `adapt` would ship: of the two ways that are best after a few steps,
 the better on val. Torch-Pruning's defaults are timed beside. `--ways` trains some of them only, so
 that those which are far behind after one seed need not be trained again; a difference is taken over
-the seeds that both ways have. Goes on where it was cut; writes results/adapt_photographs.json.
+the seeds that both ways have. Memory is told beside that of training the parent as it was trained,
+its first blocks frozen, and of one pass with all of it learning, as what was cut trains. Goes on
+where it was cut; writes results/adapt_photographs.json.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -63,7 +67,7 @@ from featherweight.networks.storage import load_network, save_network
 from featherweight.networks.weight_sources import PRETRAINED
 from featherweight.nn.network import Network
 from featherweight.profiling.profile import profile
-from featherweight.training.loop import train_network
+from featherweight.training.loop import TrainingResult, train_network
 from featherweight.training.pixels import open_store
 from featherweight.training.recipe import default_recipe
 
@@ -125,6 +129,39 @@ def parent_of(images: ImageData, work: Path, *, pixels: int, passes: int) -> dic
     }
     found.write_text(json.dumps(row))
     return row
+
+
+def fine_tuned(
+    network: Network, images: ImageData, directory: Path, *, passes: int, frozen: int
+) -> TrainingResult:
+    """Fine-tune the parent with so many first blocks frozen."""
+    store, pixels = open_store(images), network.architecture.resolution
+    recipe = default_recipe(
+        pretrained=True,
+        resolution=pixels,
+        images=len(images.splits["train"]),
+        epochs=passes,
+        fitted_classifier=True,
+    )
+    return train_network(
+        network,
+        train=store.train(pixels, PREPROCESSING),
+        val=store.held_out("val", pixels, PREPROCESSING),
+        recipe=recipe.model_copy(
+            update={"resolution_scales": SEEN_SCALES, "frozen_blocks": frozen}
+        ),
+        preprocessing=PREPROCESSING,
+        directory=directory,
+    )
+
+
+def peak_of_whole(data: str, work: Path) -> float:
+    """Return the peak of another process that trains all of the parent for a pass, in MiB."""
+    noted = work / "whole-peak.json"
+    if not noted.exists():
+        command = [sys.executable, __file__, data, "--work", str(work), "--only-whole"]
+        subprocess.run(command, check=True)
+    return float(json.loads(noted.read_text()))
 
 
 def pruned(ground: Ground, ratio: float, **settings: Any) -> nn.Module:
@@ -231,14 +268,21 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=[*WAYS, PEER], choices=[*WAYS, PEER])
     parser.add_argument("--importance", default="taylor", choices=[*IMPORTANCES])
     parser.add_argument("--passes", type=int, default=4)
+    parser.add_argument("--only-whole", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options.work.mkdir(parents=True, exist_ok=True)
     images = photographs(options.data)
+    if options.only_whole:
+        network = load_network(options.work / "parent").network
+        fine_tuned(network, images, options.work / "whole-training", passes=1, frozen=0)
+        (options.work / "whole-peak.json").write_text(json.dumps(peak_mib()))
+        return
     parent_row = parent_of(images, options.work, pixels=options.pixels, passes=options.passes)
     print(json.dumps(parent_row), flush=True)
     parent = Parent(load_network(options.work / "parent"), NETWORK, "once")
     found: dict[str, Any] = {**about(ON), "pixels": options.pixels, "parent": parent_row}
+    found["peak_mib_of_whole_training"] = peak_of_whole(options.data, options.work)
     shares = known_shares(parent_row)
     for seed in options.seeds:
         for share in options.shares:
