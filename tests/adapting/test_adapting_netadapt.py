@@ -343,6 +343,22 @@ def test_it_ends_where_nothing_is_surely_faster_or_the_time_is_over() -> None:
     assert unreachable.ended == "stuck"
 
 
+def test_a_proposal_whose_loss_is_no_number_is_never_taken() -> None:
+    class Torn(FakeProposer):
+        def tune(
+            self, present: Network, changes: Sequence[Narrow], *, worth: object = None
+        ) -> list[Tuned]:
+            found = super().tune(present, changes, worth=worth)
+            return [
+                one._replace(losses=np.full(64, np.nan)) if "0" in change.group else one
+                for one, change in zip(found, changes, strict=True)
+            ]
+
+    found = adapt(0.8, proposer=Torn())
+    assert found.ended == "met"
+    assert not any(step.change and "0" in step.change.group for step in found.steps)
+
+
 @pytest.mark.parametrize(("left", "share"), [(0.0, 0.3), (1.0, 0.3), (2.0, 0.15), (99.0, 0.08)])
 def test_a_way_that_is_late_takes_larger_steps(left: float, share: float) -> None:
     found = adapt(0.7, steps_left=lambda: left)

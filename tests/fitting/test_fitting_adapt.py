@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,10 +16,14 @@ from fakes import PlayedDevice
 from torch import nn
 
 from featherweight import adapt as adapt_module
+from featherweight.adapting.pictures import PictureSet
 from featherweight.adapting.steps import Step
 from featherweight.cli.app import run
-from featherweight.errors import UnsupportedError, UsageError
-from featherweight.fitting import context
+from featherweight.errors import DivergedError, UnsupportedError, UsageError
+from featherweight.fitting import context, last_trainings
+from featherweight.fitting.adapt import _shipped_way
+from featherweight.fitting.adapt_pictures import draw_pictures
+from featherweight.fitting.families import stored_family
 from featherweight.fitting.parent import read_parent
 from featherweight.fitting.policy import DEFAULT_POLICY
 from featherweight.fitting.steps_file import StepsFile
@@ -258,6 +263,98 @@ class Own(nn.Module):
 
     def forward(self, x: Any) -> Any:
         return self.head(self.last(self.middle(self.stem(x))).mean((2, 3)))
+
+
+class Flat(nn.Module):
+    """Its classifier reads every pixel: pictures of one size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU()
+        )
+        self.head = nn.Linear(32 * 16 * 16, 10)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.body(x).flatten(1))
+
+
+def test_a_module_of_one_size_is_trained_at_that(few_digits: Path, tmp_path: Path) -> None:
+    """At 64 pixels others have several sizes."""
+    found = adapt_module(
+        Flat().eval(),
+        few_digits,
+        latency="60%",
+        method="knapsack",
+        epochs=1,
+        resolution=64,
+        output=tmp_path / "run",
+    )
+    assert found.way == "knapsack"
+    assert found.fit.network.architecture.resolution == 64
+    family, size = stored_family(tmp_path / "run", source="auto", weights_of="")
+    assert (family.sizes, size) == ((64.0,), 64.0)
+    assert not family.seen_scales
+
+
+def test_a_hold_out_grows_with_the_classes() -> None:
+    """512 pictures are fewer than two of each of 300 classes."""
+    trainer = SimpleNamespace(
+        count=lambda _: 9000,
+        classes=[str(name) for name in range(300)],
+        store=SimpleNamespace(held_out=lambda *_, rows: drawn.append(len(rows))),
+    )
+    candidate = SimpleNamespace(resolution=8, family=SimpleNamespace(preprocessing=None))
+    where = SimpleNamespace(trainer=trainer, policy=DEFAULT_POLICY, seed=0)
+    drawn: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PictureSet, "of", lambda *_, **__: None)
+        draw_pictures(where, SimpleNamespace(candidate=candidate))  # type: ignore[arg-type]
+    assert drawn == [600, max(DEFAULT_POLICY.adapt.tuning_pictures)]
+
+
+def test_what_ships_says_how_it_was_made() -> None:
+    def measured(name: str) -> Any:
+        family = SimpleNamespace(name=name)
+        return SimpleNamespace(
+            candidate=SimpleNamespace(family=family, label=f"{name}:resolution=160")
+        )
+
+    found: Any = [(SimpleNamespace(way="knapsack"), measured("net-shrunk-1"))]
+    told = [
+        _shipped_way(name, measured("net"), found)
+        for name in (
+            "net-shrunk-1:resolution=160",
+            "net-shrunk-1:resolution=152",
+            "net:resolution=152",
+            "net:resolution=160",
+        )
+    ]
+    assert told == ["knapsack", "knapsack", "resolution", None]
+
+
+def test_a_finalist_that_diverges_leaves_the_time_to_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def train(_: Any, candidate: Any, *__: Any, **___: Any) -> Any:
+        if "torn" in candidate.title:
+            raise DivergedError("the loss became nan")
+        return SimpleNamespace(phase=None, losses=None, val=None)
+
+    monkeypatch.setattr(last_trainings, "train_candidate", train)
+    where: Any = SimpleNamespace(
+        plan=SimpleNamespace(total_s=None),
+        settings=SimpleNamespace(epochs=1),
+        ledger=SimpleNamespace(note_trained=lambda *_, **__: None),
+    )
+    torn, good = (
+        SimpleNamespace(candidate=SimpleNamespace(title=title)) for title in ("torn", "good")
+    )
+    for wanted in ([torn, good], [good, torn]):
+        (ended,) = last_trainings.train_in_turn(where, wanted, reason=lambda _: "")  # type: ignore[arg-type]
+        assert ended.measured is good
+    with pytest.raises(DivergedError):
+        last_trainings.train_in_turn(where, [torn, torn], reason=lambda _: "")  # type: ignore[list-item]
 
 
 def test_a_module_of_ones_own(few_digits: Path, tmp_path: Path) -> None:

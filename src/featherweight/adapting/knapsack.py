@@ -16,7 +16,7 @@ from scipy.sparse import coo_array
 
 from featherweight.errors import FailedError
 
-__all__ = ["Item", "Option", "choose_items", "choose_options"]
+__all__ = ["Item", "NoChoiceError", "Option", "choose_items", "choose_options"]
 
 _GRID = 4000
 """Steps the budget is divided into; costs are rounded up to them, so no choice exceeds it."""
@@ -31,6 +31,10 @@ _PATIENCE_S = 20.0
 """For a mixed-integer programme; the best choice so far is taken then, and lies within its gap."""
 _GAP = 1e-3
 """Of the value lost: a choice this near to the best is the best."""
+
+
+class NoChoiceError(FailedError):
+    """The solver found no answer in its time."""
 
 
 class Item(NamedTuple):
@@ -109,7 +113,7 @@ def choose_items(
         ascending; none where nothing is needed; `None` = all of them do not save enough.
 
     Raises:
-        FailedError: the solver found no answer in its time.
+        NoChoiceError: the solver found no answer in its time.
     """
     if needed <= 0.0:
         return []
@@ -199,5 +203,5 @@ def _by_solver(
     if answer.status == _INFEASIBLE:
         return None
     if answer.x is None:
-        raise FailedError(f"no choice was found in {_PATIENCE_S:g} s: {answer.message}")
+        raise NoChoiceError(f"no choice was found in {_PATIENCE_S:g} s: {answer.message}")
     return [int(position) for position in np.flatnonzero(answer.x[:count] > 0.5)]

@@ -195,6 +195,12 @@ def netadapt(
         if not changes:
             return end("stuck")
         tuned = dict(zip(changes, proposer.tune(present, changes, worth=worth), strict=True))
+        for change in [one for one in changes if not np.isfinite(tuned[one].losses).all()]:
+            logger.warning("netadapt: %s: the loss is not finite", change)
+            walk.refuse(change)
+            del tuned[change]
+        if not tuned:
+            continue
         order = _ranked(tuned, walk, setting, before=loss)
         proposals, taken = _first_surely_faster(
             present, order, tuned, walk, setting, needed_ms=needed

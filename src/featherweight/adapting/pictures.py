@@ -98,8 +98,10 @@ def save_pictures(path: Path, **sets: PictureSet) -> None:
             f"{name}.std": np.array(pictures.std),
             f"{name}.kind": np.array(pictures.kind),
         }
-    with path.open("wb") as file:
+    partial = path.with_suffix(".part")
+    with partial.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
+    partial.replace(path)
 
 
 def load_pictures(path: Path) -> dict[str, PictureSet]:

@@ -43,8 +43,11 @@ def read_columns(network: Network, layer: Layer, x: Tensor, positions: Tensor) -
     assert isinstance(module, Conv)
     padded = functional.pad(module.padded(x), _rest(module))
     side = layer.kernel_size
-    columns = functional.unfold(padded, side, stride=layer.stride)  # (N, I K, places)
-    taken = columns[positions[:, 0], :, positions[:, 1]]
+    taken = x.new_empty(len(positions), layer.input_shape[0] * side * side)
+    for picture in range(len(padded)):  # the columns of all pictures together are gigabytes
+        columns = functional.unfold(padded[picture : picture + 1], side, stride=layer.stride)[0]
+        rows = positions[:, 0] == picture
+        taken[rows] = columns[:, positions[rows, 1]].T
     return taken.reshape(len(positions), layer.input_shape[0], side * side)
 
 

@@ -15,15 +15,21 @@ from featherweight.adapting.saving_model import SavingModel
 from featherweight.adapting.savings import Saving, change_options, measure_savings
 from featherweight.architecture import Architecture
 from featherweight.errors import UnsupportedError
+from featherweight.profiling.profile import profile
 
-__all__ = ["measure_options", "measure_table", "thin_everywhere"]
+__all__ = ["MedianClock", "measure_options", "measure_table", "thin_everywhere"]
 
 logger = logging.getLogger(__name__)
+
+MedianClock = Callable[[Sequence[Architecture]], Sequence[float]]
+"""Networks -> medians in ms; interleaved, of files as they would ship."""
 
 _WHOLE_SHARES = (0.75, 0.5, 0.25)
 """Of all widths together, of the networks that the table is held against."""
 _LARGEST_CORRECTION = 2.0
 """A sum of savings may be off by up to this factor, either way."""
+_MOST_PARAMS = 250_000_000
+"""Of all networks that one process times: a gigabyte of weights, and what a runtime makes of it."""
 _FIRST_SHARES = (0.25,)
 """Of the width of a group, timed before the others: widths above it lie on a line."""
 
@@ -31,7 +37,7 @@ _FIRST_SHARES = (0.25,)
 def measure_options(
     architecture: Architecture,
     *,
-    time: Callable[[Sequence[Architecture]], Sequence[float]],
+    time: MedianClock,
     present_ms: float,
     most_s: float = math.inf,
 ) -> tuple[Saving, ...]:
@@ -42,21 +48,23 @@ def measure_options(
 
     Args:
         architecture: the parent, at its resolution.
-        time: networks -> medians in ms; interleaved, of files as they would ship.
+        time: see `measure_table`.
         present_ms: latency of the parent, which savings are told beside.
         most_s: seconds of timing after which no more is begun. The narrowest are always timed.
     """
-    options = change_options(architecture)
-    if math.isinf(most_s):
-        return measure_table(architecture, options, time=time, present_ms=present_ms)
-    started = clock.monotonic()
-    first = change_options(architecture, shares=_FIRST_SHARES)
+    started, options = clock.monotonic(), change_options(architecture)
+    first = options
+    if not math.isinf(most_s):
+        first = change_options(architecture, shares=_FIRST_SHARES)
+    table = _Table(architecture, time, present_ms)
+    table.measure(first)
     others = [one for one in options if one not in set(first)]
-    savings = measure_table(architecture, first, time=time, present_ms=present_ms)
     taken_s = clock.monotonic() - started
     if taken_s * len(options) / max(1, len(first)) <= most_s:
-        return savings + measure_table(architecture, others, time=time, present_ms=present_ms)
+        table.measure(others)
+        return table.corrected()
     logger.info("table: time for %d of %d changes", len(first), len(options))
+    savings = table.corrected()
     line = SavingModel(architecture, savings, present_ms=present_ms)
     return savings + tuple(Saving(change=one, saved_ms=line.saved_ms(one)) for one in others)
 
@@ -65,7 +73,7 @@ def measure_table(
     architecture: Architecture,
     options: Sequence[Change],
     *,
-    time: Callable[[Sequence[Architecture]], Sequence[float]],
+    time: MedianClock,
     present_ms: float,
 ) -> tuple[Saving, ...]:
     """Return what every change saves, corrected by whole networks that take turns with the rest.
@@ -81,37 +89,86 @@ def measure_table(
         time: networks -> medians in ms; interleaved, of files as they would ship.
         present_ms: latency of the parent, which savings are told beside.
     """
-    names = {one.group for one in options if isinstance(one, Narrow)}
-    thin = (
-        [change for change in thin_everywhere(architecture, share) if change.group in names]
-        for share in _WHOLE_SHARES
-    )
-    choices = [choice for choice in thin if choice]
-    whole = [architecture, *(changed(architecture, choice) for choice in choices)]
-    medians: list[float] = []
+    table = _Table(architecture, time, present_ms)
+    table.measure(options)
+    return table.corrected()
 
-    def beside(networks: Sequence[Architecture]) -> Sequence[float]:
-        found = list(time([*networks, *whole]))
-        medians.extend(found[len(networks) :])
-        return found[: len(networks)]
 
-    savings = measure_savings(architecture, options, time=beside)
-    scale = present_ms / medians[0]
-    scaled = _times(savings, scale)
-    model = SavingModel(architecture, scaled, present_ms=present_ms)
-    predicted = np.array([present_ms - model.latency_ms(choice) for choice in choices])
-    measured = present_ms - scale * np.array(medians[1:])
-    factor = 1.0
-    if np.any(predicted > 0.0):
-        factor = float(
-            np.clip(
-                (predicted * measured).sum() / (predicted**2).sum(),
-                1.0 / _LARGEST_CORRECTION,
-                _LARGEST_CORRECTION,
+class _Table:
+    """Savings as they are measured, and whole networks beside them.
+
+    Args:
+        architecture: the parent.
+        time: networks -> medians in ms.
+        present_ms: latency of the parent.
+    """
+
+    def __init__(self, architecture: Architecture, time: MedianClock, present_ms: float) -> None:
+        self._architecture, self._time, self._present_ms = architecture, time, present_ms
+        self._savings: list[Saving] = []
+        self._whole: list[tuple[Sequence[Change], float]] = []
+        """Choices, and what each saved as a whole network."""
+
+    def measure(self, options: Sequence[Change]) -> None:
+        """Time changes, and whole networks with those of their groups."""
+        if options:
+            self._savings += measure_savings(
+                self._architecture, options, time=lambda found: self._beside(found, options)
             )
+
+    def corrected(self) -> tuple[Saving, ...]:
+        """Return all savings times the factor that suits the whole networks best."""
+        model = SavingModel(self._architecture, self._savings, present_ms=self._present_ms)
+        predicted = np.array(
+            [self._present_ms - model.latency_ms(choice) for choice, _ in self._whole]
         )
-    logger.info("table: %d changes; whole networks save %.2f times as much", len(options), factor)
-    return _times(scaled, factor)
+        measured = np.array([saved for _, saved in self._whole])
+        factor = 1.0
+        if np.any(predicted > 0.0):
+            factor = float(
+                np.clip(
+                    (predicted * measured).sum() / (predicted**2).sum(),
+                    1.0 / _LARGEST_CORRECTION,
+                    _LARGEST_CORRECTION,
+                )
+            )
+        logger.info(
+            "table: %d changes; whole networks save %.2f times as much", len(self._savings), factor
+        )
+        return tuple(
+            one.model_copy(update={"saved_ms": factor * one.saved_ms}) for one in self._savings
+        )
+
+    def _beside(self, networks: Sequence[Architecture], options: Sequence[Change]) -> list[float]:
+        """Time networks in parts that fit into memory, each with the parent, as on its clock."""
+        names = {one.group for one in options if isinstance(one, Narrow)}
+        thin = (
+            [one for one in thin_everywhere(self._architecture, share) if one.group in names]
+            for share in _WHOLE_SHARES
+        )
+        choices = [choice for choice in thin if choice]
+        wholes = [changed(self._architecture, choice) for choice in choices]
+        found: list[float] = []
+        for part in _parts([*wholes, *networks]):
+            own, *medians = self._time([self._architecture, *part])
+            found += [self._present_ms / own * median for median in medians]
+        saved = [self._present_ms - ms for ms in found[: len(wholes)]]
+        self._whole += zip(choices, saved, strict=True)
+        return found[len(wholes) :]
+
+
+def _parts(networks: Sequence[Architecture]) -> list[list[Architecture]]:
+    """Cut a row where the weights of its networks are as many as one process should hold."""
+    parts: list[list[Architecture]] = [[]]
+    params = 0
+    for one in networks:
+        own = profile(one).params or 0
+        if parts[-1] and params + own > _MOST_PARAMS:
+            parts.append([])
+            params = 0
+        parts[-1].append(one)
+        params += own
+    return parts
 
 
 def thin_everywhere(architecture: Architecture, share: float) -> tuple[Narrow, ...]:
@@ -129,7 +186,3 @@ def thin_everywhere(architecture: Architecture, share: float) -> tuple[Narrow, .
     except UnsupportedError:  # groups of a shuffle may not have this width
         return ()
     return changes
-
-
-def _times(savings: Sequence[Saving], factor: float) -> tuple[Saving, ...]:
-    return tuple(one.model_copy(update={"saved_ms": factor * one.saved_ms}) for one in savings)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from featherweight.adapting.groups import Change, Drop
 from featherweight.adapting.netadapt import Clock, Setting, netadapt
 from featherweight.adapting.saving_model import SavingModel
 from featherweight.adapting.savings import Saving
+from featherweight.adapting.step_watch import StepWatch
 from featherweight.adapting.steps import Step
 from featherweight.adapting.table import thin_everywhere
 from featherweight.architecture import Architecture
@@ -61,8 +61,7 @@ class Means:
         walk: the setting of NetAdapt, made when it is asked for.
         so_far: steps of NetAdapt that an earlier attempt made, and the network after them.
         told: called after every step of NetAdapt.
-        steps_left: for how many steps of NetAdapt there is time.
-        is_over: whether there is no time for another step.
+        watch: tells the time for NetAdapt's steps, which begins when it is asked for.
     """
 
     network: Network
@@ -76,8 +75,7 @@ class Means:
     walk: Callable[[SavingModel], Setting]
     so_far: Callable[[], tuple[tuple[Step, ...], Network | None]] = lambda: ((), None)
     told: Callable[[Step, Network], None] = lambda _step, _network: None
-    steps_left: Callable[[], float] = lambda: math.inf
-    is_over: Callable[[], bool] = lambda: False
+    watch: Callable[[], StepWatch] = StepWatch
 
     def time(self, network: Architecture) -> Latency:
         """Measure one network."""
@@ -175,14 +173,15 @@ def _by_knapsack(means: Means, savings: Sequence[Saving]) -> Smaller | None:
 def _netadapt(means: Means) -> Smaller | None:
     """Step by step, each the least harmful of several (NetAdapt, arXiv 1804.03230)."""
     so_far, network = means.so_far()
+    watch = means.watch()
     found = netadapt(
         network or means.network,
         means.walk(means.model),
         target_ms=means.target_ms,
         so_far=so_far,
         told=means.told,
-        steps_left=means.steps_left,
-        is_over=means.is_over,
+        steps_left=watch.steps_left,
+        is_over=watch.is_over,
     )
     if found.ended != "met":
         logger.info("netadapt: ended at %.3f ms: %s", found.latency.median_ms, found.ended)
@@ -198,18 +197,27 @@ class _Fitting(NamedTuple):
 def _largest_that_fits(means: Means, row: Sequence[Architecture]) -> _Fitting | None:
     """Return the largest network of a row, from small to large, that measures within the target.
 
-    The first one measured is that which the multiply-adds predict; then its neighbours.
+    The first one measured is that which the multiply-adds predict, then that which they predict
+    through the parent and the last one measured, between what fits and what does not.
     """
-    parent_macs = profile(means.network.architecture).macs or 1
-    predicted = [means.start.median_ms * (profile(one).macs or 0) / parent_macs for one in row]
-    position = max((k for k, ms in enumerate(predicted) if ms <= means.target_ms), default=0)
-    measured: dict[int, Latency] = {}
-    while 0 <= position < len(row) and position not in measured and len(measured) < _LOOKS:
-        measured[position] = means.time(row[position])
-        fits = measured[position].median_ms <= means.target_ms
-        position += 1 if fits else -1
-    fitting = [k for k, one in measured.items() if one.median_ms <= means.target_ms]
-    return _Fitting(row[max(fitting)], measured[max(fitting)]) if fitting else None
+    macs = [float(profile(one).macs or 0) for one in row]
+    whole, whole_ms = float(profile(means.network.architecture).macs or 1), means.start.median_ms
+    best: _Fitting | None = None
+    low, high, ms_per_mac = -1, len(row), whole_ms / whole
+    for _ in range(_LOOKS):
+        if high - low < 2:
+            break
+        room = (whole_ms - means.target_ms) / ms_per_mac
+        guess = sum(one <= whole - room for one in macs) - 1
+        position = min(max(guess, low + 1), high - 1)
+        latency = means.time(row[position])
+        if latency.median_ms <= means.target_ms:
+            best, low = _Fitting(row[position], latency), position
+        else:
+            high = position
+        if whole > macs[position] and whole_ms > latency.median_ms:
+            ms_per_mac = (whole_ms - latency.median_ms) / (whole - macs[position])
+    return best
 
 
 def _cut(means: Means, changes: Sequence[Change]) -> Network:

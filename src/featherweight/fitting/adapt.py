@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import time as clock
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from featherweight.budget import Budget, parse_duration_s
 from featherweight.data.images import ImageData
 from featherweight.errors import UsageError
 from featherweight.exporting.platforms import DEFAULT_PLATFORM, parse_platform
-from featherweight.fitting.candidate import Trained
+from featherweight.fitting.candidate import Measured, Trained
 from featherweight.fitting.conclude import (
     FitResult,
     conclude,
@@ -35,13 +36,13 @@ from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.stages.look import look
 from featherweight.fitting.stages.prove import prove
 from featherweight.fitting.stages.start import start
-from featherweight.fitting.stages.ways import make_smaller
+from featherweight.fitting.stages.ways import Screened, make_smaller
 from featherweight.fitting.steps_file import StepsFile
-from featherweight.fitting.time_plan import ADAPT_STEPS_SHARE, TimePlan
+from featherweight.fitting.time_plan import ADAPT_STEPS_SHARE, TimePlan, check_time
 from featherweight.parallel import HERE, check_workers, open_executor
 from featherweight.records import Record
 from featherweight.registry import unknown_name
-from featherweight.run_directory import RunDirectory, open_run
+from featherweight.run_directory import RunDirectory, is_begun, open_run
 from featherweight.tasks.task import load_data
 from featherweight.training.compute import choose_device
 
@@ -204,18 +205,21 @@ def adapt(  # noqa: PLR0913 - the parameters of the command
     )
     ways = tuple(WAYS) if method == AUTO else (method,)
     request = _Request(str(latency), settings, ways, importance)
+    identity = {
+        **settings.identity(fingerprint=images.fingerprint),
+        "verb": "adapt",
+        "latency": str(latency),
+        "latency_ms": None if is_share else settings.latency_ms,
+        "method": method,
+        "importance": importance,
+        "network": _content(parent),
+    }
+    output, runs = optional_path(output, name="output"), to_path(runs, name="runs")
+    check_time(settings, images, is_begun=is_begun(output, parent=runs, identity=identity))
     with open_run(
-        optional_path(output, name="output"),
-        parent=to_path(runs, name="runs"),
-        identity={
-            **settings.identity(fingerprint=images.fingerprint),
-            "verb": "adapt",
-            "latency": str(latency),
-            "latency_ms": None if is_share else settings.latency_ms,
-            "method": method,
-            "importance": importance,
-            "network": _content(parent),
-        },
+        output,
+        parent=runs,
+        identity=identity,
         command=command,
         name=f"adapt-{images.name}",
         given=settings.given,
@@ -263,8 +267,10 @@ def _adapt(
     context = replace(
         context, settings=settings.model_copy(update={"latency_ms": budget.latency_ms})
     )
-    way, trained, raced = None, first, [first]
-    if budget.is_met(first.measured.latency):
+    trained, raced = first, [first]
+    found: list[tuple[Screened, Measured]] = []
+    most_ms = context.samples.margin * budget.latency_ms
+    if budget.is_met(first.measured.latency) or first.measured.latency.median_ms <= most_ms:
         logger.info("nothing to do: it takes %.3f ms already", first.measured.latency.median_ms)
     else:
         found, nearest_ms = make_smaller(
@@ -276,6 +282,7 @@ def _adapt(
         )
         if not found:
             _note_way(run, first, None)
+            nearest_ms = max(nearest_ms / context.samples.margin, budget.latency_ms)
             return _result(run, conclude_infeasible(run, context.settings, nearest_ms))
         kept = found[: context.policy.adapt.trained]
         ends = train_in_turn(
@@ -287,9 +294,7 @@ def _adapt(
             ),
         )
         trained = cheapest_of_equals(sorted(ends, key=lambda one: one.val_loss), seed=settings.seed)
-        way = next(s.way for s, m in kept if m.candidate.key == trained.candidate.key)
         raced = [*ends, first]
-    _note_way(run, first, way)
     summary = prove(
         context,
         trained,
@@ -299,7 +304,19 @@ def _adapt(
         loading_s=loading_s,
         compared=context.ending.compared,
     )
+    _note_way(run, first, _shipped_way(str(summary.network), first, found))
     return _result(run, conclude(run, summary))
+
+
+def _shipped_way(
+    network: str, parent: Trained, found: Sequence[tuple[Screened, Measured]]
+) -> str | None:
+    """Return how what ships was made: the proof may have taken another finalist, or size."""
+    named = {measured.candidate.family.name: screened.way for screened, measured in found}
+    named[parent.candidate.family.name] = "resolution"
+    if network == parent.candidate.label:
+        return None
+    return next(way for name, way in named.items() if network.startswith(name))
 
 
 def _note_way(run: RunDirectory, parent: Trained, way: str | None) -> None:

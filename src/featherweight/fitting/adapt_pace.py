@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 
@@ -14,7 +13,7 @@ from featherweight.fitting.policy import AdaptPolicy
 from featherweight.nn.network import Network, resized
 from featherweight.records import Record
 
-__all__ = ["Pace", "StepWatch", "find_pace"]
+__all__ = ["Pace", "find_pace"]
 
 
 class Pace(Record):
@@ -71,32 +70,6 @@ def find_pace(
             )
         )
     return next((one for one in found if one.steps >= policy.good_steps), found[-1])
-
-
-class StepWatch:
-    """Tells how many steps there is time for, at the pace of those that were made.
-
-    Args:
-        most_s: seconds of all steps.
-    """
-
-    def __init__(self, most_s: float) -> None:
-        self._most_s, self._started, self._steps = most_s, time.monotonic(), 0
-
-    @property
-    def seconds(self) -> float:
-        """Since the start."""
-        return time.monotonic() - self._started
-
-    def end_step(self) -> None:
-        """Count a step."""
-        self._steps += 1
-
-    def steps_left(self) -> float:
-        """Return the number of further steps; no limit before the first one has shown the pace."""
-        if not self._steps:
-            return math.inf
-        return max(0.0, self._most_s - self.seconds) * self._steps / max(self.seconds, 1e-9)
 
 
 def _seconds(work: Callable[[], object]) -> float:

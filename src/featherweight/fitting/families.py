@@ -89,7 +89,8 @@ def stored_family(
     """
     architecture = read_any_architecture(folder / "architecture.json")
     own, anchored = architecture.resolution, isinstance(architecture, Detector)
-    sizes = range(0) if anchored else range(min(64, own), int(_STORED_GROWTH * own) + 1, 8)
+    has_one_size = isinstance(architecture, Detector) or architecture.fixed_size
+    sizes = range(0) if has_one_size else range(min(64, own), int(_STORED_GROWTH * own) + 1, 8)
     family = Family(
         name=architecture.name,
         axis="resolution",

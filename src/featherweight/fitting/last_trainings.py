@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
+from featherweight.errors import DivergedError
 from featherweight.fitting.candidate import Kind, Measured, Phase, Trained, Training
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.time_plan import LEAST_SHARE
@@ -11,6 +13,8 @@ from featherweight.fitting.train_candidate import Length, train_candidate
 from featherweight.records import Record
 
 __all__ = ["train_in_turn"]
+
+logger = logging.getLogger(__name__)
 
 
 def train_in_turn(
@@ -31,17 +35,29 @@ def train_in_turn(
         reason: what is written down about a training.
         until_s: seconds of the run after which they end; `None` = all but those of the proof.
         kind: of the trainings: an architecture may be trained once in each.
+
+    Returns:
+        those whose training ended well.
+
+    Raises:
+        DivergedError: none did.
     """
-    trained = []
+    trained: list[Trained] = []
     for position, measured in enumerate(wanted):
         seconds = _training_s(context, kind, left=len(wanted) - position, until_s=until_s)
-        training = train_candidate(
-            context,
-            measured.candidate,
-            Phase(kind=kind),
-            length=Length(seconds, context.settings.epochs),
-            teacher=teacher,
-        )
+        try:
+            training = train_candidate(
+                context,
+                measured.candidate,
+                Phase(kind=kind),
+                length=Length(seconds, context.settings.epochs),
+                teacher=teacher,
+            )
+        except DivergedError as failure:
+            if not trained and measured is wanted[-1]:
+                raise
+            logger.warning("%s: %s", measured.candidate.title, failure)
+            continue
         trained.append(Trained.of(measured, training))
         context.ledger.note_trained(trained[-1], status="finalist", reason=reason(training))
     return trained

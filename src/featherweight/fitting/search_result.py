@@ -15,7 +15,7 @@ from featherweight.searching.trials_file import TrialRow, front_of
 
 __all__ = ["SearchResult", "Searched", "note_search", "read_search"]
 
-_IN_FRONT = {"trial", "network", "accuracy", "score", "latency_ms", "reward"}
+_IN_FRONT = {"trial", "network", "accuracy", "score", "stopped", "latency_ms", "reward"}
 
 
 class Searched(Record):

@@ -20,7 +20,9 @@ Curve = Sequence[tuple[float, float]]
 LEAST_CURVES = 10
 """Whole trainings before one is stopped."""
 _SHARES = (0.3, 0.4, 0.5, 0.6, 0.7)
-"""Of a training, from which on it is compared; later, little would be saved."""
+"""Of a training, from which on it is compared."""
+_LATE = 0.75
+"""Of a training, from which on little would be saved by stopping it."""
 
 
 def hopeless_below(curves: Sequence[Curve], *, pictures: int) -> tuple[tuple[float, float], ...]:
@@ -43,7 +45,7 @@ def hopeless_below(curves: Sequence[Curve], *, pictures: int) -> tuple[tuple[flo
         worst = min(_at(curve, share) for curve in better)
         error = math.sqrt(max(worst * (1.0 - worst), 0.0) / pictures)
         floors.append((share, max(0.0, worst - 2.0 * error)))
-    return tuple(floors)
+    return (*floors, (_LATE, 0.0))
 
 
 def foretell_end(curves: Sequence[Curve], *, share: float, accuracy: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from featherweight.budget import Evaluation, Latency
 from featherweight.fitting.candidate import Candidate, Measured, Phase, Trained, Training
@@ -25,6 +26,7 @@ class _StartRecord(Record):
     latency: Latency
     val: Evaluation
     val_loss: float
+    forward_s: float
 
 
 def start(
@@ -56,10 +58,13 @@ def start(
         bench = context.bench("start")
         bench.remeasure([parent])
         bench.remeasure([parent])
+        started = time.monotonic()
+        val = evaluate_on_val(trainer, parent, network)
         record = _StartRecord(
             latency=bench.latency(parent),
-            val=evaluate_on_val(trainer, parent, network),
+            val=val,
             val_loss=float(losses.mean()),
+            forward_s=(time.monotonic() - started) / trainer.count("val"),
         )
         logger.info(
             "start: %s: %.3f ms [%.3f, %.3f], val %s",
@@ -77,6 +82,8 @@ def start(
         work=work,
         files=lambda: sorted(folder.iterdir()),
     )
+    context.ending.forward_s = found.forward_s
+    context.ending.picture_s += 1e-3 * found.latency.median_ms
     training = Training(
         candidate=parent,
         phase=phase,

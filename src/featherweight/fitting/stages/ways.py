@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from featherweight.adapting.changes import shrunk_name
 from featherweight.adapting.importance import REPAIRED, channel_importance
+from featherweight.adapting.knapsack import NoChoiceError
 from featherweight.adapting.netadapt import Setting
 from featherweight.adapting.pictures import PictureSet
 from featherweight.adapting.proposals import (
@@ -23,12 +24,14 @@ from featherweight.adapting.proposals import (
     tune_briefly,
 )
 from featherweight.adapting.saving_model import SavingModel
+from featherweight.adapting.step_watch import StepWatch
 from featherweight.adapting.steps import Schedule, Selection, Step
 from featherweight.adapting.ways import WAYS, Means, Smaller
 from featherweight.architecture import Architecture
 from featherweight.budget import Latency
-from featherweight.errors import UnsupportedError, UsageError
-from featherweight.fitting.adapt_pace import Pace, StepWatch, find_pace
+from featherweight.errors import UnsupportedError
+from featherweight.fitting.adapt_pace import Pace, find_pace
+from featherweight.fitting.adapt_pictures import draw_pictures
 from featherweight.fitting.candidate import Candidate, Measured, Trained
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.families import stored_family
@@ -56,8 +59,6 @@ _CLOCK_SAMPLES = 160
 
 _LEAST_STEPS_SHARE = 0.5
 """Of the time for the ways, for steps and screening, however long the table took."""
-_MOST_LATE = 1.5
-"""Multiple of its time after which NetAdapt's way is given up."""
 
 
 class Screened(Record):
@@ -69,6 +70,7 @@ class Screened(Record):
         latency: of it.
         loss: on the hold-out, after a few steps of training.
         reason: why there is none.
+        least_ms: the least latency that was measured so far.
     """
 
     way: str
@@ -76,6 +78,11 @@ class Screened(Record):
     latency: Latency | None = None
     loss: float | None = None
     reason: str = ""
+    least_ms: float
+
+
+class _Begun(Record):
+    elapsed_s: float
 
 
 def make_smaller(
@@ -109,16 +116,17 @@ def make_smaller(
         context, parent, len(methods), importance=importance, path_s=path_s, select=select
     )
     search.say_reach()
-    found = []
+    found: dict[str, tuple[Screened, Measured]] = {}
     for method in methods:
         screened = search.go(method, is_alone=len(methods) == 1)
         measured = search.measured(screened)
         if measured is None:
             logger.info("%s: out of reach this way: %s", method, screened.reason)
-        else:
-            found.append((screened, measured))
-    found.sort(key=lambda one: one[0].loss or 0.0)
-    return found, search.least_ms
+            continue
+        key, loss = measured.candidate.key, screened.loss or 0.0
+        if key not in found or loss < (found[key][0].loss or 0.0):  # one network is trained once
+            found[key] = screened, measured
+    return sorted(found.values(), key=lambda one: one[0].loss or 0.0), search.least_ms
 
 
 class _Search:
@@ -138,7 +146,8 @@ class _Search:
         self._architecture = self._network.architecture
         self._steps = StepsFile(context.run.path)
         self.least_ms = parent.measured.latency.median_ms
-        self._judging, self._samples = self._pictures()
+        self._begun_s("ways")
+        self._judging, self._samples = draw_pictures(context, parent)
         self._pace = self._find_pace(ways)
         self._tuning = self._samples.part(0, self._pace.pictures)
 
@@ -164,15 +173,16 @@ class _Search:
         def work() -> Screened:
             try:
                 found = WAYS[method](self._means())
-            except UnsupportedError as refusal:
+            except (UnsupportedError, NoChoiceError) as refusal:
                 if is_alone:
                     raise
-                return Screened(way=method, reason=str(refusal))
+                return Screened(way=method, reason=str(refusal), least_ms=self.least_ms)
             if found is None:
-                return Screened(way=method, reason=f"{self._target_ms:.3f} ms is not reached")
+                reason = f"{self._target_ms:.3f} ms is not reached"
+                return Screened(way=method, reason=reason, least_ms=self.least_ms)
             return self._screen(method, found)
 
-        return self._context.run.stage(
+        screened = self._context.run.stage(
             f"way:{method}",
             inputs={
                 "parent": self._parent.candidate.key,
@@ -182,6 +192,8 @@ class _Search:
             outputs=Screened,
             work=work,
         )
+        self.least_ms = min(self.least_ms, screened.least_ms)
+        return screened
 
     def measured(self, screened: Screened) -> Measured | None:
         """Return the network that a way came to, as a candidate."""
@@ -216,7 +228,12 @@ class _Search:
             found.latency.median_ms,
             loss,
         )
-        return Screened(way=method, folder=folder, latency=found.latency, loss=loss)
+        if not math.isfinite(loss):
+            reason = f"its loss is {loss} after a few steps of training"
+            return Screened(way=method, reason=reason, least_ms=self.least_ms)
+        return Screened(
+            way=method, folder=folder, latency=found.latency, loss=loss, least_ms=self.least_ms
+        )
 
     def _save(self, network: Network, name: str) -> str:
         folder = Path("networks") / name
@@ -225,15 +242,7 @@ class _Search:
         return str(folder)
 
     def _means(self) -> Means:
-        steps_s = self._steps_s
-        path_s = math.inf if steps_s is None else steps_s
-        watch = StepWatch(path_s)
         images = [batch for batch, _ in self._samples.part(0, self._policy.carrying).batches()]
-
-        def told(step: Step, network: Network) -> None:
-            self._told(step, network)
-            watch.end_step()
-
         return Means(
             network=self._network,
             start=self._parent.measured.latency,
@@ -245,10 +254,31 @@ class _Search:
             repairs=self._importance in REPAIRED,
             walk=self._setting,
             so_far=lambda: (self._steps.read(), self._steps.network()),
-            told=told,
-            steps_left=watch.steps_left,
-            is_over=lambda: watch.seconds > _MOST_LATE * path_s,
+            told=self._told,
+            watch=self._watch,
         )
+
+    def _watch(self) -> StepWatch:
+        """Return what tells the time for NetAdapt's steps, from now on; after a cut, from then."""
+        begun_s, most_s = self._begun_s("netadapt"), math.inf
+        if self._path_s is not None:
+            left_s = self._path_s - (begun_s - self._begun_s("ways"))
+            most_s = max(left_s, _LEAST_STEPS_SHARE * self._path_s)
+        return StepWatch(
+            most_s,
+            seconds=lambda: self._context.run.elapsed_s - begun_s,
+            steps=lambda: len(self._steps.read()),
+        )
+
+    def _begun_s(self, what: str) -> float:
+        """Return the seconds of the run at which something began: a stage."""
+        run = self._context.run
+        return run.stage(
+            f"{what}-begun",
+            inputs={"parent": self._parent.candidate.key, "target_ms": self._target_ms},
+            outputs=_Begun,
+            work=lambda: _Begun(elapsed_s=run.elapsed_s),
+        ).elapsed_s
 
     def _told(self, step: Step, network: Network) -> None:
         before, folder = self._steps.folder(), None
@@ -363,33 +393,3 @@ class _Search:
         precision = self._parent.candidate.precision
         wanted = [Untrained(one.name, one, precision) for one in networks]
         return self._context.measure(wanted, folder, samples)
-
-    def _pictures(self) -> tuple[PictureSet, PictureSet]:
-        """Return the hold-out, which no tuning sees, and what proposals are tuned on."""
-        trainer, policy = self._context.trainer, self._policy
-        count, resolution = trainer.count("train"), self._architecture.resolution
-        order = np.random.default_rng([self._context.seed, 10]).permutation(count)
-        held = order[: min(policy.held_out_pictures, count // 10)]
-        self._check_hold_out(held)
-        rest = order[count // 10 :][: max(policy.tuning_pictures)]
-        preprocessing = self._parent.candidate.family.preprocessing
-        sets = [
-            PictureSet.of(
-                trainer.store.held_out("train", resolution, preprocessing, rows=np.sort(rows)),
-                preprocessing,
-                seed=self._context.seed,
-            )
-            for rows in (held, rest)
-        ]
-        return sets[0], sets[1]
-
-    def _check_hold_out(self, rows: NDArray[np.int64]) -> None:
-        trainer = self._context.trainer
-        targets = trainer.store.data.splits["train"].targets[rows]
-        fewest = len(rows) // max(1, len(trainer.classes))
-        if fewest < self._policy.least_of_a_class:
-            raise UsageError(
-                f"{len(targets)} pictures of {len(trainer.classes)} classes are too few to tell "
-                "proposals apart: a tenth of those to train on is held out",
-                allowed=f"{10 * self._policy.least_of_a_class} pictures to train on of each class",
-            )
