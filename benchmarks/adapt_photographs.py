@@ -108,7 +108,7 @@ def parent_of(images: ImageData, work: Path, *, pixels: int, passes: int) -> dic
         resolution=pixels,
         images=len(images.splits["train"]),
         epochs=passes,
-        fitted_classifier=True,
+        knows_classes=True,
     ).model_copy(update={"resolution_scales": SEEN_SCALES, "frozen_blocks": early_blocks(drawn)})
     result = train_network(
         network,
@@ -141,7 +141,7 @@ def fine_tuned(
         resolution=pixels,
         images=len(images.splits["train"]),
         epochs=passes,
-        fitted_classifier=True,
+        knows_classes=True,
     )
     return train_network(
         network,

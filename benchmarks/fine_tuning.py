@@ -147,7 +147,7 @@ def trained(store: PixelStore, arm: Arm, *, passes: int, seed: int) -> dict[str,
         resolution=arm.pixels,
         images=len(train),
         epochs=passes,
-        fitted_classifier=arm.fitted,
+        knows_classes=arm.fitted,
         seed=seed,
     ).model_copy(update={"resolution_scales": SEEN_SCALES, "frozen_blocks": EARLY_BLOCKS})
     started = time.monotonic()

@@ -50,7 +50,7 @@ def trained(
         resolution=PIXELS,
         images=len(store.data.splits["train"]),
         epochs=epochs,
-        fitted_classifier=linear,
+        knows_classes=linear,
         seed=seed,
     )
     if peak is not None:

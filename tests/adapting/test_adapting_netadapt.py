@@ -350,13 +350,22 @@ def test_a_proposal_whose_loss_is_no_number_is_never_taken() -> None:
         ) -> list[Tuned]:
             found = super().tune(present, changes, worth=worth)
             return [
-                one._replace(losses=np.full(64, np.nan)) if "0" in change.group else one
+                one._replace(losses=np.full(64, np.nan))
+                if change.group == "blocks.3.hidden"
+                else one
                 for one, change in zip(found, changes, strict=True)
             ]
 
     found = adapt(0.8, proposer=Torn())
     assert found.ended == "met"
-    assert not any(step.change and "0" in step.change.group for step in found.steps)
+    assert not any(step.change and step.change.group == "blocks.3.hidden" for step in found.steps)
+    torn = [one for step in found.steps for one in step.proposals if one.loss is None]
+    assert torn
+    assert {one.status for one in torn} == {"rejected"}
+    assert len({one.change for one in torn}) == len(torn), "none is tried again"
+    cut = adapt(0.8, proposer=Torn(), so_far=found.steps[:1], on_the_way_ms=())
+    again = [one.change for step in cut.steps[1:] for one in step.proposals]
+    assert not set(again) & {one.change for one in found.steps[0].proposals if one.loss is None}
 
 
 @pytest.mark.parametrize(("left", "share"), [(0.0, 0.3), (1.0, 0.3), (2.0, 0.15), (99.0, 0.08)])

@@ -320,7 +320,10 @@ def test_what_ships_says_how_it_was_made() -> None:
             candidate=SimpleNamespace(family=family, label=f"{name}:resolution=160")
         )
 
-    found: Any = [(SimpleNamespace(way="knapsack"), measured("net-shrunk-1"))]
+    found: Any = [
+        (SimpleNamespace(way="resolution"), measured("net")),
+        (SimpleNamespace(way="knapsack"), measured("net-shrunk-1")),
+    ]
     told = [
         _shipped_way(name, measured("net"), found)
         for name in (
@@ -341,18 +344,28 @@ def test_a_finalist_that_diverges_leaves_the_time_to_the_other(
             raise DivergedError("the loss became nan")
         return SimpleNamespace(phase=None, losses=None, val=None)
 
+    noted: dict[str, Any] = {}
+
+    def note(name: str, *, work: Any, **_: Any) -> None:
+        noted[name] = work()
+
     monkeypatch.setattr(last_trainings, "train_candidate", train)
     where: Any = SimpleNamespace(
         plan=SimpleNamespace(total_s=None),
+        run=SimpleNamespace(stage_done=lambda name, **_: noted.get(name), stage=note),
         settings=SimpleNamespace(epochs=1),
         ledger=SimpleNamespace(note_trained=lambda *_, **__: None),
     )
     torn, good = (
-        SimpleNamespace(candidate=SimpleNamespace(title=title)) for title in ("torn", "good")
+        SimpleNamespace(candidate=SimpleNamespace(title=title, key=title))
+        for title in ("torn", "good")
     )
     for wanted in ([torn, good], [good, torn]):
+        noted.clear()
         (ended,) = last_trainings.train_in_turn(where, wanted, reason=lambda _: "")  # type: ignore[arg-type]
         assert ended.measured is good
+        assert list(noted) == ["train-diverged:torn"], "a run that goes on does not try it again"
+    noted.clear()
     with pytest.raises(DivergedError):
         last_trainings.train_in_turn(where, [torn, torn], reason=lambda _: "")  # type: ignore[list-item]
 

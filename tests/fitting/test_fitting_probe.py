@@ -330,6 +330,12 @@ def test_a_training_starts_with_the_solution(
     assert torch.equal(after.get_parameter("classifier.weight"), torch.ones(10, 1280))
     recipe = knowing.recipe(one, time_s=60.0, epochs=None, distillation=False)
     assert recipe.least_peak_steps is not None, "a few steps keep what the classifier knows"
+    trained = replace(one, family=replace(one.family, start=tmp_path))
+    recipes = [
+        trainer.recipe(which, time_s=60.0, epochs=None, distillation=True)
+        for which in (one, trained)
+    ]
+    assert [recipe.least_peak_steps is None for recipe in recipes] == [True, False]
 
 
 def test_without_weights_nothing_is_probed(trainer: Trainer) -> None:

@@ -195,12 +195,7 @@ def netadapt(
         if not changes:
             return end("stuck")
         tuned = dict(zip(changes, proposer.tune(present, changes, worth=worth), strict=True))
-        for change in [one for one in changes if not np.isfinite(tuned[one].losses).all()]:
-            logger.warning("netadapt: %s: the loss is not finite", change)
-            walk.refuse(change)
-            del tuned[change]
-        if not tuned:
-            continue
+        torn = _without_loss(tuned, walk)
         order = _ranked(tuned, walk, setting, before=loss)
         proposals, taken = _first_surely_faster(
             present, order, tuned, walk, setting, needed_ms=needed
@@ -210,7 +205,7 @@ def netadapt(
         step = Step(
             number=len(steps) + 1,
             needed_ms=needed,
-            proposals=proposals,
+            proposals=(*proposals, *torn),
             change=taken,
             loss=loss,
             score=None if taken is None else tuned[taken].score,
@@ -224,10 +219,26 @@ def netadapt(
     return end("met")
 
 
+def _without_loss(tuned: dict[Narrow, Tuned], walk: Walk) -> list[Proposal]:
+    """Take out the changes after which the loss is no number, and refuse them."""
+    found = []
+    for change in [one for one, told in tuned.items() if not np.isfinite(told.losses).all()]:
+        logger.warning("netadapt: %s: the loss is no number", change.group)
+        predicted_ms = walk.predicted_ms(change)
+        found.append(
+            Proposal(change=change, loss=None, predicted_ms=predicted_ms, status="rejected")
+        )
+        walk.refuse(change)
+        del tuned[change]
+    return found
+
+
 def _ranked(
     tuned: Mapping[Narrow, Tuned], walk: Walk, setting: Setting, *, before: float
 ) -> list[Narrow]:
     """Return the changes in the order in which they are taken if they are surely faster."""
+    if not tuned:
+        return []
     means = {change: float(one.losses.mean()) for change, one in tuned.items()}
     by_loss = sorted(tuned, key=means.__getitem__)
     saved = {change: walk.latency.median_ms - walk.predicted_ms(change) for change in tuned}
@@ -258,7 +269,7 @@ def _first_surely_faster(
     saves nearly what the step must: a table can be far off for one group.
     """
     seen = _measured(present, order[:1], tuned, setting)
-    if not seen[order[0]].saves(_LEAST_SHARE * needed_ms):
+    if order and not seen[order[0]].saves(_LEAST_SHARE * needed_ms):
         seen |= _measured(present, order[1:], tuned, setting)
     faster = [change for change in order if change in seen and seen[change].is_faster]
     enough = [change for change in faster if seen[change].saves(_LEAST_SHARE * needed_ms)]

@@ -41,16 +41,16 @@ class Proposal(Record):
 
     Attributes:
         change: of the network of the step before.
-        loss: mean on the hold-out, after the short fine-tuning.
+        loss: mean on the hold-out, after the short fine-tuning; `None` = it was no number.
         predicted_ms: of the whole network, from the table.
         latency: measured, with the interval of its ratio to `beside`; `None` = the best one was
             taken.
         beside: of the network of the step before, which took turns with it.
-        status: `taken`, `rejected` (not surely faster) or `tried`.
+        status: `taken`, `rejected` (not surely faster, or without a loss) or `tried`.
     """
 
     change: Narrow
-    loss: float
+    loss: float | None
     predicted_ms: float
     latency: Latency | None = None
     beside: Latency | None = None

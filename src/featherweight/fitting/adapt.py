@@ -316,7 +316,7 @@ def _shipped_way(
     named[parent.candidate.family.name] = "resolution"
     if network == parent.candidate.label:
         return None
-    return next(way for name, way in named.items() if network.startswith(name))
+    return named[max((name for name in named if network.startswith(name)), key=len)]
 
 
 def _note_way(run: RunDirectory, parent: Trained, way: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 
@@ -45,6 +46,9 @@ def train_in_turn(
     trained: list[Trained] = []
     for position, measured in enumerate(wanted):
         seconds = _training_s(context, kind, left=len(wanted) - position, until_s=until_s)
+        place = f"{kind}-diverged:{measured.candidate.key}"
+        if context.run.stage_done(place, inputs={}) is not None:
+            continue
         try:
             training = train_candidate(
                 context,
@@ -57,6 +61,8 @@ def train_in_turn(
             if not trained and measured is wanted[-1]:
                 raise
             logger.warning("%s: %s", measured.candidate.title, failure)
+            told = functools.partial(_Diverged, reason=str(failure))
+            context.run.stage(place, inputs={}, outputs=_Diverged, work=told)
             continue
         trained.append(Trained.of(measured, training))
         context.ledger.note_trained(trained[-1], status="finalist", reason=reason(training))
@@ -86,3 +92,7 @@ def _training_s(
 
 class _Seconds(Record):
     seconds: float
+
+
+class _Diverged(Record):
+    reason: str

@@ -129,7 +129,7 @@ class Trainer:
             epochs=epochs,
             distillation=distillation,
             whole=family.weights_unsliced,
-            fitted_classifier=family.name in self.classifiers,
+            knows_classes=family.name in self.classifiers or family.start is not None,
             seed=self.seed,
         )
         return suited(recipe, candidate)

@@ -17,9 +17,10 @@ SMALL_RESOLUTION = 64
 _FULL_PEAK_IMAGES = 192_000
 """Pictures seen up to which a training on small ones reaches its full peak rate."""
 _LEAST_PEAK_STEPS = 250
-"""With a fitted classifier. Val loss of EfficientNet-Lite0 at 112 pixels at the full peak and at
-0.3, 0.1 and 0.03 of it, one seed: 95 steps on clothing, from 0.592, 0.614, 0.559, 0.588, 0.602;
-84 steps on birds, from 0.734, 0.813, 0.753, 0.753, 0.770; 285 steps on clothing 0.391, 0.463."""
+"""Of a network that answers these classes already (docs/adr/0027). After a fitted classifier, val
+loss of EfficientNet-Lite0 at 112 pixels at the full peak and at 0.3, 0.1 and 0.03 of it, one seed:
+95 steps on clothing, from 0.592, 0.614, 0.559, 0.588, 0.602; 84 steps on birds, from 0.734, 0.813,
+0.753, 0.753, 0.770; 285 steps on clothing 0.391, 0.463."""
 
 
 class Recipe(Record):
@@ -126,7 +127,7 @@ def default_recipe(  # noqa: PLR0913 - all that a recipe depends on
     time_s: float | None = None,
     distillation: bool = False,
     whole: bool = True,
-    fitted_classifier: bool = False,
+    knows_classes: bool = False,
     seed: int = 0,
 ) -> Recipe:
     """Return the recipe for a kind of training.
@@ -141,8 +142,9 @@ def default_recipe(  # noqa: PLR0913 - all that a recipe depends on
             the batches are blended (pictures that only the teacher can label).
         whole: whether the norms' statistics fit the pretrained weights: they are then kept
             (docs/adr/0012-norm-statistics.md); those of weights sliced to a width fit no more.
-        fitted_classifier: whether the classifier was fitted to the features: a training of a few
-            steps then keeps what it started with, instead of learning fast.
+        knows_classes: whether the network answers these classes already, since its classifier was
+            fitted to the features or it was trained before: a training of a few steps then keeps
+            what it started with, instead of learning fast.
         seed: of order, augmentation and dropout.
     """
     small = resolution <= SMALL_RESOLUTION
@@ -163,7 +165,7 @@ def default_recipe(  # noqa: PLR0913 - all that a recipe depends on
             cutmix=0.25,
             full_strength_epochs=40,
             keep_norm_statistics=whole,
-            least_peak_steps=_LEAST_PEAK_STEPS if fitted_classifier else None,
+            least_peak_steps=_LEAST_PEAK_STEPS if knows_classes else None,
         )
     elif small:
         # Muon and its rate, 24 pixels first and little augmentation in short trainings:

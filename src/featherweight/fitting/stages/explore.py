@@ -138,9 +138,10 @@ def _reward(trial: Trial, found: Agreement | None, reward: Reward) -> float:
 
     A foretold accuracy lies nearer to the mean than one after a training alone, which may be luck.
     """
-    if trial.state != "trained" or STOPPED in trial.notes:
+    if trial.state != "trained":
         return 0.0
     accuracy = float(trial.notes["accuracy"])
     if found is not None and found.is_worth_it and SCORE in trial.notes:
         accuracy = found.accuracy(float(trial.notes[SCORE]))
-    return reward(accuracy, float(trial.notes["latency_ms"]))
+    worth = reward(accuracy, float(trial.notes["latency_ms"]))
+    return worth - 1.0 if STOPPED in trial.notes else worth

@@ -15,6 +15,7 @@ from featherweight.fitting.candidate import Measured, Trained
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.last_trainings import train_in_turn
 from featherweight.fitting.stages.ways import make_smaller
+from featherweight.records import Record
 
 __all__ = ["SLACK", "refine"]
 
@@ -68,16 +69,30 @@ def _refined(context: FitContext, best: Trained) -> list[Trained]:
 
 def _steps(context: FitContext, best: Trained) -> list[Measured]:
     """Go NetAdapt's way; an empty list where it leads nowhere."""
-    total_s = context.plan.total_s
-    left_s = None if total_s is None else max(total_s - context.run.elapsed_s, 0.0)
     smaller, least_ms = make_smaller(
         context,
         best,
         ["netadapt"],
         importance="taylor",
-        path_s=None if left_s is None else _PATH_SHARE * left_s,
+        path_s=_path_s(context),
         select="ratio",
     )
     if not smaller:
         logger.warning("refine: the steps reach %.3f ms and no less", least_ms)
     return [measured for _, measured in smaller]
+
+
+def _path_s(context: FitContext) -> float | None:
+    """Return the seconds of the steps: a stage, which a cut does not change."""
+    total_s = context.plan.total_s
+    if total_s is None:
+        return None
+
+    def work() -> _Seconds:
+        return _Seconds(seconds=_PATH_SHARE * max(total_s - context.run.elapsed_s, 0.0))
+
+    return context.run.stage("steps-time", inputs={}, outputs=_Seconds, work=work).seconds
+
+
+class _Seconds(Record):
+    seconds: float

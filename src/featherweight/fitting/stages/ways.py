@@ -145,7 +145,8 @@ class _Search:
         self._network = context.trainer.load(parent.candidate, parent.phase).classifier
         self._architecture = self._network.architecture
         self._steps = StepsFile(context.run.path)
-        self.least_ms = parent.measured.latency.median_ms
+        stepped = [step.latency.median_ms for step in self._steps.read()]
+        self.least_ms = min([parent.measured.latency.median_ms, *stepped])
         self._begun_s("ways")
         self._judging, self._samples = draw_pictures(context, parent)
         self._pace = self._find_pace(ways)
