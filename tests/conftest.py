@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections import Counter
@@ -16,6 +17,20 @@ from sklearn.datasets import load_digits
 
 GOLDEN = Path(__file__).parent / "golden"
 LARGEST_GOLDEN_BYTES = 50_000
+LARGE = frozenset(
+    {
+        "efficientnet_lite2",
+        "efficientnet_lite3",
+        "efficientnet_lite4",
+        "mobilenet_v4_conv_large",
+        "mobilenet_v4_conv_medium",
+        "shufflenet_v2_164_se",
+        "snet535",
+    }
+)
+"""Networks with smaller ones of the same blocks: what takes seconds with them is a slow test."""
+COMPUTING = {"adapting", "contracts", "exporting", "networks", "oracles", "runtimes"}
+"""Folders whose tests make networks, and do not only count them."""
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -62,6 +77,15 @@ def golden() -> Callable[[str, str], None]:
         assert text == path.read_text(encoding="utf-8")
 
     return check
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the cases of large networks as slow ones."""
+    for item in items:
+        case = getattr(item, "callspec", None)
+        words = set() if case is None else set(re.split(r"[\s-]", case.id))
+        if item.path.parent.name in COMPUTING and LARGE & words:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

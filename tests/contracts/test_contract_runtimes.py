@@ -79,7 +79,13 @@ def test_round_trip_agrees_with_the_network(name, precision, tmp_path) -> None:
     assert precision == "fp32" or error > 1e-6, "nothing was rounded"
 
 
-@pytest.mark.parametrize(("name", "precision"), CASES)
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        pytest.param(*case, marks=pytest.mark.slow if case[0] == "executorch" else ())
+        for case in CASES
+    ],
+)
 def test_timing_files_need_neither_weights_nor_pictures(name, precision, tmp_path) -> None:
     first = export(name, precision, tmp_path / "a")
     assert first.sha256 == export(name, precision, tmp_path / "b").sha256

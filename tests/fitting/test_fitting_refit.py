@@ -31,8 +31,16 @@ def trainer(tmp_path: Path) -> Trainer:
     return Trainer(store, parse_platform("local/onnxruntime"), tmp_path, seed=0, device="cpu")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("balanced", [False, True])
+@pytest.mark.parametrize(
+    ("balanced", "precision"),
+    [
+        (True, "int8"),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((True, "fp32"), (False, "fp32"))
+        ),
+    ],
+)
 def test_an_untrained_classifier_learns_and_nothing_else_changes(
     network: Network, trainer: Trainer, precision: str, balanced: bool
 ) -> None:
