@@ -138,6 +138,7 @@ def test_infeasible_budget_is_exit_3(capsys: pytest.CaptureFixture[str]) -> None
     assert (Path(summary["run_directory"]) / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_train_evaluate_predict_export(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     from PIL import Image
     from sklearn.datasets import load_digits

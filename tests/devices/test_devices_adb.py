@@ -81,6 +81,7 @@ def test_networks_are_timed_in_turns(phone: Path, capsys: pytest.CaptureFixture[
     assert not list((phone / "data" / "featherweight").glob("*")), "nothing is left there"
 
 
+@pytest.mark.slow
 def test_a_phone_can_be_checked(phone: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["device", "check", "adb://PHONE1", "--runtime", "litert", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

@@ -160,6 +160,7 @@ def test_proposals_on_other_processes_are_the_same(ask: Any, tmp_path: Path) -> 
     assert there["final"]["latency_ms"] == here["final"]["latency_ms"]
 
 
+@pytest.mark.slow
 def test_one_way_alone(ask: Any) -> None:
     found = ask("--latency", "55%", "--method", "width")
     check(found, share=0.55)

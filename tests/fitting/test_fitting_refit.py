@@ -67,6 +67,7 @@ def test_slow_networks_see_fewer_pictures(macs: int, pictures: int) -> None:
     assert pictures_to_see(macs) == pictures
 
 
+@pytest.mark.slow
 def test_what_is_no_better_on_val_is_not_taken(
     network: Network, trainer: Trainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,7 @@ def test_kill_in_a_timed_training(tmp_path: Path) -> None:
     assert len(epochs) == len(set(epochs)), "an epoch was journalled twice"
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_read_back(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

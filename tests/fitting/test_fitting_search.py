@@ -88,6 +88,7 @@ def test_from_a_space_to_a_proven_file(ask: Any, tmp_path: Path) -> None:
     assert ask(*words) == found, "a finished run is read back"
 
 
+@pytest.mark.slow
 def test_trainings_without_hope_are_stopped(
     ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,7 +113,8 @@ class _Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("ends", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.slow
+@pytest.mark.parametrize("ends", [1, 4])
 def test_killed_between_trials_it_goes_on(
     ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: int
 ) -> None:
@@ -142,6 +144,7 @@ def test_killed_between_trials_it_goes_on(
     assert len(found) == whole["trials"]
 
 
+@pytest.mark.slow
 def test_a_soft_limit_trains_what_is_too_slow(ask: Any) -> None:
     words = ("--latency", "0.004ms", "--trials", "3", "--sampler", "random")
     found = ask(*words, "--objective", "soft", status=3)

@@ -48,6 +48,7 @@ def test_a_command_over_ssh_measures_there_and_leaves_nothing(
     assert list(work.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_check_looks_at_everything(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
     code = run(["device", "check", "pi", "--json"])
     found = json.loads(capsys.readouterr().out)

@@ -46,7 +46,11 @@ GREY = network_of("grey", block("conv", 8, stride=2, activation="relu"), input_s
 
 @pytest.mark.parametrize(
     ("architecture", "channels"),
-    [(GREY, 1), (SHUFFLED, 3), (PYRAMID, 3)],
+    [
+        (GREY, 1),
+        pytest.param(SHUFFLED, 3, marks=pytest.mark.slow),
+        pytest.param(PYRAMID, 3, marks=pytest.mark.slow),
+    ],
     ids=["grey", "shuffled", "pyramid"],
 )
 def test_programs_answer_as_torch(

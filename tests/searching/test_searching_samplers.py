@@ -79,6 +79,7 @@ propose_next(SAMPLERS["tpe"](space), [], trial=0, seed=0, judge=lambda _: "new")
 """
 
 
+@pytest.mark.slow
 def test_optuna_says_nothing() -> None:
     """Seen: a line on stderr for every proposal."""
     done = subprocess.run(
@@ -166,6 +167,7 @@ def test_a_constant_reward_teaches_nothing_but_entropy() -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.slow
 def test_the_controller_finds_the_best_arm() -> None:
     sampler = ControllerSampler(SPACE)
     seen, generator = list[Seen](), np.random.default_rng(0)
