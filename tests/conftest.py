@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -47,6 +48,16 @@ def ctrl_c_is_heard() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """Undo what a command does to the log: the next test on this process may read it."""
+    log = logging.getLogger("featherweight")
+    before = log.propagate, log.level, log.handlers[:]
+    yield
+    log.propagate, level, log.handlers[:] = before
+    log.setLevel(level)
 
 
 @pytest.fixture(scope="session")
