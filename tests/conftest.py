@@ -51,13 +51,12 @@ def ctrl_c_is_heard() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def logs_as_before() -> Iterator[None]:
-    """Undo what a command does to the log: the next test on this process may read it."""
+def log_of_a_new_process() -> None:
+    """Undo what a command before did to the log: this test may read it."""
     log = logging.getLogger("featherweight")
-    before = log.propagate, log.level, log.handlers[:]
-    yield
-    log.propagate, level, log.handlers[:] = before
-    log.setLevel(level)
+    log.propagate = True
+    log.setLevel(logging.NOTSET)
+    log.handlers.clear()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -156,7 +155,6 @@ def test_time_for_int8_is_set_aside_only_where_the_race_has_shown_its_cost(
 
 
 def test_a_last_training_that_is_short_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger("featherweight").propagate = True
     context = fake_context(run=MemoryRun(elapsed_s=50.0), plan=plan(100), ending=ending(20.0))
     plan_training(context, winner(96.0), [])
     assert "only 25 % of the time is left for the last training" in caplog.text
