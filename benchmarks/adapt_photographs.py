@@ -99,24 +99,12 @@ def parent_of(images: ImageData, work: Path, *, pixels: int, passes: int) -> dic
     found = work / "parent.json"
     if found.exists():
         return dict(json.loads(found.read_text()))
-    store = open_store(images)
     drawn = create_architecture(NETWORK, resolution=pixels, classes=len(images.classes))
     started = time.monotonic()
-    network = start_linear(load_pretrained(drawn, source="auto", seed=0), store, PREPROCESSING)
-    recipe = default_recipe(
-        pretrained=True,
-        resolution=pixels,
-        images=len(images.splits["train"]),
-        epochs=passes,
-        knows_classes=True,
-    ).model_copy(update={"resolution_scales": SEEN_SCALES, "frozen_blocks": early_blocks(drawn)})
-    result = train_network(
-        network,
-        train=store.train(pixels, PREPROCESSING),
-        val=store.held_out("val", pixels, PREPROCESSING),
-        recipe=recipe,
-        preprocessing=PREPROCESSING,
-        directory=work / "parent-training",
+    network = load_pretrained(drawn, source="auto", seed=0)
+    network = start_linear(network, open_store(images), PREPROCESSING)
+    result = fine_tuned(
+        network, images, work / "parent-training", passes=passes, frozen=early_blocks(drawn)
     )
     save_network(
         result.network, work / "parent", preprocessing=PREPROCESSING, classes=images.classes

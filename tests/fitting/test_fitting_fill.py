@@ -282,6 +282,19 @@ def test_a_short_fine_tuning_learns(run, trainer):
     assert all(torch.equal(drawn[name], network.state_dict()[name]) for name in kept)
 
 
+def test_a_short_fine_tuning_bounds_its_steps(run, trainer):
+    """Whatever the length of gradients: no step is longer than rate / (1 - momentum)."""
+    pictures = training_pictures(trainer, winner(32.0).candidate, pictures=32)
+    network = build_network(draw(32.0), seed=0).eval()
+    with torch.no_grad():
+        network.get_parameter("classifier.weight").mul_(1000.0)
+    before = [one.detach().clone() for one in network.parameters()]
+    tune_briefly(network, pictures)
+    after = [one.detach() for one in network.parameters()]
+    moved = [(new - old).norm() for new, old in zip(after, before, strict=True)]
+    assert 0.0 < float(torch.stack(moved).norm()) < 2e-3 * (1.0 + 1e-3)
+
+
 @pytest.mark.parametrize("unsliced", [True, False])
 def test_norms_keep_their_statistics_where_these_fit_the_weights(trainer, unsliced):
     family = replace(FAMILY, weights_unsliced=unsliced)
