@@ -22,6 +22,7 @@ from featherweight.architecture import Architecture
 from featherweight.layers import LOGITS
 from featherweight.networks.norms import Seen, move_norms, norms_seen
 from featherweight.nn.network import Network
+from featherweight.training.recipe import GRADIENT_NORM
 
 __all__ = [
     "PictureProposer",
@@ -35,10 +36,6 @@ __all__ = [
 _LEARNING_RATE = 2e-3
 """A tenth of a training's (NetAdapt's short-term rate over its long-term one)."""
 _MOMENTUM = 0.9
-_GRADIENT_NORM = 1.0
-"""To which longer gradients are scaled down, as in trainings (docs/adr/0026): after a cut of a
-module without blocks they are 20 to 150 long, and ten steps took it from 0.49 to 0.15; now to 0.92
-(docs/adr/0027)."""
 _CARRYING, _REPAIRING = 64, 128
 """Pictures of the tuning that norms are set by after a cut, and weights that lose inputs."""
 
@@ -91,6 +88,7 @@ class PictureProposer:
 def tune_briefly(network: Network, pictures: PictureSet) -> None:
     """Take one step of SGD on each batch, in place; norms keep their statistics.
 
+    Gradients are bounded as in trainings: after a cut they may be a hundred times as long.
     A step cuts too little to move them much, and pictures of one kind are no measure of them
     (docs/adr/0012-norm-statistics.md); scales and biases follow.
     """
@@ -100,7 +98,7 @@ def tune_briefly(network: Network, pictures: PictureSet) -> None:
     for images, targets in pictures.batches():
         optimiser.zero_grad(set_to_none=True)
         loss(network(images), targets).backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), _GRADIENT_NORM)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), GRADIENT_NORM)
         optimiser.step()
 
 

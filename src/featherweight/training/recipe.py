@@ -10,10 +10,12 @@ from featherweight.data.augmentation import Augmentation
 from featherweight.data.box_augmentation import BoxAugmentation
 from featherweight.records import Record
 
-__all__ = ["SMALL_RESOLUTION", "Recipe", "default_recipe", "int8_recipe"]
+__all__ = ["GRADIENT_NORM", "SMALL_RESOLUTION", "Recipe", "default_recipe", "int8_recipe"]
 
 SMALL_RESOLUTION = 64
 """Largest resolution that counts as a small picture (CIFAR, digits), not a photograph."""
+GRADIENT_NORM = 1.0
+"""Of all gradients together, to which longer ones are scaled down (docs/adr/0026, 0027)."""
 _FULL_PEAK_IMAGES = 192_000
 """Pictures seen up to which a training on small ones reaches its full peak rate."""
 _LEAST_PEAK_STEPS = 250
@@ -181,7 +183,7 @@ def default_recipe(  # noqa: PLR0913 - all that a recipe depends on
             optimizer="muon",
             learning_rate=0.2 * (batch_size / 128) ** 0.5,
             peak_steps=_FULL_PEAK_IMAGES // batch_size,
-            gradient_norm=1.0,  # docs/adr/0026-gradients-of-norm-1.md
+            gradient_norm=GRADIENT_NORM,
             decay="linear",
             weight_decay=5e-4,
             norm_bias_learning_rate_scale=16.0,
