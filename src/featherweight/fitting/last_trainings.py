@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from featherweight.errors import DivergedError
 from featherweight.fitting.candidate import Kind, Measured, Phase, Trained, Training
 from featherweight.fitting.context import FitContext
+from featherweight.fitting.kept_seconds import kept_seconds
 from featherweight.fitting.time_plan import LEAST_SHARE
 from featherweight.fitting.train_candidate import Length, train_candidate
 from featherweight.records import Record
@@ -77,21 +78,12 @@ def _training_s(
     if total_s is None:
         return None
 
-    def work() -> _Seconds:
+    def reckon() -> float:
         end_s = total_s - context.ending.seconds if until_s is None else until_s
         rest_s = end_s - context.run.elapsed_s
-        return _Seconds(seconds=max(rest_s, LEAST_SHARE * total_s) / left)
+        return max(rest_s, LEAST_SHARE * total_s) / left
 
-    return context.run.stage(
-        f"{kind}-time-{left}",
-        inputs={},
-        outputs=_Seconds,
-        work=work,
-    ).seconds
-
-
-class _Seconds(Record):
-    seconds: float
+    return kept_seconds(context.run, f"{kind}-time-{left}", reckon)
 
 
 class _Diverged(Record):

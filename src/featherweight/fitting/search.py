@@ -24,6 +24,7 @@ from featherweight.fitting.conclude import (
 )
 from featherweight.fitting.context import FitContext, open_context
 from featherweight.fitting.evaluator import EVALUATORS
+from featherweight.fitting.kept_seconds import kept_seconds
 from featherweight.fitting.last_trainings import train_in_turn
 from featherweight.fitting.ranking import cheapest_of_equals
 from featherweight.fitting.search_result import SearchResult, note_search, read_search
@@ -310,11 +311,11 @@ def _last_training_s(context: FitContext) -> float | None:
     if total_s is None:
         return None
 
-    def work() -> _Seconds:
+    def reckon() -> float:
         left_s = total_s - context.ending.seconds - context.run.elapsed_s
-        return _Seconds(seconds=context.run.elapsed_s + _BEFORE_STEPS_SHARE * left_s)
+        return context.run.elapsed_s + _BEFORE_STEPS_SHARE * left_s
 
-    return context.run.stage("last-training-end", inputs={}, outputs=_Seconds, work=work).seconds
+    return kept_seconds(context.run, "last-training-end", reckon)
 
 
 def _own_study(run: RunDirectory, images: ImageData, request: SearchRequest) -> Study:
@@ -332,7 +333,3 @@ def _own_study(run: RunDirectory, images: ImageData, request: SearchRequest) -> 
 
 class _Token(Record):
     token: str
-
-
-class _Seconds(Record):
-    seconds: float

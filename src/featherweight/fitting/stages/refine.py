@@ -13,9 +13,9 @@ from dataclasses import replace
 from featherweight.errors import DivergedError, UnsupportedError, UsageError
 from featherweight.fitting.candidate import Measured, Trained
 from featherweight.fitting.context import FitContext
+from featherweight.fitting.kept_seconds import kept_seconds
 from featherweight.fitting.last_trainings import train_in_turn
 from featherweight.fitting.stages.ways import make_smaller
-from featherweight.records import Record
 
 __all__ = ["SLACK", "refine"]
 
@@ -88,11 +88,8 @@ def _path_s(context: FitContext) -> float | None:
     if total_s is None:
         return None
 
-    def work() -> _Seconds:
-        return _Seconds(seconds=_PATH_SHARE * max(total_s - context.run.elapsed_s, 0.0))
-
-    return context.run.stage("steps-time", inputs={}, outputs=_Seconds, work=work).seconds
-
-
-class _Seconds(Record):
-    seconds: float
+    return kept_seconds(
+        context.run,
+        "steps-time",
+        lambda: _PATH_SHARE * max(total_s - context.run.elapsed_s, 0.0),
+    )

@@ -35,6 +35,7 @@ from featherweight.fitting.adapt_pictures import draw_pictures
 from featherweight.fitting.candidate import Candidate, Measured, Trained
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.families import stored_family
+from featherweight.fitting.kept_seconds import kept_seconds
 from featherweight.fitting.stages.savings_table import SavingsTable, measure_savings_table
 from featherweight.fitting.steps_file import StepsFile
 from featherweight.measuring.bench import Untrained
@@ -79,10 +80,6 @@ class Screened(Record):
     loss: float | None = None
     reason: str = ""
     least_ms: float
-
-
-class _Begun(Record):
-    elapsed_s: float
 
 
 def make_smaller(
@@ -272,14 +269,14 @@ class _Search:
         )
 
     def _begun_s(self, what: str) -> float:
-        """Return the seconds of the run at which something began: a stage."""
+        """Return the seconds of the run at which something began."""
         run = self._context.run
-        return run.stage(
+        return kept_seconds(
+            run,
             f"{what}-begun",
+            lambda: run.elapsed_s,
             inputs={"parent": self._parent.candidate.key, "target_ms": self._target_ms},
-            outputs=_Begun,
-            work=lambda: _Begun(elapsed_s=run.elapsed_s),
-        ).elapsed_s
+        )
 
     def _told(self, step: Step, network: Network) -> None:
         before, folder = self._steps.folder(), None
