@@ -194,6 +194,9 @@ def main() -> None:
         "--path", type=float, default=150.0, help="seconds; another: another --work"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument(
+        "--scratch-seeds", type=int, nargs="*", default=[0], help="of the trainings from scratch"
+    )
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options.work.mkdir(parents=True, exist_ok=True)
@@ -213,7 +216,7 @@ def main() -> None:
             with opened(options.work, images, parent, on=ON, share=share, epochs=1) as ground:
                 made = [*smaller(ground, WAYS, path_s=options.path), by_macs(ground)]
                 rows = train_all(ground, made, seed=seed, work=options.work, share=share)
-                if share == 0.5:
+                if share == 0.5 and seed in options.scratch_seeds:
                     rows = scratch(ground, made, rows, seed=seed, work=options.work)
                 found["shares"][f"{share:g}"] = told_of(ground, rows)
                 RESULT.write_text(json.dumps(found, indent=1) + "\n")
