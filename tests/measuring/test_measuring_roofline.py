@@ -40,7 +40,7 @@ def imagined(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(rooflines, "export_untrained", export)
     monkeypatch.setattr(rooflines, "measure_artifacts", measure)
-    monkeypatch.setattr(rooflines, "_node_times", lambda artifacts, _: [{} for _ in artifacts])
+    monkeypatch.setattr(rooflines, "node_times", lambda artifacts, _: [{} for _ in artifacts])
 
 
 def imagined_ms(architecture: Any) -> float:

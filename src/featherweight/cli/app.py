@@ -22,6 +22,7 @@ from featherweight.cli.device import device_app
 from featherweight.cli.doctor import doctor
 from featherweight.cli.export import export, verify
 from featherweight.cli.fit import fit
+from featherweight.cli.guidelines import guidelines
 from featherweight.cli.help import show_help
 from featherweight.cli.measure import measure
 from featherweight.cli.models import models
@@ -55,6 +56,7 @@ for command in (
     predict,
     profile,
     measure,
+    guidelines,
     export,
     verify,
     report,

@@ -8,18 +8,17 @@ their times is those layers' alone.
 
 from __future__ import annotations
 
-import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from featherweight.architecture import Architecture, Primitive
-from featherweight.devices.known import find_device
 from featherweight.errors import DeviceError
 from featherweight.exporting.platforms import Platform, parse_platform
 from featherweight.layers import INPUT, graph
 from featherweight.measuring.bench import export_untrained
-from featherweight.measuring.latency import answer_of_device, measure_artifacts
+from featherweight.measuring.latency import measure_artifacts
+from featherweight.measuring.layer_times import layer_times, node_times
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.profiling.profile import LayerProfile, Profile, profile
 from featherweight.records import Record
@@ -27,9 +26,6 @@ from featherweight.runtimes.artifact import Artifact
 
 __all__ = ["Roof", "Roofline", "Spot", "measure_roofline"]
 
-_NODE_TIMES = Path(__file__).with_name("node_times.py")
-_NODE_RUNS = 40
-_TIMEOUT_S = 300.0
 _FEW, _MANY = 2, 8
 """Equal layers in the two probes whose times are compared."""
 _CHANNELS, _SIDE = 512, 28
@@ -38,8 +34,6 @@ _CACHED = (64, 56)
 _UNCACHED = (64, 512)
 """Channels and side of the maps whose additions measure bandwidth: 0.8 MB and 67 MB in fp32."""
 _SAMPLES, _MOST_S_EACH = 30, 4.0
-_ENDINGS = re.compile(r"(\.d?q|_nchwc|_token_\d+)+$")
-"""What onnxruntime appends to the name of a node that it rewrites, and our own int8 nodes."""
 
 
 class Roof(Record):
@@ -133,7 +127,7 @@ def measure_roofline(networks: Sequence[str], *, on: str, seed: int = 0) -> Roof
         moved = _medians_ms(files(additions, moving, "a"), moving, seed=seed)
         artifacts = files(chosen, platform, "n")
         measured = _medians_ms(artifacts, platform, seed=seed)
-        nodes = _node_times(artifacts, platform)
+        nodes = node_times(artifacts, platform)
     scale = _bytes_scale(platform)
     roof = Roof(
         gflop_per_s=_difference(convolutions, computed)[0],
@@ -257,30 +251,9 @@ def _spot(
     )
 
 
-def _node_times(artifacts: Sequence[Artifact], platform: Platform) -> list[dict[str, float]]:
-    """Return node -> ms of every file; nothing where the runtime does not tell."""
-    device = find_device(platform.device)
-    if platform.runtime != "onnxruntime" or device.python is None:
-        return [{} for _ in artifacts]
-    job = {"num_threads": platform.num_threads, "runs": _NODE_RUNS}
-    answer = answer_of_device(device, artifacts, job, timeout_s=_TIMEOUT_S, program=_NODE_TIMES)
-    return [{name: float(ms) for name, _, ms in nodes} for nodes in answer["nodes"]]
-
-
 def _layer_times(
     architecture: Architecture, counted: Profile, nodes: dict[str, float]
 ) -> list[tuple[LayerProfile, float]]:
-    """Return the layers that compute something, with the times of their nodes.
-
-    A convolution that the runtime computes together with its activation has that one's name.
-    """
-    ms: dict[str, float] = {}
-    for node, taken in nodes.items():
-        name = _ENDINGS.sub("", node)
-        ms[name] = ms.get(name, 0.0) + taken
-    plan = graph(architecture)
-    ms.update({one.layer: ms[one.name] for one in plan.outputs if one.name in ms})
-    for layer in plan.layers:
-        if layer.op == "activation" and layer.inputs[0] not in ms and layer.name in ms:
-            ms[layer.inputs[0]] = ms[layer.name]
+    """Return the layers that compute something, with the times of their nodes."""
+    ms = layer_times(graph(architecture), nodes)
     return [(layer, ms[layer.name]) for layer in counted.layers if layer.flops and layer.name in ms]

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from featherweight.adapting.steps import Step
+from featherweight.advising.advice import ADVICE_FILE, Advice
 from featherweight.architecture import Architecture, read_architecture
 from featherweight.candidates import CandidateRow, latest_candidates
 from featherweight.errors import FeatherweightError, RecordError, UsageError
@@ -129,6 +130,7 @@ class FitRun(NamedTuple):
         steps: of NetAdapt.
         trials: of a search.
         detection: of a detector, what its answers say beyond their figures.
+        advice: why the network is slow, where somebody asked `guidelines`.
     """
 
     directory: Path
@@ -153,6 +155,7 @@ class FitRun(NamedTuple):
     problems: tuple[str, ...]
     detection: DetectionFindings | None = None
     trials: tuple[TrialRow, ...] = ()
+    advice: Advice | None = None
 
     @property
     def status(self) -> str:
@@ -259,6 +262,7 @@ def read_run(directory: Path) -> FitRun:
         artifact=_without_version(one(_artifact_record(directory, summary), read_json)),
         summary=summary,
         detection=one(FINDINGS_FILE, _read_findings),
+        advice=one(ADVICE_FILE, _read_advice),
         trials=_parse(TrialRow, lines(TRIALS_FILE), problems=problems),
         problems=tuple(problems),
     )
@@ -266,6 +270,10 @@ def read_run(directory: Path) -> FitRun:
 
 def _read_findings(path: Path) -> DetectionFindings:
     return parse_record(DetectionFindings, read_json(path), source=path.name)
+
+
+def _read_advice(path: Path) -> Advice:
+    return parse_record(Advice, read_json(path), source=path.name)
 
 
 def _parent_record(directory: Path) -> str:

@@ -11,6 +11,7 @@ from featherweight.reporting.sections import (  # noqa: F401, I001 - the order o
     measured,
     training,
     layers,
+    advice,
     data,
     time,
     reproduce,

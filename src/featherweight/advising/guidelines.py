@@ -1,0 +1,195 @@
+"""Advice about a network, from changes that were measured: the verb `guidelines`.
+
+Every rule proposes variants that follow it at equal multiply-adds; all of them take turns with the
+network as it is, and what is surely faster is measured once more, longer, in a fresh process, since
+the best of many short measurements is partly luck. A rule that does not hold on a platform gains
+nothing there, and says nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featherweight.advising.absence import with_nothing_at
+from featherweight.advising.advice import ADVICE_FILE, Advice, Finding, Untouched
+from featherweight.advising.drafts import as_graph, macs_of
+from featherweight.advising.guideline import GUIDELINES, Plan, Proposal
+from featherweight.advising.turns import TurnsTimer
+from featherweight.architecture import Architecture
+from featherweight.budget import Latency
+from featherweight.errors import ArchitectureError, UsageError
+from featherweight.exporting.platforms import DEFAULT_PLATFORM, Platform, parse_platform
+from featherweight.measuring.layer_times import tells_node_times
+from featherweight.networks.resolve import holds_architecture, resolve_architecture
+from featherweight.records import to_plain, write_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["advise", "guidelines", "proposals_for"]
+
+logger = logging.getLogger(__name__)
+
+_GLANCE, _LONG = 40, 200
+"""Samples of every variant, and of those that looked faster."""
+_MOST_FINDINGS = 12
+"""Variants that are measured once more."""
+_LEAST = 0.005
+"""Share of a network's ms that a finding must surely save."""
+
+
+def guidelines(
+    network: str | Architecture | nn.Module,
+    *,
+    on: str = DEFAULT_PLATFORM,
+    input_shape: tuple[int, int, int] | None = None,
+    seed: int = 0,
+) -> Advice:
+    """Say why a network is slow on a platform, and what would make it faster.
+
+    What is found in a run directory is kept there as guidelines.json.
+
+    Args:
+        network: in text form (a zoo name, `timm:NAME`, a run directory, an architecture.json), an
+            Architecture, or any torch module of known layers.
+        on: platform in text form.
+        input_shape: (C, H, W) of a torch module.
+        seed: of the order of the runs.
+
+    Raises:
+        UsageError: an unknown network or platform, one without convolutions, or a module without
+            `input_shape`.
+        UnsupportedError: the runtime cannot hold the network.
+        DeviceError: the device could not measure, or something disturbs it too much to tell.
+    """
+    platform = parse_platform(on)
+    architecture = _architecture(network, input_shape)
+    found = advise(architecture, platform, seed=seed)
+    if isinstance(network, str) and holds_architecture(Path(network)):
+        write_json(Path(network) / ADVICE_FILE, to_plain(found))
+    return found
+
+
+def _architecture(
+    network: str | Architecture | nn.Module, input_shape: tuple[int, int, int] | None
+) -> Architecture:
+    if isinstance(network, str):
+        return resolve_architecture(network)
+    if isinstance(network, Architecture):
+        return network
+    own = getattr(network, "architecture", None)
+    if isinstance(own, Architecture):
+        return own
+    if input_shape is None:
+        raise UsageError(
+            f"the module {type(network).__name__} needs input_shape",
+            allowed="(channels, height, width), such as (3, 224, 224)",
+        )
+    from featherweight.networks.importing import import_module
+
+    return import_module(network, input_shape=input_shape).architecture
+
+
+def advise(architecture: Architecture, platform: Platform, *, seed: int = 0) -> Advice:
+    """Return advice about a network; see `guidelines`."""
+    started = time.monotonic()
+    network = as_graph(architecture)
+    plan = Plan(network)
+    if not any(layer.op == "conv" for layer in plan.layers.values()):
+        raise UsageError(
+            f"{network.name} has no convolutions",
+            allowed="a convolutional network: the guidelines are about their layers",
+        )
+    proposals = proposals_for(plan)
+    logger.info("%d changes are measured on %s", len(proposals), platform)
+    timer = TurnsTimer(network, platform, seed=seed)
+    glance = timer.time([one.variant for one in proposals], samples=_GLANCE)
+    hopeful = [
+        (one, ratio)
+        for one, ratio in zip(proposals, glance.ratios, strict=True)
+        if ratio is not None and ratio.median_ms < 1 - _LEAST and ratio.interval_ms[0] < 1
+    ]
+    hopeful.sort(key=lambda pair: pair[1].median_ms)
+    chosen = [one for one, _ in hopeful[:_MOST_FINDINGS]]
+    by_nodes = tells_node_times(platform)
+    absent = [] if by_nodes else [with_nothing_at(plan, one.layers) for one in chosen]
+    timed = timer.time(
+        [one.variant for one in chosen] + [one for one in absent if one is not None],
+        samples=_LONG,
+    )
+    costs = timer.layer_costs(timed.base_ms) if by_nodes else {}
+    rest = iter(timed.ratios[len(chosen) :])
+    findings, sure = [], set[int]()
+    for k, (one, ratio) in enumerate(zip(chosen, timed.ratios, strict=False)):
+        left = next(rest) if absent and absent[k] is not None else None
+        if ratio is None or ratio.interval_ms[1] > 1 - max(_LEAST, timed.noise):
+            continue
+        sure.add(id(one))
+        known = [costs[name] for name in one.layers if name in costs]
+        cost_ms = sum(known) if known else None
+        if left is not None:
+            cost_ms = timed.base_ms * max(0.0, 1 - left.median_ms)
+        findings.append(_finding(one, ratio, plan, timed.base_ms, costs, cost_ms))
+    untouched = [
+        Untouched(
+            guideline=one.guideline,
+            layers=one.layers,
+            finding=one.finding,
+            ratio=None if ratio is None else ratio.median_ms,
+        )
+        for one, ratio in zip(proposals, glance.ratios, strict=True)
+        if id(one) not in sure
+    ]
+    return Advice(
+        network=architecture.name,
+        platform=str(platform),
+        median_ms=timed.base_ms,
+        noise=timed.noise,
+        costs_by="nodes" if by_nodes else "absence",
+        findings=tuple(sorted(findings, key=lambda one: -one.saved_ms)),
+        untouched=tuple(untouched),
+        macs=plan.macs,
+        seconds=time.monotonic() - started,
+        measuring_s=timer.seconds,
+    )
+
+
+def proposals_for(plan: Plan) -> list[Proposal]:
+    """Return what all rules propose; one whose variant cannot be drawn is left out."""
+    found: list[Proposal] = []
+    for name in GUIDELINES:
+        try:
+            found += GUIDELINES[name](plan)
+        except ArchitectureError as refusal:
+            logger.info("%s says nothing of %s: %s", name, plan.network.name, refusal)
+    different = {one.variant.digest: one for one in reversed(found)}
+    different.pop(plan.network.digest, None)
+    return list(reversed(different.values()))
+
+
+def _finding(
+    one: Proposal,
+    ratio: Latency,
+    plan: Plan,
+    base_ms: float,
+    costs: Mapping[str, float],
+    cost_ms: float | None,
+) -> Finding:
+    low, high = ratio.interval_ms
+    return Finding(
+        guideline=one.guideline,
+        layer=max(one.layers, key=lambda name: costs.get(name, 0.0)),
+        layers=one.layers,
+        finding=one.finding,
+        advice=one.advice,
+        cost_ms=cost_ms,
+        saved_ms=base_ms * (1 - ratio.median_ms),
+        interval_ms=(base_ms * (1 - high), base_ms * (1 - low)),
+        ratio=ratio.median_ms,
+        ratio_interval=(low, high),
+        macs_ratio=macs_of(one.variant) / plan.macs,
+    )
