@@ -25,6 +25,7 @@ NEED_TORCH = (
     "searching/samplers",
 )
 NEED_TORCH_MODULES = {
+    "advising/redundancy",
     "data/augmentation",
     "data/box_augmentation",
     "detection/losses",

@@ -42,6 +42,7 @@ _PUBLIC = {
     "profile": "featherweight.exporting.profile:profile",
     "read_architecture": "featherweight.architecture:read_architecture",
     "recalibrate_norms": "featherweight.networks.slicing:recalibrate_norms",
+    "redundancy": "featherweight.advising.redundancy:redundancy",
     "resolve_architecture": "featherweight.networks.resolve:resolve_architecture",
     "run_experiment": "featherweight.advising.experiment:run_experiment",
     "save_network": "featherweight.networks.storage:save_network",

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from featherweight.adapting.lasso import entry_order
 from featherweight.adapting.pictures import Batch
-from featherweight.adapting.samples import weight_of
+from featherweight.adapting.redundancy import worth_in_order
+from featherweight.adapting.samples import covariances, weight_of
 from featherweight.errors import UsageError
 from featherweight.layers import Layer, layers
 from featherweight.networks.channels import channels_of, mixes_channels
@@ -52,7 +53,8 @@ def channel_importance(
         network: trained for these targets; it stays as it is.
         batches: pictures that tell; `l2` and `random` look at none.
         loss: what the network was trained for.
-        method: a name in `IMPORTANCES`: `taylor`, `gradient`, `lasso`, `l2`, `random`.
+        method: a name in `IMPORTANCES`: `taylor`, `gradient`, `lasso`, `l2`, `redundancy`,
+            `random`.
         seed: of `random` and of what `lasso` looks at.
 
     Returns:
@@ -152,6 +154,31 @@ def _lasso(network: Network, batches: Sequence[Batch], _loss: Loss, seed: int) -
     return found
 
 
+def _redundancy(
+    network: Network, batches: Sequence[Batch], _loss: Loss, _seed: int
+) -> dict[int, float]:
+    """What the other channels of a map cannot give by a linear map, as its readers weigh it.
+
+    Channels that say the same go one after the other (`adapting.redundancy`); over all layers that
+    read the map.
+
+    Source: GhostNet, arXiv 1911.11907, section 3.1, for the idea; the measure is our own.
+    """
+    _check(batches)
+    numbers = channels_of(network.architecture).numbers
+    readers = [layer for layer in layers(network.architecture) if mixes_channels(layer)]
+    found: dict[int, float] = {}
+    grams = covariances(network, readers, (images for images, _ in batches))
+    for layer in readers:
+        covariance = grams[layer.inputs[0]].matrix
+        squares = _column_sums(weight_of(network, layer).detach().double().square(), layer)
+        worth = worth_in_order(covariance, squares.numpy())
+        scale = max(float((np.diag(covariance) * squares.numpy()).sum()), 1e-300)
+        for number, lost in zip(numbers[layer.inputs[0]], (worth / scale).tolist(), strict=True):
+            found[number] = found.get(number, 0.0) + lost
+    return found
+
+
 def _products(network: Network, layer: Layer) -> Tensor:
     """Return w dL/dw of a layer, (O, I / groups, ...)."""
     weight = weight_of(network, layer)
@@ -189,11 +216,12 @@ def _check(batches: Sequence[Batch]) -> None:
         raise UsageError("importance cannot be estimated without pictures")
 
 
-REPAIRED = frozenset({"lasso"})
-"""Those whose source fits the weights that lose inputs again (`adapting.repair`)."""
+REPAIRED = frozenset({"lasso", "redundancy"})
+"""Those that count on the weights which lose inputs being fitted again (`adapting.repair`)."""
 
 IMPORTANCES.add("taylor", _taylor)
 IMPORTANCES.add("gradient", _gradient)
 IMPORTANCES.add("lasso", _lasso)
 IMPORTANCES.add("l2", _l2)
+IMPORTANCES.add("redundancy", _redundancy)
 IMPORTANCES.add("random", _random)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from featherweight.adapting.redundancy import Covariance
 from featherweight.layers import Layer
 from featherweight.nn.network import Conv, Network
 
-__all__ = ["before_readers", "draw_positions", "read_columns", "weight_of"]
+__all__ = ["before_readers", "covariances", "draw_positions", "read_columns", "weight_of"]
 
 
 def weight_of(network: Network, layer: Layer) -> nn.Parameter:
@@ -77,3 +78,37 @@ def before_readers(
     finally:
         for handle in handles:
             handle.remove()
+
+
+_MOST_PLACES = 256
+"""Of each picture that a covariance looks at: neighbours say nearly the same."""
+
+
+def covariances(
+    network: Network, readers: Sequence[Layer], pictures: Iterable[Tensor]
+) -> dict[str, Covariance]:
+    """Return the covariance of the channels of every map that some layers read.
+
+    Maps are looked at while the network computes, and not kept.
+
+    Args:
+        network: in eval mode.
+        readers: convolutions and linear layers of it.
+        pictures: batches, normalised (N, C, H, W).
+
+    Returns:
+        name of the map -> its covariance.
+    """
+    first = {layer.inputs[0]: layer for layer in reversed(readers)}
+    found = {name: Covariance() for name in first}
+
+    def visit(layer: Layer, x: Tensor) -> None:
+        flat = x.flatten(2) if x.dim() > 2 else x[..., None]
+        step = max(1, flat.shape[2] // _MOST_PLACES)
+        rows = flat[:, :, ::step].transpose(1, 2).reshape(-1, flat.shape[1])
+        found[layer.inputs[0]].add(rows.float().numpy())
+
+    with before_readers(network, list(first.values()), visit):
+        for images in pictures:
+            network(images)
+    return found

@@ -50,7 +50,7 @@ def adapt(  # noqa: PLR0913 - one parameter per flag
         str,
         typer.Option(
             "--importance",
-            help="Which channels go: taylor, gradient, lasso, l2 or random.",
+            help="Which channels go: taylor, gradient, lasso, l2, redundancy or random.",
         ),
     ] = "taylor",
     pretrained: Annotated[

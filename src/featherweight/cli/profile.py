@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,9 +22,25 @@ def profile(
     network: Annotated[
         str, typer.Argument(help="Network, e.g. mobilenet_v2:width=0.5, or an .onnx file")
     ],
+    redundancy: Annotated[
+        str | None,
+        typer.Option(
+            "--redundancy", help="Pictures: what the maps of a trained network repeat on them."
+        ),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="HTML page of the redundancy to write.")
+    ] = None,
     json: As_json = False,
 ) -> None:
     """Count parameters, multiply-adds, exact FLOPs, memory traffic and peak memory."""
+    if redundancy is not None:
+        _show_redundancy(network, redundancy, plot=plot, json=json)
+        return
+    if plot is not None:
+        from featherweight.errors import UsageError
+
+        raise UsageError("--plot was given without --redundancy", allowed="both, or neither")
     from featherweight.exporting.profile import profile as profile_network
 
     counted = profile_network(network)
@@ -48,6 +65,43 @@ def profile(
     shown = len(_COLUMNS) if plain else len(_COLUMNS) - 1
     output.print_table(_COLUMNS[:shown], [row[:shown] for row in rows])
     output.print_lines(_summary(counted))
+
+
+def _show_redundancy(network: str, data: str, *, plot: Path | None, json: bool) -> None:
+    from featherweight.advising.redundancy import redundancy as measure
+    from featherweight.errors import UsageError
+    from featherweight.records import write_bytes
+    from featherweight.reporting.redundancy import render_redundancy
+
+    if plot is not None and plot.is_dir():  # said before anything is computed
+        raise UsageError(f"--plot {plot} is a folder", allowed="a file, such as redundancy.html")
+    seen = measure(network, data=data)
+    if plot is not None:
+        write_bytes(plot, render_redundancy(seen).encode())
+    if json:
+        output.print_json(seen.found.model_dump(mode="json"))
+        return
+    output.print_table(
+        ["maps after", "maps", "effective rank", "explained", "constant", "most similar pair"],
+        [
+            [
+                one.layer,
+                str(one.channels),
+                f"{one.effective_rank:.1f}",
+                f"{one.explained_share:.0%}",
+                str(one.constant),
+                " and ".join(map(str, (pair.first, pair.second))) + f": {pair.correlation:+.3f}"
+                if (pair := next(iter(one.pairs), None))
+                else "-",
+            ]
+            for one in seen.found.layers
+        ],
+    )
+    lines = [
+        f"{seen.found.network}, {seen.found.pictures} pictures of {seen.found.split}",
+        "explained: the share of the maps that a linear map of the others gives to 1 %",
+    ]
+    output.print_lines([*lines, *([] if plot is None else [f"page: {plot}"])])
 
 
 def _summary(counted: Profile) -> list[str]:
