@@ -21,7 +21,6 @@ from typing import Any
 
 from photographs import about
 
-from featherweight.advising.drafts import as_graph
 from featherweight.advising.experiment import run_experiment
 from featherweight.advising.guideline import Plan
 from featherweight.advising.guidelines import advise, proposals_for
@@ -30,6 +29,7 @@ from featherweight.advising.turns import TurnsTimer
 from featherweight.architecture import Architecture
 from featherweight.errors import DeviceError, UnsupportedError
 from featherweight.exporting.platforms import parse_platform
+from featherweight.layers import as_graph
 from featherweight.measuring.roofline import Roof, measure_roofline
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.profiling.profile import profile

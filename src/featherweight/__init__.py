@@ -26,6 +26,7 @@ _PUBLIC = {
     "export_network": "featherweight.exporting.export:export_network",
     "fit": "featherweight.fitting.fit:fit",
     "foreign_state_dict": "featherweight.networks.pretrained:foreign_state_dict",
+    "ghost": "featherweight.fitting.ghost:ghost",
     "guidelines": "featherweight.advising.guidelines:guidelines",
     "import_module": "featherweight.networks.importing:import_module",
     "keras_state_dict": "featherweight.networks.keras_names:keras_state_dict",

@@ -7,7 +7,6 @@ import pytest
 from featherweight.advising.absence import with_nothing_at
 from featherweight.advising.drafts import (
     EQUAL,
-    as_graph,
     groups_of,
     macs_of,
     with_equal_macs,
@@ -15,7 +14,7 @@ from featherweight.advising.drafts import (
     without,
 )
 from featherweight.advising.guideline import Plan
-from featherweight.layers import layers
+from featherweight.layers import as_graph, layers
 from featherweight.networks.resolve import create_architecture
 from featherweight.profiling.profile import totals
 from featherweight.zoo.model import MODELS

@@ -17,8 +17,9 @@ from featherweight.architecture import Architecture, write_architecture
 from featherweight.cli.app import run
 from featherweight.devices.device import DeviceInfo
 from featherweight.errors import DeviceError, UnsupportedError, UsageError
+from featherweight.exporting.platforms import parse_platform
 from featherweight.layers import layers
-from featherweight.measuring.bench import Untrained
+from featherweight.measuring.bench import Untrained, export_untrained
 from featherweight.measuring.measurement import Measurement
 from featherweight.networks.channels import is_depthwise
 from featherweight.networks.resolve import create_architecture
@@ -171,6 +172,18 @@ def test_a_run_keeps_its_advice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     write_architecture(create_architecture("shufflenet_v1_g8"), tmp_path / "architecture.json")
     advice = module.guidelines(str(tmp_path))
     assert parse_record(Advice, read_json(tmp_path / "guidelines.json"), source="-") == advice
+
+
+def test_a_file_is_read_layer_by_layer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    artifact = export_untrained(
+        create_architecture("shufflenet_v1_g8", resolution=64),
+        platform=parse_platform("local/onnxruntime"),
+        out=tmp_path / "net",
+    )
+    Clock(monkeypatch, slow_groups)
+    advice = module.guidelines(str(Path(artifact.directory) / artifact.files[0]))
+    assert [one.guideline for one in advice.findings] == ["G2"]
+    assert "read layer by layer" in advice.notes[0]
 
 
 def test_the_command_says_what_it_found(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

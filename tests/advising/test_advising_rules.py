@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from featherweight.advising.drafts import EQUAL, as_graph, macs_of
+from featherweight.advising.drafts import EQUAL, macs_of
 from featherweight.advising.guideline import GUIDELINES, Plan, Proposal
 from featherweight.advising.guidelines import proposals_for
 from featherweight.advising.paper_networks import Chain, paper_networks, repeated
 from featherweight.architecture import Architecture
-from featherweight.layers import layers
+from featherweight.layers import as_graph, layers
 from featherweight.networks.channels import is_depthwise
 from featherweight.networks.resolve import create_architecture
 from featherweight.zoo.model import MODELS

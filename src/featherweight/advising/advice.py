@@ -73,6 +73,7 @@ class Advice(Record):
         macs: multiply-adds of the network.
         seconds: of the whole.
         measuring_s: of that, for timing networks.
+        notes: what is to be known of it besides.
     """
 
     network: str
@@ -85,3 +86,4 @@ class Advice(Record):
     macs: int
     seconds: float
     measuring_s: float
+    notes: tuple[str, ...] = ()

@@ -12,18 +12,16 @@ from fractions import Fraction
 from typing import Any
 
 from featherweight.adapting.groups import WidthGroup, width_groups
-from featherweight.architecture import Architecture, Primitive
-from featherweight.layers import INPUT, as_primitives, layers
+from featherweight.architecture import Architecture
+from featherweight.layers import INPUT, layers, used_primitives
 from featherweight.networks.channels import is_depthwise
 from featherweight.profiling.profile import totals
 
 __all__ = [
     "EQUAL",
-    "as_graph",
     "edited",
     "groups_of",
     "macs_of",
-    "read_ones",
     "with_equal_macs",
     "with_widths",
     "without",
@@ -35,19 +33,6 @@ _STEPS = (8, 4, 2, 1)
 """Multiples that new widths may be of: the first that comes near enough is taken."""
 _WIDEST, _NARROWEST = 16.0, 1 / 64
 _HALVINGS = 14
-
-
-def as_graph(architecture: Architecture) -> Architecture:
-    """Return the same network as a graph of primitives, its layers with their names."""
-    if architecture.primitives:
-        return architecture
-    listed = as_primitives(layers(architecture), same=architecture.padding == "same")
-    return Architecture(
-        name=architecture.name,
-        input_shape=architecture.input_shape,
-        primitives=listed,
-        num_classes=architecture.num_classes,
-    )
 
 
 def macs_of(architecture: Architecture) -> int:
@@ -77,17 +62,7 @@ def without(network: Architecture, names: Mapping[str, str] | Collection[str]) -
         for one in network.primitives
         if one.name not in names
     ]
-    return network.changed(primitives=read_ones(kept))
-
-
-def read_ones(primitives: Sequence[Primitive]) -> tuple[Primitive, ...]:
-    """Leave out what does not lead to the last layer."""
-    wanted, kept = {primitives[-1].name}, []
-    for one in reversed(primitives):
-        if one.name in wanted:
-            wanted.update(one.inputs)
-            kept.append(one)
-    return tuple(reversed(kept))
+    return network.changed(primitives=used_primitives(kept))
 
 
 def edited(network: Architecture, fields: Mapping[str, Mapping[str, Any]]) -> Architecture:
@@ -96,7 +71,7 @@ def edited(network: Architecture, fields: Mapping[str, Mapping[str, Any]]) -> Ar
         one.model_copy(update=dict(fields[one.name])) if one.name in fields else one
         for one in network.primitives
     ]
-    return network.changed(primitives=read_ones(found))
+    return network.changed(primitives=used_primitives(found))
 
 
 def groups_of(network: Architecture) -> dict[str, WidthGroup]:

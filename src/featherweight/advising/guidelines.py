@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 
 from featherweight.advising.absence import with_nothing_at
 from featherweight.advising.advice import ADVICE_FILE, Advice, Finding, Untouched
-from featherweight.advising.drafts import as_graph, macs_of
+from featherweight.advising.drafts import macs_of
 from featherweight.advising.guideline import GUIDELINES, Plan, Proposal
-from featherweight.advising.turns import TurnsTimer
+from featherweight.advising.turns import LEAST, TurnsTimer
 from featherweight.architecture import Architecture
 from featherweight.budget import Latency
 from featherweight.errors import ArchitectureError, UsageError
 from featherweight.exporting.platforms import DEFAULT_PLATFORM, Platform, parse_platform
+from featherweight.layers import as_graph
 from featherweight.measuring.layer_times import tells_node_times
 from featherweight.networks.resolve import holds_architecture, resolve_architecture
 from featherweight.records import to_plain, write_json
@@ -38,8 +39,8 @@ _GLANCE, _LONG = 40, 200
 """Samples of every variant, and of those that looked faster."""
 _MOST_FINDINGS = 12
 """Variants that are measured once more."""
-_LEAST = 0.005
-"""Share of a network's ms that a finding must surely save."""
+_NAMED = 5
+"""Unknown operators that are named."""
 
 
 def guidelines(
@@ -54,8 +55,8 @@ def guidelines(
     What is found in a run directory is kept there as guidelines.json.
 
     Args:
-        network: in text form (a zoo name, `timm:NAME`, a run directory, an architecture.json), an
-            Architecture, or any torch module of known layers.
+        network: in text form (a zoo name, `timm:NAME`, a run directory, an architecture.json, an
+            .onnx file), an Architecture, or any torch module of known layers.
         on: platform in text form.
         input_shape: (C, H, W) of a torch module.
         seed: of the order of the runs.
@@ -67,11 +68,36 @@ def guidelines(
         DeviceError: the device could not measure, or something disturbs it too much to tell.
     """
     platform = parse_platform(on)
+    if isinstance(network, str) and Path(network).suffix == ".onnx":
+        return _advise_file(Path(network), platform, seed=seed)
     architecture = _architecture(network, input_shape)
     found = advise(architecture, platform, seed=seed)
     if isinstance(network, str) and holds_architecture(Path(network)):
         write_json(Path(network) / ADVICE_FILE, to_plain(found))
     return found
+
+
+def _advise_file(path: Path, platform: Platform, *, seed: int) -> Advice:
+    from featherweight.exporting.onnx_layers import OPEN_SIZE, read_onnx_layers
+
+    read = read_onnx_layers(path)
+    notes = [
+        f"{path} was read layer by layer and written anew for the runtime, as its variants are"
+    ]
+    if read.open_sizes:
+        notes.append(f"it leaves height and width open: {OPEN_SIZE} x {OPEN_SIZE} was taken")
+    if read.unknown:
+        shown = ", ".join(read.unknown[:_NAMED])
+        more = len(read.unknown) - _NAMED
+        notes.append(
+            f"no layer here computes {shown}"
+            + (f" and {more} more" if more > 0 else "")
+            + "; that was left out, or the network ends before it"
+        )
+    for note in notes:
+        logger.info("%s", note)
+    found = advise(read.architecture, platform, seed=seed)
+    return found.model_copy(update={"notes": tuple(notes)})
 
 
 def _architecture(
@@ -111,7 +137,7 @@ def advise(architecture: Architecture, platform: Platform, *, seed: int = 0) -> 
     hopeful = [
         (one, ratio)
         for one, ratio in zip(proposals, glance.ratios, strict=True)
-        if ratio is not None and ratio.median_ms < 1 - _LEAST and ratio.interval_ms[0] < 1
+        if ratio is not None and ratio.median_ms < 1 - LEAST and ratio.interval_ms[0] < 1
     ]
     hopeful.sort(key=lambda pair: pair[1].median_ms)
     chosen = [one for one, _ in hopeful[:_MOST_FINDINGS]]
@@ -126,7 +152,7 @@ def advise(architecture: Architecture, platform: Platform, *, seed: int = 0) -> 
     findings, sure = [], set[int]()
     for k, (one, ratio) in enumerate(zip(chosen, timed.ratios, strict=False)):
         left = next(rest) if absent and absent[k] is not None else None
-        if ratio is None or ratio.interval_ms[1] > 1 - max(_LEAST, timed.noise):
+        if ratio is None or not timed.is_surely_faster(ratio):
             continue
         sure.add(id(one))
         known = [costs[name] for name in one.layers if name in costs]

@@ -17,9 +17,11 @@ from featherweight.measuring.bench import Untrained, export_untrained, time_untr
 from featherweight.measuring.layer_times import layer_times, node_times
 from featherweight.measuring.measurement import latencies_in_turns
 
-__all__ = ["Turns", "TurnsTimer"]
+__all__ = ["LEAST", "Turns", "TurnsTimer"]
 
 _MOST_S_EACH = 6.0
+LEAST = 0.005
+"""Share of a network's ms that a change must surely save to be worth a word."""
 _TOO_NOISY = 0.03
 """Two files of one network may not lie further apart than that, nor be known less well."""
 
@@ -36,6 +38,10 @@ class Turns(NamedTuple):
     base_ms: float
     noise: float
     ratios: list[Latency | None]
+
+    def is_surely_faster(self, ratio: Latency) -> bool:
+        """Whether a variant saves more than two files of one network differ."""
+        return ratio.interval_ms[1] < 1 - max(LEAST, self.noise)
 
 
 class TurnsTimer:

@@ -22,6 +22,7 @@ from featherweight.cli.device import device_app
 from featherweight.cli.doctor import doctor
 from featherweight.cli.export import export, verify
 from featherweight.cli.fit import fit
+from featherweight.cli.ghost import ghost
 from featherweight.cli.guidelines import guidelines
 from featherweight.cli.help import show_help
 from featherweight.cli.measure import measure
@@ -50,6 +51,7 @@ app = typer.Typer(
 for command in (
     fit,
     adapt,
+    ghost,
     search,
     train,
     evaluate,

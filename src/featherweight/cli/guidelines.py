@@ -18,7 +18,7 @@ __all__ = ["guidelines"]
 
 def guidelines(
     network: Annotated[
-        str | None, typer.Argument(help="Network, e.g. mobilenet_v3_small, or a run directory.")
+        str | None, typer.Argument(help="Network: a name, a run directory or an .onnx file.")
     ] = None,
     on: On = DEFAULT_PLATFORM,
     experiment: Annotated[
@@ -84,7 +84,7 @@ def _print_advice(advice: Advice) -> None:
 
 
 def _notes(advice: Advice) -> list[str]:
-    notes = []
+    notes = list(advice.notes)
     if advice.findings:
         notes.append("every change was measured alone, at equal multiply-adds; nothing was trained")
     if advice.untouched:

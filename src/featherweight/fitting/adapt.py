@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time as clock
 from collections.abc import Sequence
@@ -212,7 +211,7 @@ def adapt(  # noqa: PLR0913 - the parameters of the command
         "latency_ms": None if is_share else settings.latency_ms,
         "method": method,
         "importance": importance,
-        "network": _content(parent),
+        "network": parent.content,
     }
     output, runs = optional_path(output, name="output"), to_path(runs, name="runs")
     check_time(settings, images, is_begun=is_begun(output, parent=runs, identity=identity))
@@ -334,12 +333,3 @@ def _result(run: RunDirectory, fit: FitResult) -> AdaptResult:
 
     record = run.stage("way", inputs={}, outputs=_WayRecord, work=missing)
     return AdaptResult(fit, record.start, StepsFile(run.path).read(), record.way)
-
-
-def _content(parent: Parent) -> str:
-    """Return the digest of what the parent computes."""
-    digest = hashlib.sha256(parent.stored.classifier.architecture.digest.encode())
-    for name, tensor in parent.stored.classifier.state_dict().items():
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

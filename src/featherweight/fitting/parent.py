@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +40,16 @@ class Parent(NamedTuple):
     name: str
     origin: str
     is_fresh: bool = False
+
+    @property
+    def content(self) -> str:
+        """Digest of what it computes."""
+        network = self.stored.classifier
+        digest = hashlib.sha256(network.architecture.digest.encode())
+        for name, tensor in network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 def read_parent(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from featherweight.advising.drafts import read_ones, with_equal_macs
+from featherweight.advising.drafts import with_equal_macs
 from featherweight.advising.guideline import GUIDELINES, Plan, Proposal
 from featherweight.architecture import Architecture, Primitive
 from featherweight.errors import ArchitectureError
-from featherweight.layers import Layer
+from featherweight.layers import Layer, used_primitives
 from featherweight.networks.channels import is_depthwise
 
 __all__ = ["fragments"]
@@ -139,7 +139,7 @@ def _replaced(
         elif one.name != last:
             inputs = tuple(new[-1].name if name == last else name for name in one.inputs)
             found.append(one.model_copy(update={"inputs": inputs}))
-    return read_ones(found)
+    return used_primitives(found)
 
 
 GUIDELINES.add("G3", fragments)
