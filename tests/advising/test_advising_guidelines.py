@@ -20,6 +20,7 @@ from featherweight.errors import DeviceError, UnsupportedError, UsageError
 from featherweight.exporting.platforms import parse_platform
 from featherweight.layers import layers
 from featherweight.measuring.bench import Untrained, export_untrained
+from featherweight.measuring.layer_times import NodeTime
 from featherweight.measuring.measurement import Measurement
 from featherweight.networks.channels import is_depthwise
 from featherweight.networks.resolve import create_architecture
@@ -40,10 +41,12 @@ class Clock:
         self.noise = 0.002
         self.second_file = 1.0
         self.refuses: Callable[[Architecture], bool] = lambda _: False
-        self.nodes: dict[str, float] = {}
+        self.nodes: list[NodeTime] = []
         monkeypatch.setattr(turns, "time_untrained", self.time)
         monkeypatch.setattr(turns, "export_untrained", lambda *_, **__: None)
-        monkeypatch.setattr(turns, "node_times", lambda *_: [self.nodes or {"stem": 1.0}])
+        monkeypatch.setattr(
+            turns, "node_times", lambda *_: [self.nodes or [NodeTime("stem", "Conv", 1.0)]]
+        )
 
     def time(
         self,
@@ -119,14 +122,32 @@ def test_findings_come_in_the_order_of_what_they_save(monkeypatch: pytest.Monkey
 
 def test_costs_are_those_of_the_layers_inside_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, slow_groups)
-    names = {layer.name: 1.0 for layer in layers(create_architecture("shufflenet_v1_g8"))}
-    clock.nodes = {**names, "blocks.6.expand": 3.0}
+    names = [layer.name for layer in layers(create_architecture("shufflenet_v1_g8"))]
+    clock.nodes = [
+        NodeTime(name, "Conv", 3.0 if name == "blocks.6.expand" else 1.0) for name in names
+    ]
     advice = module.guidelines("shufflenet_v1_g8")
     (one,) = advice.findings
     assert one.layer == "blocks.6.expand"
     share = (len(one.layers) + 2) / (len(names) + 2)
     assert one.cost_ms == pytest.approx(share * advice.median_ms)
     assert advice.costs_by == "nodes"
+
+
+def test_what_int8_leaves_in_floats_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch, slow_groups)
+    clock.nodes = [
+        NodeTime("stem", "QLinearConv", 8.0),
+        NodeTime("gate", "Mul", 1.0),
+        NodeTime("gate.dq", "DequantizeLinear", 0.5),
+        NodeTime("gate.q", "QuantizeLinear", 0.5),
+    ]
+    conversions, floats = module.guidelines(
+        "shufflenet_v1_g8", on="local/onnxruntime:precision=int8"
+    ).notes
+    assert "(10%) go into 2 conversions between integers and floats" in conversions
+    assert "(10%) are computed in floats: gate (Mul," in floats
+    assert module.guidelines("shufflenet_v1_g8").notes == ()
 
 
 def test_where_no_runtime_tells_the_network_is_timed_without(

@@ -13,6 +13,7 @@ import pytest
 from featherweight.cli.app import run
 from featherweight.errors import DeviceError
 from featherweight.measuring import roofline as rooflines
+from featherweight.measuring.layer_times import NodeTime
 from featherweight.measuring.node_times import node_times
 from featherweight.measuring.roofline import measure_roofline
 from featherweight.networks.preprocessing import Preprocessing
@@ -40,7 +41,7 @@ def imagined(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(rooflines, "export_untrained", export)
     monkeypatch.setattr(rooflines, "measure_artifacts", measure)
-    monkeypatch.setattr(rooflines, "node_times", lambda artifacts, _: [{} for _ in artifacts])
+    monkeypatch.setattr(rooflines, "node_times", lambda artifacts, _: [[] for _ in artifacts])
 
 
 def imagined_ms(architecture: Any) -> float:
@@ -102,13 +103,13 @@ def written(network: str, precision: str, out: Path) -> Artifact:
 def test_the_nodes_of_a_real_file_are_its_layers(precision: str, tmp_path: Path) -> None:
     artifact = written(NETWORK, precision, tmp_path)
     network = {"directory": str(tmp_path), "files": artifact.files, "input_shape": (64, 64, 3)}
-    nodes = {name: ms for name, _, ms in node_times(network, num_threads=1, runs=3)}
+    nodes = [NodeTime(*node) for node in node_times(network, num_threads=1, runs=3)]
     architecture = resolve_architecture(NETWORK)
     found = rooflines._layer_times(architecture, profile(architecture), nodes)
     timed = {layer.name for layer, _ in found}
     computing = {one.name for one in profile(architecture).layers if one.op in ("conv", "linear")}
     assert computing <= timed, computing - timed
-    assert sum(ms for _, ms in found) <= 1.001 * sum(nodes.values())
+    assert sum(ms for _, ms in found) <= 1.001 * sum(node.ms for node in nodes)
 
 
 def test_the_page_and_the_command(

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from featherweight.advising.absence import with_nothing_at
 from featherweight.advising.advice import ADVICE_FILE, Advice, Finding, Untouched
+from featherweight.advising.audit import float_notes
 from featherweight.advising.drafts import macs_of
 from featherweight.advising.guideline import GUIDELINES, Plan, Proposal
-from featherweight.advising.turns import LEAST, TurnsTimer
+from featherweight.advising.turns import LEAST, Costs, TurnsTimer
 from featherweight.architecture import Architecture
 from featherweight.budget import Latency
 from featherweight.errors import ArchitectureError, UsageError
@@ -97,7 +98,7 @@ def _advise_file(path: Path, platform: Platform, *, seed: int) -> Advice:
     for note in notes:
         logger.info("%s", note)
     found = advise(read.architecture, platform, seed=seed)
-    return found.model_copy(update={"notes": tuple(notes)})
+    return found.model_copy(update={"notes": (*notes, *found.notes)})
 
 
 def _architecture(
@@ -147,7 +148,8 @@ def advise(architecture: Architecture, platform: Platform, *, seed: int = 0) -> 
         [one.variant for one in chosen] + [one for one in absent if one is not None],
         samples=_LONG,
     )
-    costs = timer.layer_costs(timed.base_ms) if by_nodes else {}
+    known_costs = timer.costs(timed.base_ms) if by_nodes else Costs({}, ())
+    costs = known_costs.layers
     rest = iter(timed.ratios[len(chosen) :])
     findings, sure = [], set[int]()
     for k, (one, ratio) in enumerate(zip(chosen, timed.ratios, strict=False)):
@@ -181,6 +183,9 @@ def advise(architecture: Architecture, platform: Platform, *, seed: int = 0) -> 
         macs=plan.macs,
         seconds=time.monotonic() - started,
         measuring_s=timer.seconds,
+        notes=tuple(
+            float_notes(known_costs.nodes, timed.base_ms) if platform.precision == "int8" else ()
+        ),
     )
 
 

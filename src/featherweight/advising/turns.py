@@ -14,10 +14,10 @@ from featherweight.errors import DeviceError, UnsupportedError
 from featherweight.exporting.platforms import Platform
 from featherweight.layers import graph
 from featherweight.measuring.bench import Untrained, export_untrained, time_untrained
-from featherweight.measuring.layer_times import layer_times, node_times
+from featherweight.measuring.layer_times import NodeTime, layer_times, node_times
 from featherweight.measuring.measurement import latencies_in_turns
 
-__all__ = ["LEAST", "Turns", "TurnsTimer"]
+__all__ = ["LEAST", "Costs", "Turns", "TurnsTimer"]
 
 _MOST_S_EACH = 6.0
 LEAST = 0.005
@@ -42,6 +42,18 @@ class Turns(NamedTuple):
     def is_surely_faster(self, ratio: Latency) -> bool:
         """Whether a variant saves more than two files of one network differ."""
         return ratio.interval_ms[1] < 1 - max(LEAST, self.noise)
+
+
+class Costs(NamedTuple):
+    """What a network's time is spent on, as the runtime's profiler splits it.
+
+    Attributes:
+        layers: layer -> ms.
+        nodes: of the file.
+    """
+
+    layers: dict[str, float]
+    nodes: tuple[NodeTime, ...]
 
 
 class TurnsTimer:
@@ -102,8 +114,8 @@ class TurnsTimer:
         if one.architecture is self._network:
             raise refusal
 
-    def layer_costs(self, base_ms: float) -> dict[str, float]:
-        """Return layer -> ms, from the runtime's profiler, such that all nodes make the network."""
+    def costs(self, base_ms: float) -> Costs:
+        """Return what layers and nodes take, such that all nodes together take `base_ms`."""
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="featherweight-") as folder:
             artifact = export_untrained(
@@ -111,6 +123,6 @@ class TurnsTimer:
             )
             (nodes,) = node_times([artifact], self._platform)
         self.seconds += time.monotonic() - started
-        scale = base_ms / sum(nodes.values())
-        times = layer_times(graph(self._network), nodes)
-        return {name: scale * ms for name, ms in times.items()}
+        scale = base_ms / sum(node.ms for node in nodes)
+        scaled = [node._replace(ms=scale * node.ms) for node in nodes]
+        return Costs(layer_times(graph(self._network), scaled), tuple(scaled))

@@ -18,7 +18,7 @@ from featherweight.exporting.platforms import Platform, parse_platform
 from featherweight.layers import INPUT, graph
 from featherweight.measuring.bench import export_untrained
 from featherweight.measuring.latency import measure_artifacts
-from featherweight.measuring.layer_times import layer_times, node_times
+from featherweight.measuring.layer_times import NodeTime, layer_times, node_times
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.profiling.profile import LayerProfile, Profile, profile
 from featherweight.records import Record
@@ -252,7 +252,7 @@ def _spot(
 
 
 def _layer_times(
-    architecture: Architecture, counted: Profile, nodes: dict[str, float]
+    architecture: Architecture, counted: Profile, nodes: Sequence[NodeTime]
 ) -> list[tuple[LayerProfile, float]]:
     """Return the layers that compute something, with the times of their nodes."""
     ms = layer_times(graph(architecture), nodes)

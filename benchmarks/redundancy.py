@@ -1,0 +1,211 @@
+"""Redundant channels: what trained networks repeat, and what removing such channels costs.
+
+    python benchmarks/redundancy.py ../shared/data/cifar10 ../shared/data/clothing --work DIR
+
+convnet, resnet and MobileNetV2 learn CIFAR-10 at 32 pixels from scratch, EfficientNet-Lite0 learns
+photographs at 160 pixels from ImageNet weights, each for `--seconds`. Of each: effective rank and
+explained maps of its layers; the loss on val (1,000 pictures) after 10, 20 and 30 % of the channels
+of every width are removed by redundancy, random, L2 and Taylor, without any training, three draws
+of the 128 pictures that tell; once as it is, once with the weights that lose inputs fitted again
+(of all four alike). And time and peak memory of measuring redundancy beside a pass over the same
+pictures. Goes on where it was cut; writes results/redundancy.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from photographs import about
+
+import featherweight as fw
+from featherweight.adapting.changes import Narrow, apply
+from featherweight.adapting.groups import width_groups
+from featherweight.adapting.importance import channel_importance
+from featherweight.adapting.pictures import PictureSet
+from featherweight.adapting.proposals import judged
+from featherweight.advising.redundancy import measure_redundancy
+from featherweight.networks.storage import StoredNetwork, load_network
+from featherweight.reporting.redundancy import render_redundancy
+from featherweight.tasks.task import load_data
+from featherweight.training.pixels import open_store
+
+RESULT = Path(__file__).parent / "results" / "redundancy.json"
+ON = "local/onnxruntime:threads=1"
+SHARES, METHODS, DRAWS = (0.1, 0.2, 0.3), ("redundancy", "random", "l2", "taylor"), (0, 1, 2)
+VAL, TELLING, MEASURED = 1000, 128, 256
+NETWORKS = {
+    "convnet": ("convnet", 0, "none"),
+    "resnet": ("resnet", 0, "none"),
+    "mobilenet_v2": ("mobilenet_v2:width=0.5", 0, "none"),
+    "efficientnet_lite0": ("efficientnet_lite0:resolution=160", 1, "auto"),
+}
+"""Name -> network, which data, weights."""
+
+
+def trained(name: str, data: list[str], work: Path, seconds: int) -> Path:
+    model, place, pretrained = NETWORKS[name]
+    run = work / name
+    if not (run / "summary.json").exists():
+        fw.train(data[place], model=model, pretrained=pretrained, time=f"{seconds}s", output=run)
+    return run
+
+
+def pictures(stored: StoredNetwork, data: str, split: str, count: int, *, seed: int) -> PictureSet:
+    images = load_data(data, seed=0)
+    rows = np.random.default_rng([seed, 5]).permutation(len(images.splits[split]))[:count]
+    held = open_store(images).held_out(
+        split,
+        stored.classifier.architecture.resolution,
+        stored.preprocessing,
+        rows=np.sort(rows),
+    )
+    return PictureSet.of(held, stored.preprocessing, seed=seed)
+
+
+def removed(stored: StoredNetwork, data: str) -> dict[str, Any]:
+    """Return the loss on val after channels are removed, by method, share and repair."""
+    network = stored.classifier
+    val = pictures(stored, data, "val", VAL, seed=0)
+    whole = judged(network, val)
+    loss = val.objective.loss
+    found: dict[str, Any] = {
+        "n": len(val.targets),
+        "loss": float(whole.losses.mean()),
+        "accuracy": whole.score,
+        "removed": {},
+    }
+    for share in SHARES:
+        changes = [
+            Narrow(group=group.name, channels=width)
+            for group in width_groups(network.architecture, step=1)
+            if (width := round((1 - share) * group.channels / group.step) * group.step)
+            < group.channels
+            and width > 0
+        ]
+        for method in METHODS:
+            for repaired in (False, True):
+                losses = []
+                for draw in DRAWS:
+                    telling = pictures(stored, data, "train", TELLING, seed=draw)
+                    batches = list(telling.batches())
+                    worth = channel_importance(
+                        network, batches, loss=loss, method=method, seed=draw
+                    )
+                    images = torch.cat([batch for batch, _ in batches])
+                    thin = apply(
+                        network,
+                        changes,
+                        importance=worth,
+                        repaired_by=images if repaired else None,
+                    )
+                    losses.append(float(judged(thin, val).losses.mean()))
+                key = f"{method}{' repaired' if repaired else ''}"
+                found["removed"].setdefault(f"{share:g}", {})[key] = {
+                    "mean": statistics.mean(losses),
+                    "losses": losses,
+                }
+                print(share, key, [round(one, 3) for one in losses], flush=True)
+    return found
+
+
+def probe(what: str, run: Path, data: str) -> dict[str, float]:
+    """Return seconds and peak memory of a pass over pictures, or of measuring redundancy on them.
+
+    Both in a process of its own, after everything has been loaded.
+    """
+    stored = load_network(run)
+    held = pictures(stored, data, "val", MEASURED, seed=0)
+
+    def one_pass() -> None:
+        with torch.no_grad():
+            judged(stored.classifier, held)
+
+    def work() -> None:
+        if what == "pass":
+            one_pass()
+        else:
+            measure_redundancy(stored.classifier, held.pixels, stored.preprocessing)
+
+    work()
+    seconds = []
+    for _ in range(3):
+        started = time.monotonic()
+        work()
+        seconds.append(time.monotonic() - started)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"seconds": statistics.median(seconds), "peak_mib": peak}
+
+
+def cost(run: Path, data: str) -> dict[str, Any]:
+    found = {}
+    for what in ("pass", "redundancy"):
+        answer = subprocess.run(
+            [sys.executable, __file__, data, data, "--work", str(run), "--probe", what],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found[what] = json.loads(answer.stdout.splitlines()[-1])
+    return {
+        **found,
+        "time_ratio": found["redundancy"]["seconds"] / found["pass"]["seconds"],
+        "memory_ratio": found["redundancy"]["peak_mib"] / found["pass"]["peak_mib"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("data", nargs=2)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--seconds", type=int, default=150)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
+    parser.add_argument("--probe", help="what a process of its own does; the work is a run then")
+    options = parser.parse_args()
+    if options.probe:
+        print(json.dumps(probe(options.probe, options.work, options.data[0])))
+        return
+    found: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    found = {**found, **about(ON), "seconds": options.seconds}
+    networks = found.setdefault("networks", {})
+    options.work.mkdir(parents=True, exist_ok=True)
+    for name in options.networks:
+        if name in networks:
+            continue
+        data = options.data[NETWORKS[name][1]]
+        run = trained(name, options.data, options.work, options.seconds)
+        stored = load_network(run)
+        seen = fw.redundancy(run, data=data)
+        (options.work / f"{name}.html").write_text(render_redundancy(seen))
+        rows = seen.found.layers
+        networks[name] = {
+            "network": stored.classifier.architecture.name,
+            "channels": sum(one.channels for one in rows),
+            "explained_share": float(
+                np.average(
+                    [one.explained_share for one in rows], weights=[one.channels for one in rows]
+                )
+            ),
+            "effective_rank_share": float(
+                np.mean([one.effective_rank / one.channels for one in rows])
+            ),
+            "constant": sum(one.constant for one in rows),
+            "layers": [one.model_dump(mode="json") for one in rows],
+            "val": removed(stored, data),
+            "cost": cost(run, data),
+        }
+        RESULT.write_text(json.dumps(found, indent=1) + "\n")
+        print(name, json.dumps(networks[name]["cost"]), flush=True)
+
+
+if __name__ == "__main__":
+    main()
