@@ -29,8 +29,8 @@ from featherweight.advising.turns import TurnsTimer
 from featherweight.architecture import Architecture
 from featherweight.errors import DeviceError, UnsupportedError
 from featherweight.exporting.platforms import parse_platform
-from featherweight.layers import as_graph
 from featherweight.measuring.roofline import Roof, measure_roofline
+from featherweight.networks.graphs import as_graph
 from featherweight.networks.resolve import resolve_architecture
 from featherweight.profiling.profile import profile
 

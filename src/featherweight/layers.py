@@ -38,11 +38,9 @@ __all__ = [
     "Operator",
     "Output",
     "Value",
-    "as_graph",
     "as_primitives",
     "graph",
     "layers",
-    "used_primitives",
 ]
 
 INPUT = "input"
@@ -320,29 +318,6 @@ def as_primitives(listed: Sequence[Layer], *, same: bool = False) -> tuple[Primi
             Primitive.model_validate({**fields, "out_channels": width, "padding": padding})
         )
     return tuple(primitives)
-
-
-def as_graph(architecture: Architecture) -> Architecture:
-    """Return the same network as a graph of primitives, its layers with their names."""
-    if architecture.primitives:
-        return architecture
-    listed = as_primitives(layers(architecture), same=architecture.padding == "same")
-    return Architecture(
-        name=architecture.name,
-        input_shape=architecture.input_shape,
-        primitives=listed,
-        num_classes=architecture.num_classes,
-    )
-
-
-def used_primitives(primitives: Sequence[Primitive]) -> tuple[Primitive, ...]:
-    """Leave out primitives that do not lead to the last one."""
-    wanted, kept = {primitives[-1].name}, []
-    for one in reversed(primitives):
-        if one.name in wanted:
-            wanted.update(one.inputs)
-            kept.append(one)
-    return tuple(reversed(kept))
 
 
 def layers(architecture: Architecture) -> tuple[Layer, ...]:

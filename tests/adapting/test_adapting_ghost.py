@@ -18,7 +18,8 @@ from featherweight.adapting.ghost_fit import fit_cheap
 from featherweight.adapting.ghost_network import ghost_network
 from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
-from featherweight.layers import as_graph, layers
+from featherweight.layers import layers
+from featherweight.networks.graphs import as_graph
 from featherweight.networks.resolve import create_architecture
 from featherweight.nn.network import Network, build_network
 from featherweight.profiling.profile import totals

@@ -14,7 +14,8 @@ from featherweight.advising.drafts import (
     without,
 )
 from featherweight.advising.guideline import Plan
-from featherweight.layers import as_graph, layers
+from featherweight.layers import layers
+from featherweight.networks.graphs import as_graph
 from featherweight.networks.resolve import create_architecture
 from featherweight.profiling.profile import totals
 from featherweight.zoo.model import MODELS

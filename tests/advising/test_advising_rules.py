@@ -9,8 +9,9 @@ from featherweight.advising.guideline import GUIDELINES, Plan, Proposal
 from featherweight.advising.guidelines import proposals_for
 from featherweight.advising.paper_networks import Chain, paper_networks, repeated
 from featherweight.architecture import Architecture
-from featherweight.layers import as_graph, layers
+from featherweight.layers import layers
 from featherweight.networks.channels import is_depthwise
+from featherweight.networks.graphs import as_graph
 from featherweight.networks.resolve import create_architecture
 from featherweight.zoo.model import MODELS
 

@@ -16,7 +16,8 @@ from featherweight.adapting.changes import changed
 from featherweight.adapting.groups import Narrow, width_groups
 from featherweight.architecture import Architecture, Primitive
 from featherweight.errors import UsageError
-from featherweight.layers import INPUT, Layer, as_graph, layers, used_primitives
+from featherweight.layers import INPUT, Layer, layers
+from featherweight.networks.graphs import as_graph, used_primitives
 from featherweight.records import Record
 
 __all__ = [

@@ -15,8 +15,9 @@ from featherweight.adapting.ghost import GhostForm, activation_of, ghosted, narr
 from featherweight.adapting.ghost_fit import CheapFit, fit_cheap
 from featherweight.adapting.groups import width_groups
 from featherweight.architecture import Architecture
-from featherweight.layers import as_graph, layers
+from featherweight.layers import layers
 from featherweight.networks.channels import channels_of
+from featherweight.networks.graphs import as_graph
 from featherweight.networks.slicing import slice_network
 from featherweight.nn.network import Network
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from featherweight.adapting.groups import WidthGroup, width_groups
 from featherweight.architecture import Architecture
-from featherweight.layers import INPUT, layers, used_primitives
+from featherweight.layers import INPUT, layers
 from featherweight.networks.channels import is_depthwise
+from featherweight.networks.graphs import used_primitives
 from featherweight.profiling.profile import totals
 
 __all__ = [

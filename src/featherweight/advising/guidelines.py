@@ -24,8 +24,8 @@ from featherweight.architecture import Architecture
 from featherweight.budget import Latency
 from featherweight.errors import ArchitectureError, UsageError
 from featherweight.exporting.platforms import DEFAULT_PLATFORM, Platform, parse_platform
-from featherweight.layers import as_graph
 from featherweight.measuring.layer_times import tells_node_times
+from featherweight.networks.graphs import as_graph
 from featherweight.networks.resolve import holds_architecture, resolve_architecture
 from featherweight.records import to_plain, write_json
 

@@ -12,7 +12,8 @@ from onnx import helper, numpy_helper
 from featherweight.architecture import Primitive
 from featherweight.exporting.onnx_graph import ONNX_DOMAINS
 from featherweight.exporting.onnx_shapes import Tensor, infer_tensors
-from featherweight.layers import INPUT, used_primitives
+from featherweight.layers import INPUT
+from featherweight.networks.graphs import used_primitives
 
 __all__ = ["OnnxReader"]
 

@@ -8,8 +8,9 @@ from featherweight.advising.drafts import with_equal_macs
 from featherweight.advising.guideline import GUIDELINES, Plan, Proposal
 from featherweight.architecture import Architecture, Primitive
 from featherweight.errors import ArchitectureError
-from featherweight.layers import Layer, used_primitives
+from featherweight.layers import Layer
 from featherweight.networks.channels import is_depthwise
+from featherweight.networks.graphs import used_primitives
 
 __all__ = ["fragments"]
 

@@ -17,7 +17,8 @@ from featherweight.exporting.platforms import parse_platform
 from featherweight.fitting.adapt_pictures import draw_pictures
 from featherweight.fitting.candidate import Trained
 from featherweight.fitting.context import FitContext
-from featherweight.layers import as_graph, layers
+from featherweight.layers import layers
+from featherweight.networks.graphs import as_graph
 from featherweight.profiling.profile import totals
 from featherweight.records import Record
 
