@@ -82,10 +82,13 @@ def checked(architecture: Architecture, on: str, roof: Roof) -> dict[str, Any]:
     platform = parse_platform(on)
     advice = advise(architecture, platform)
     network = as_graph(architecture)
-    variants = {(one.guideline, one.layers): one.variant for one in proposals_for(Plan(network))}
+    variants = {
+        (one.guideline, one.layers, one.finding): one.variant
+        for one in proposals_for(Plan(network))
+    }
     rows = []
     for one in advice.findings:
-        variant = variants[one.guideline, one.layers]
+        variant = variants[one.guideline, one.layers, one.finding]
         timed = TurnsTimer(network, platform, seed=7).time([variant], samples=SAMPLES)
         again = timed.ratios[0]
         assert again is not None

@@ -368,6 +368,8 @@ def _imported_layers(architecture: Architecture) -> tuple[Layer, ...]:
             raise ArchitectureError(f"{primitive.name}: an input comes later, or the name twice")
         padding, shapes[primitive.name] = shape_primitive(primitive, given)
         fields = primitive.model_dump(exclude={"out_channels", "padding"})
+        if primitive is architecture.primitives[-1] and primitive.classes:
+            fields["dropout"] = architecture.dropout
         listed.append(
             Layer(
                 **fields,

@@ -49,6 +49,10 @@ def _primitive_shape(primitive: Primitive, given: Sequence[Shape], padding: Padd
         "conv": lambda: (width, *_window_size(primitive, first, padding)),
         "pool": lambda: (width, *_window_size(primitive, first, padding)),
     }
+    if primitive.op == "conv" and width % primitive.groups:
+        raise ArchitectureError(
+            f"{primitive.name}: {primitive.groups} groups do not divide {width} outputs"
+        )
     if primitive.op not in shapes:
         raise ArchitectureError(f"{primitive.name}: {primitive.op!r} is no known layer")
     return shapes[primitive.op]()

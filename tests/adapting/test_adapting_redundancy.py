@@ -55,7 +55,7 @@ def test_what_the_others_cannot_give_is_what_least_squares_leaves() -> None:
 
 def test_copies_and_constants_are_explained() -> None:
     values = mixed(channels=4, own=4)
-    values = np.concatenate([values, -2 * values[:, :1], np.full_like(values[:, :1], 7)], 1)
+    values = np.concatenate([values, -2 * values[:, :1], np.full_like(values[:, :1], 7.3)], 1)
     found = unexplained_shares(covariance_of(values))
     assert found[5] == 0.0
     assert found[0] < 0.01

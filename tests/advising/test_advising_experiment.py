@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from featherweight.advising import experiment
+from featherweight.advising import experiment, turns
 from featherweight.advising.paper_networks import paper_networks
-from featherweight.architecture import Architecture
 from featherweight.cli.app import run
 from featherweight.devices.device import DeviceInfo
 from featherweight.layers import layers
@@ -19,6 +18,7 @@ from featherweight.measuring.bench import Untrained
 from featherweight.measuring.measurement import Measurement
 from featherweight.profiling.profile import totals
 
+BASES = ("G1", "G2", "G3", "G4")
 INFO = DeviceInfo(cpu="fake", cores=1, os="fake", arch="fake")
 
 
@@ -55,13 +55,26 @@ def test_a_bottleneck_adds_what_it_read() -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """A device as fast as the paper's, unless another speed is set for a setting."""
     faster: dict[str, float] = {}
-    published = {(one.setting, one.architecture.digest): one.published for one in paper_networks()}
+    speeds = {
+        (one.guideline, one.architecture.digest): (one.setting, one.published)
+        for one in paper_networks()
+    }
+    asked = {
+        frozenset(
+            one.architecture.digest
+            for one in paper_networks()
+            if (one.guideline, one.multiple) == (guideline, multiple)
+        ): guideline
+        for guideline in BASES
+        for multiple in (1, 2, 4)
+    }
 
     def time(wanted: Sequence[Untrained], **_: Any) -> dict[int, Measurement]:
         found = {}
+        digests = frozenset(one.architecture.digest for one in wanted)
         for k, one in enumerate(wanted):
-            assert isinstance(one.architecture, Architecture)
-            ms = 1e3 / published[one.label, one.architecture.digest] / faster.get(one.label, 1.0)
+            setting, published = speeds[asked[digests], one.architecture.digest]
+            ms = 1e3 / published / faster.get(setting, 1.0)
             found[k] = Measurement(
                 network=one.label,
                 platform="-",
@@ -74,7 +87,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
             )
         return found
 
-    monkeypatch.setattr(experiment, "time_untrained", time)
+    monkeypatch.setattr(turns, "time_untrained", time)
     return faster
 
 

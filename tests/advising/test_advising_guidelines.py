@@ -96,7 +96,8 @@ def test_only_what_the_device_punishes_is_found(monkeypatch: pytest.MonkeyPatch)
     assert one.ratio_interval[1] < 1
     assert abs(one.macs_ratio - 1) <= 0.02
     assert len(advice.untouched) > 5
-    assert clock.rounds == [40, 200]  # what looked faster is measured once more
+    # Twelve variants take turns in one process; what looked faster is measured once more.
+    assert clock.rounds == [40, 40, 200]
 
 
 def test_a_device_that_punishes_nothing_gets_no_advice(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,12 +169,12 @@ def test_a_disturbed_machine_is_not_believed(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_what_lies_within_the_noise_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     def ms(architecture: Architecture) -> float:
-        return 1.0 - 0.01 * (not any(layer.op == "shuffle" for layer in layers(architecture)))
+        return 1.0 - 0.02 * (not any(layer.op == "shuffle" for layer in layers(architecture)))
 
     clock = Clock(monkeypatch, ms)
     clock.noise = 0.0005
     assert module.guidelines("shufflenet_v1_g3").findings
-    clock.second_file = 1.02
+    clock.second_file = 1.025
     assert not module.guidelines("shufflenet_v1_g3").findings
 
 

@@ -84,7 +84,7 @@ def test_the_command_prints_a_row_for_every_layer(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["convnet", "--redundancy", "demo"], "convnet"),
+        (["convnet", "--redundancy", "demo"], "convnet is not trained"),
         (["convnet", "--plot", "page.html"], "--plot was given without --redundancy"),
         (["convnet", "--redundancy", "demo", "--plot", "."], "--plot . is a folder"),
     ],

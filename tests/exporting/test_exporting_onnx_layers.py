@@ -132,6 +132,53 @@ def test_a_gate_of_its_own_map_is_an_activation(tmp_path: Path) -> None:
     assert [one.function for one in layers(read.architecture) if one.op == "activation"] == ["silu"]
 
 
+def test_hard_swish_of_older_files_is_one(tmp_path: Path) -> None:
+    nodes = [
+        CONV,
+        helper.make_node("Constant", [], ["three"], value=numpy_helper.from_array(np.float32(3))),
+        helper.make_node("Constant", [], ["zero"], value=numpy_helper.from_array(np.float32(0))),
+        helper.make_node("Constant", [], ["six"], value=numpy_helper.from_array(np.float32(6))),
+        helper.make_node("Add", ["a", "three"], ["p"]),
+        helper.make_node("Clip", ["p", "zero", "six"], ["c"]),
+        helper.make_node("Mul", ["a", "c"], ["m"]),
+        helper.make_node("Div", ["m", "six"], ["b"]),
+        helper.make_node("Conv", ["b", "v"], ["y"]),
+    ]
+    read = read_onnx_layers(drawn(nodes, shape=[1, 3, 8, 8], path=tmp_path / "net.onnx"))
+    functions = [one.function for one in layers(read.architecture) if one.op == "activation"]
+    assert functions == ["hard_swish"]
+
+
+def test_zeros_around_a_map_go_with_the_window_that_reads_them(tmp_path: Path) -> None:
+    pads = numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1], dtype=np.int64))
+    nodes = [
+        CONV,
+        helper.make_node("Constant", [], ["pads"], value=pads),
+        helper.make_node("Pad", ["a", "pads"], ["p"]),
+        helper.make_node("MaxPool", ["p"], ["q"], kernel_shape=[3, 3], strides=[2, 2]),
+        helper.make_node("Conv", ["q", "v"], ["y"]),
+    ]
+    read = read_onnx_layers(drawn(nodes, shape=[1, 3, 16, 16], path=tmp_path / "net.onnx"))
+    (pool,) = [one for one in layers(read.architecture) if one.op == "pool"]
+    assert read.unknown == ()
+    assert pool.output_shape == (4, 8, 8)
+
+
+def test_of_several_vectors_the_last_is_taken(tmp_path: Path) -> None:
+    head = numpy_helper.from_array(np.zeros((6, 4), dtype=np.float32))
+    nodes = [
+        CONV,
+        helper.make_node("Constant", [], ["head"], value=head),
+        helper.make_node("GlobalAveragePool", ["a"], ["g"]),
+        helper.make_node("Flatten", ["g"], ["f"]),
+        helper.make_node("Gemm", ["f", "head"], ["first"], transB=1),
+        helper.make_node("Gemm", ["f", "head"], ["y"], transB=1),
+    ]
+    read = read_onnx_layers(drawn(nodes, shape=[1, 3, 8, 8], path=tmp_path / "net.onnx"))
+    assert read.architecture.num_classes == 6
+    assert [one.op for one in layers(read.architecture)] == ["conv", "global_pool", "linear"]
+
+
 def test_a_file_without_convolutions_is_refused(tmp_path: Path) -> None:
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     path = drawn(nodes, shape=[1, 3, 8, 8], path=tmp_path / "net.onnx")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+import onnx
 import pytest
 from fakes import PlayedDevice
 
@@ -17,6 +18,7 @@ from featherweight.journal import Journal
 from featherweight.layers import layers
 from featherweight.measuring import latency
 from featherweight.networks.storage import load_network
+from featherweight.runtimes.artifact import Artifact
 
 NETWORK = "convnet:width=0.5,resolution=16"
 
@@ -86,6 +88,27 @@ def test_where_nothing_becomes_faster_nothing_is_changed(
     assert found["verdict"] == "infeasible"
     assert found["measured_speed_up"] is None
     assert not any(one["kept"] for one in found["layers"])
+
+
+class ConcatDevice(FineDevice):
+    """Every concatenation takes as long as all the rest."""
+
+    def _ms(self, artifact: Artifact) -> float:
+        model = onnx.load(Path(artifact.directory) / artifact.files[0])
+        joins = sum(node.op_type == "Concat" for node in model.graph.node)
+        return super()._ms(artifact) * (1 + joins)
+
+
+def test_everywhere_is_proven_as_it_is_though_it_is_slower(
+    ask: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(latency, "answer_of_device", ConcatDevice())
+    found = ask("--everywhere", status=3)
+    assert found["verdict"] == "not_met"
+    assert found["measured_speed_up"] < 1
+    assert all(one["kept"] for one in found["layers"])
+    made = {one.name for one in layers(load_network(found["run_directory"]).network.architecture)}
+    assert any(name.endswith("_primary") for name in made)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,10 @@ __all__ = ["CheapFit", "fit_cheap"]
 
 _POSITIONS, _VALUES = 8192, 4_000_000
 """That are looked at of a map, and of all its maps together: windows of them are held at once."""
+_SOURCES = 64
+"""Whose fits to all channels are solved at once."""
+_CONSTANT = 1e-10
+"""A channel whose variance is less, as a share of the largest, is constant."""
 _RIDGE = 1e-3
 """Of the mean square of what is read."""
 
@@ -33,7 +37,8 @@ class CheapFit(NamedTuple):
         filters: (m (s - 1), d, d) of the depthwise convolution; zero where a channel is cut off.
         bias: (m (s - 1),).
         mean, variance: (m (s - 1),) of what the filters give, without the bias.
-        explained: share of the variance of the channels that are not computed.
+        explained: share of the variance, after the activation, of the channels that are not
+            computed.
     """
 
     order: NDArray[np.int64]
@@ -59,7 +64,7 @@ def fit_cheap(
 
     Args:
         maps: (N, n, H, W) of the convolution, after its norm and before its activation.
-        activation: what follows it.
+        activation: what follows it; filters read what it gives, and are fitted to what it gives.
         ratio: s; the module computes m = ceil(n / s) channels.
         kernel_size: side d of the filters.
         may_reorder: whether the channels may change their places.
@@ -67,9 +72,10 @@ def fit_cheap(
     """
     channels = maps.shape[1]
     computed = -(-channels // ratio)
-    read, wanted = _columns(activation(maps), maps, kernel_size=kernel_size, seed=seed)
+    active = activation(maps)  # what filters read, and what readers of the module see
+    read, wanted = _columns(active, active, kernel_size=kernel_size, seed=seed)
     if may_reorder:
-        sources = _chosen(_solve(read, wanted)[1], computed, ratio - 1)
+        sources = _chosen(_shares_left(read, wanted), computed, ratio - 1)
     else:
         rest = range(computed, channels)
         sources = {channel: place // (ratio - 1) for place, channel in enumerate(rest)}
@@ -136,10 +142,10 @@ def _columns(
     return read.double(), wanted[picture, :, row, column].double()
 
 
-def _solve(read: Tensor, wanted: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
-    """Return least-squares solutions (source, d d + 1, channel), and the shares they leave.
+def _solve(read: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Return least-squares solutions (source, d d + 1, channel), and what they miss.
 
-    The shares are (channel, source), of the channel's variance.
+    What is missed is the mean square (source, channel).
     """
     gram = read.transpose(1, 2) @ read / read.shape[1]
     squares = gram.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-12)
@@ -147,8 +153,19 @@ def _solve(read: Tensor, wanted: Tensor) -> tuple[Tensor, NDArray[np.float64]]:
     products = read.transpose(1, 2) @ wanted / read.shape[1]
     solutions = torch.linalg.solve(gram + ridge, products)
     given = 2 * (solutions * products).sum(1) - (solutions * (gram @ solutions)).sum(1)
-    missed = (wanted**2).mean(0)[None] - given
-    return solutions, (missed / wanted.var(0, correction=0).clamp_min(1e-12)).T.numpy()
+    return solutions, (wanted**2).mean(0)[None] - given
+
+
+def _shares_left(read: Tensor, wanted: Tensor) -> NDArray[np.float64]:
+    """Return the share of each channel's variance that each source leaves: (channel, source).
+
+    That of a constant channel is 0: a bias gives all of it.
+    """
+    missed = torch.cat([_solve(part, wanted)[1] for part in torch.split(read, _SOURCES)])
+    variance = wanted.var(0, correction=0)
+    varies = variance > _CONSTANT * variance.max().clamp_min(1e-300)
+    shares = torch.where(varies, missed / variance.clamp_min(1e-300), torch.zeros(()).double())
+    return np.asarray(shares.T.numpy())
 
 
 def _fitted(

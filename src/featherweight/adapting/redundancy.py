@@ -28,22 +28,27 @@ _CONSTANT = 1e-10
 
 
 class Covariance:
-    """Mean and covariance of the channels of a map, gathered piece by piece."""
+    """Covariance of the channels of a map, gathered piece by piece.
+
+    Values are taken from the means of the first piece, without which float32 would lose what
+    varies little around a large mean.
+    """
 
     def __init__(self) -> None:
         self.count = 0
+        self._from: NDArray[np.float32] = np.zeros(0, dtype=np.float32)
         self._sum: NDArray[np.float64] = np.zeros(0)
         self._products: NDArray[np.float64] = np.zeros((0, 0))
 
     def add(self, values: NDArray[np.float32]) -> None:
         """Add (positions, channels)."""
-        total = values.sum(0, dtype=np.float64)
-        products = (values.T @ values).astype(np.float64)
         if self.count == 0:
-            self._sum, self._products = total, products
-        else:
-            self._sum += total
-            self._products += products
+            self._from = values.mean(0, dtype=np.float64).astype(np.float32)
+            self._sum = np.zeros(values.shape[1])
+            self._products = np.zeros((values.shape[1], values.shape[1]))
+        moved = values - self._from
+        self._sum += moved.sum(0, dtype=np.float64)
+        self._products += moved.T @ moved
         self.count += len(values)
 
     @property

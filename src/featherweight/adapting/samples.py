@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -81,7 +82,7 @@ def before_readers(
 
 
 _MOST_PLACES = 256
-"""Of each picture that a covariance looks at: neighbours say nearly the same."""
+"""Of each picture that a covariance looks at, about: neighbours say nearly the same."""
 
 
 def covariances(
@@ -103,9 +104,10 @@ def covariances(
     found = {name: Covariance() for name in first}
 
     def visit(layer: Layer, x: Tensor) -> None:
-        flat = x.flatten(2) if x.dim() > 2 else x[..., None]
-        step = max(1, flat.shape[2] // _MOST_PLACES)
-        rows = flat[:, :, ::step].transpose(1, 2).reshape(-1, flat.shape[1])
+        map_ = x if x.dim() == 4 else x[..., None, None]
+        step = math.ceil(math.sqrt(map_.shape[2] * map_.shape[3] / _MOST_PLACES))
+        chosen = map_[:, :, step // 2 :: step, step // 2 :: step]
+        rows = chosen.permute(0, 2, 3, 1).reshape(-1, map_.shape[1])
         found[layer.inputs[0]].add(rows.float().numpy())
 
     with before_readers(network, list(first.values()), visit):

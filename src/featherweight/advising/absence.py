@@ -28,19 +28,25 @@ def with_nothing_at(plan: Plan, names: Collection[str]) -> Architecture | None:
     Returns:
         `None` where a layer can be neither.
     """
-    gone, cheap = [], dict[str, dict[str, Any]]()
+    order = {name: place for place, name in enumerate(plan.layers)}
+    gone, cheap = dict[str, str](), dict[str, dict[str, Any]]()
     for name in names:
         layer = plan.layers[name]
         keeps = layer.op == "conv" and layer.input_shape == layer.output_shape
-        if keeps or layer.op in ("activation", "add", "multiply", "shuffle"):
-            gone.append(name)
-        elif layer.op == "conv" and _fits(layer.input_shape, layer.output_shape, layer.stride):
-            groups = math.gcd(layer.input_shape[0], layer.output_shape[0])
-            cheap[name] = {"kernel_size": 1, "groups": groups, "padding": (0, 0, 0, 0)}
-        else:
+        if layer.op == "add":  # the operand that was computed from the other stays
+            gone[name] = max(layer.inputs, key=lambda one: order.get(one, -1))
+        elif keeps or layer.op in ("activation", "multiply", "shuffle"):
+            gone[name] = layer.inputs[0]
+    found = without(plan.network, gone) if gone else plan.network
+    for one in found.primitives:
+        layer = plan.layers[one.name]
+        if one.name not in names:
+            continue
+        if one.op != "conv" or not _fits(layer.input_shape, layer.output_shape, layer.stride):
             return None
-    found = edited(plan.network, cheap)
-    return without(found, gone) if gone else found
+        groups = math.gcd(layer.input_shape[0], layer.output_shape[0])
+        cheap[one.name] = {"kernel_size": 1, "groups": groups, "padding": (0, 0, 0, 0)}
+    return edited(found, cheap)
 
 
 def _fits(read: tuple[int, ...], written: tuple[int, ...], stride: int) -> bool:

@@ -15,7 +15,8 @@ class Finding(Record):
 
     Attributes:
         guideline: `G1` to `G4` of ShuffleNetV2 (arXiv 1807.11164), `width`, `depthwise`.
-        layer: that takes most of the time, of those at fault.
+        layer: that takes most of the time, of those at fault; where no runtime tells, the one with
+            most multiply-adds.
         layers: all of them, in their order.
         finding: what is wrong.
         advice: what to do instead. What it does to the accuracy is not known: nothing is trained.
@@ -47,7 +48,8 @@ class Untouched(Record):
         guideline: see `Finding`.
         layers: at which it was tried.
         finding: what the rule says is wrong.
-        ratio: ms over those of the network as it is; `None` = the runtime cannot hold it.
+        ratio: ms over those of the network as it is, of the longer measurement where there were
+            two; `None` = the runtime cannot hold it.
     """
 
     guideline: str
@@ -63,8 +65,9 @@ class Advice(Record):
         network: its name.
         platform: text form.
         median_ms: of the network as it is.
-        noise: how far a second file of the same network was from the first: a change counts only
-            if it saves surely more than that share.
+        noise: how far a second file of the same network was from the first. A change counts only
+            if it surely saves more than that share, more than 1.2 % (copies of one file differ by
+            so much) and more than it saves multiply-adds.
         costs_by: `nodes` = costs of layers are what the runtime's profiler says of their nodes;
             `absence` = the runtime does not tell, and the network was timed with next to nothing
             in their place.
@@ -72,7 +75,7 @@ class Advice(Record):
         untouched: what was tried besides.
         macs: multiply-adds of the network.
         seconds: of the whole.
-        measuring_s: of that, for timing networks.
+        measuring_s: of that, networks ran and were timed.
         notes: what is to be known of it besides.
     """
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from featherweight.adapting.groups import WidthGroup, width_groups
 from featherweight.architecture import Architecture
+from featherweight.errors import ArchitectureError
 from featherweight.layers import INPUT, layers
 from featherweight.networks.channels import is_depthwise
 from featherweight.networks.graphs import used_primitives
@@ -135,16 +136,16 @@ def with_equal_macs(
         macs: wanted.
 
     Returns:
-        `None` where no such widths exist.
-
-    Raises:
-        ArchitectureError: the layers do not fit together with other widths.
+        `None` where no such widths exist, or the layers do not fit together with them.
     """
     groups = tuple(dict.fromkeys(groups))
     if not groups:
         return network if abs(macs_of(network) - macs) <= EQUAL * macs else None
     for step in _STEPS:
-        found = _nearest(network, groups, macs, step=step)
+        try:
+            found = _nearest(network, groups, macs, step=step)
+        except ArchitectureError:
+            return None
         if abs(macs_of(found) - macs) <= EQUAL * macs:
             return found
     return None

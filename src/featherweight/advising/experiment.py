@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import statistics
 from collections.abc import Sequence
+from typing import Literal
 
 from featherweight.advising.paper_networks import PaperNetwork, paper_networks
+from featherweight.advising.turns import Turns, TurnsTimer
+from featherweight.budget import Latency
+from featherweight.errors import UnsupportedError
 from featherweight.exporting.platforms import DEFAULT_PLATFORM, parse_platform
-from featherweight.measuring.bench import Untrained, time_untrained
-from featherweight.measuring.measurement import latencies_in_turns
 from featherweight.profiling.profile import totals
 from featherweight.records import Record
 from featherweight.searching.agreement import kendall_tau
@@ -18,7 +20,7 @@ __all__ = ["Experiment", "GuidelineResult", "Trial", "run_experiment"]
 
 logger = logging.getLogger(__name__)
 
-_SAMPLES, _MOST_S_EACH = 60, 5.0
+_SAMPLES = 60
 
 
 class Trial(Record):
@@ -31,6 +33,8 @@ class Trial(Record):
         ratio: ms over those of the first row of its size, per multiply-add: the tables' networks
             have the same work within 6 %. 1 = as fast for its work.
         interval: 95 % interval of it.
+        verdict: `slower` or `faster` than the first row for its work, by more than two files of
+            one network differ; empty = it is not sure.
         published_ratio: the same of the paper.
     """
 
@@ -41,6 +45,7 @@ class Trial(Record):
     ms: float
     ratio: float
     interval: tuple[float, float]
+    verdict: Literal["slower", "faster", ""]
     published_ratio: float
 
 
@@ -81,7 +86,7 @@ def run_experiment(*, on: str = DEFAULT_PLATFORM, seed: int = 0) -> Experiment:
     Raises:
         UsageError: an unknown platform.
         UnsupportedError: the runtime cannot hold one of them.
-        DeviceError: the device could not measure.
+        DeviceError: the device could not measure, or something disturbs it too much to tell.
     """
     platform = parse_platform(on)
     networks = paper_networks()
@@ -89,37 +94,39 @@ def run_experiment(*, on: str = DEFAULT_PLATFORM, seed: int = 0) -> Experiment:
     for guideline, multiple in dict.fromkeys((one.guideline, one.multiple) for one in networks):
         rows = [one for one in networks if (one.guideline, one.multiple) == (guideline, multiple)]
         logger.info("%s, widths times %d: %d networks", guideline, multiple, len(rows))
-        measured = time_untrained(
-            [Untrained(one.setting, one.architecture, platform.precision) for one in rows],
-            platform=platform,
-            samples=_SAMPLES,
-            max_s_each=_MOST_S_EACH,
-            seed=seed,
-            repeat_disturbed=False,
-        )
-        latencies = latencies_in_turns([measured[k] for k in range(len(rows))])
-        first, macs = rows[0], [totals(one.architecture).macs for one in rows]
-        base_ms = latencies[0].median_ms
-        for one, latency, work in zip(rows, latencies, macs, strict=True):
-            share = base_ms * work / macs[0]
-            low, high = latency.interval_ms
-            trials.append(
-                Trial(
-                    guideline=guideline,
-                    setting=one.setting,
-                    multiple=multiple,
-                    macs=work,
-                    ms=latency.median_ms,
-                    ratio=latency.median_ms / share,
-                    interval=(low / share, high / share),
-                    published_ratio=first.published / one.published * macs[0] / work,
-                )
-            )
+        first, *others = rows
+        timer = TurnsTimer(first.architecture, platform, seed=seed)
+        turns = timer.time([one.architecture for one in others], samples=_SAMPLES)
+        own = Latency(median_ms=1.0, interval_ms=(1.0, 1.0))
+        work = totals(first.architecture).macs
+        for one, ratio in zip(rows, [own, *turns.ratios], strict=True):
+            if ratio is None:
+                raise UnsupportedError(f"{platform.runtime} cannot hold {guideline}, {one.setting}")
+            trials.append(_trial(one, ratio, turns, first=first, work=work))
     names = dict.fromkeys(one.guideline for one in networks)
     return Experiment(
         platform=str(platform),
         results=tuple(_result(name, networks, trials) for name in names),
         trials=tuple(trials),
+    )
+
+
+def _trial(
+    one: PaperNetwork, ratio: Latency, turns: Turns, *, first: PaperNetwork, work: int
+) -> Trial:
+    macs = totals(one.architecture).macs
+    share = macs / work
+    low, high = (end / share for end in ratio.interval_ms)
+    return Trial(
+        guideline=one.guideline,
+        setting=one.setting,
+        multiple=one.multiple,
+        macs=macs,
+        ms=turns.base_ms * ratio.median_ms,
+        ratio=ratio.median_ms / share,
+        interval=(low, high),
+        verdict="slower" if low > 1 + turns.least else "faster" if high < 1 - turns.least else "",
+        published_ratio=first.published / one.published / share,
     )
 
 
@@ -140,8 +147,8 @@ def _result(
         taus.append(kendall_tau(times, [1 / network.published for network, _ in alike]))
     return GuidelineResult(
         guideline=guideline,
-        slower=sum(trial.interval[0] > 1 for trial in others),
-        faster=sum(trial.interval[1] < 1 for trial in others),
+        slower=sum(trial.verdict == "slower" for trial in others),
+        faster=sum(trial.verdict == "faster" for trial in others),
         of=len(others),
         rank_correlation=statistics.mean(taus),
     )

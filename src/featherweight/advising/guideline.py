@@ -12,6 +12,7 @@ from featherweight.advising.drafts import groups_of, macs_of
 from featherweight.architecture import Architecture
 from featherweight.layers import INPUT, Layer, layers
 from featherweight.networks.channels import is_depthwise
+from featherweight.profiling.profile import Profile, profile
 from featherweight.registry import Registry
 
 __all__ = ["GUIDELINES", "Plan", "Proposal", "Rule", "is_pointwise"]
@@ -68,6 +69,11 @@ class Plan:
     def macs(self) -> int:
         """Multiply-adds of the network."""
         return macs_of(self.network)
+
+    @cached_property
+    def counted(self) -> Profile:
+        """What its layers compute and move."""
+        return profile(self.network)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a map, or of the input."""

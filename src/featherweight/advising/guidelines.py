@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING
 from featherweight.advising.absence import with_nothing_at
 from featherweight.advising.advice import ADVICE_FILE, Advice, Finding, Untouched
 from featherweight.advising.audit import float_notes
-from featherweight.advising.drafts import macs_of
+from featherweight.advising.drafts import EQUAL, macs_of
 from featherweight.advising.guideline import GUIDELINES, Plan, Proposal
-from featherweight.advising.turns import LEAST, Costs, TurnsTimer
+from featherweight.advising.turns import Costs, TurnsTimer
 from featherweight.architecture import Architecture
 from featherweight.budget import Latency
 from featherweight.errors import ArchitectureError, UsageError
 from featherweight.exporting.platforms import DEFAULT_PLATFORM, Platform, parse_platform
+from featherweight.layers import layers
 from featherweight.measuring.layer_times import tells_node_times
+from featherweight.measuring.measurement import COPIES_DIFFER
 from featherweight.networks.graphs import as_graph
 from featherweight.networks.resolve import holds_architecture, resolve_architecture
 from featherweight.records import to_plain, write_json
@@ -38,14 +40,12 @@ logger = logging.getLogger(__name__)
 
 _GLANCE, _LONG = 40, 200
 """Samples of every variant, and of those that looked faster."""
-_MOST_FINDINGS = 12
-"""Variants that are measured once more."""
 _NAMED = 5
 """Unknown operators that are named."""
 
 
 def guidelines(
-    network: str | Architecture | nn.Module,
+    network: str | Path | Architecture | nn.Module,
     *,
     on: str = DEFAULT_PLATFORM,
     input_shape: tuple[int, int, int] | None = None,
@@ -69,6 +69,7 @@ def guidelines(
         DeviceError: the device could not measure, or something disturbs it too much to tell.
     """
     platform = parse_platform(on)
+    network = str(network) if isinstance(network, Path) else network
     if isinstance(network, str) and Path(network).suffix == ".onnx":
         return _advise_file(Path(network), platform, seed=seed)
     architecture = _architecture(network, input_shape)
@@ -135,42 +136,40 @@ def advise(architecture: Architecture, platform: Platform, *, seed: int = 0) -> 
     logger.info("%d changes are measured on %s", len(proposals), platform)
     timer = TurnsTimer(network, platform, seed=seed)
     glance = timer.time([one.variant for one in proposals], samples=_GLANCE)
-    hopeful = [
-        (one, ratio)
+    work = {id(one): macs_of(one.variant) / plan.macs for one in proposals}
+    chosen = [
+        one
         for one, ratio in zip(proposals, glance.ratios, strict=True)
-        if ratio is not None and ratio.median_ms < 1 - LEAST and ratio.interval_ms[0] < 1
+        if ratio is not None and ratio.interval_ms[0] < min(1.0, work[id(one)]) - COPIES_DIFFER
     ]
-    hopeful.sort(key=lambda pair: pair[1].median_ms)
-    chosen = [one for one, _ in hopeful[:_MOST_FINDINGS]]
     by_nodes = tells_node_times(platform)
-    absent = [] if by_nodes else [with_nothing_at(plan, one.layers) for one in chosen]
-    timed = timer.time(
-        [one.variant for one in chosen] + [one for one in absent if one is not None],
-        samples=_LONG,
-    )
-    known_costs = timer.costs(timed.base_ms) if by_nodes else Costs({}, ())
-    costs = known_costs.layers
-    rest = iter(timed.ratios[len(chosen) :])
-    findings, sure = [], set[int]()
-    for k, (one, ratio) in enumerate(zip(chosen, timed.ratios, strict=False)):
-        left = next(rest) if absent and absent[k] is not None else None
-        if ratio is None or not timed.is_surely_faster(ratio):
+    absent = [None if by_nodes else with_nothing_at(plan, one.layers) for one in chosen]
+    lacking = [one for one in absent if one is not None]
+    timed = timer.time([*(one.variant for one in chosen), *lacking], samples=_LONG)
+    costs = timer.costs(timed.base_ms) if by_nodes else Costs({}, ())
+    without = iter(timed.ratios[len(chosen) :])
+    last = {id(one): ratio for one, ratio in zip(proposals, glance.ratios, strict=True)}
+    findings = []
+    for one, ratio, lack in zip(chosen, timed.ratios, absent, strict=False):
+        left = None if lack is None else next(without)
+        last[id(one)] = ratio
+        if ratio is None or not timed.is_surely_faster(ratio, macs_ratio=work[id(one)]):
             continue
-        sure.add(id(one))
-        known = [costs[name] for name in one.layers if name in costs]
+        known = [costs.layers[name] for name in one.layers if name in costs.layers]
         cost_ms = sum(known) if known else None
         if left is not None:
             cost_ms = timed.base_ms * max(0.0, 1 - left.median_ms)
-        findings.append(_finding(one, ratio, plan, timed.base_ms, costs, cost_ms))
+        findings.append(_finding(one, ratio, plan, timed.base_ms, costs.layers, cost_ms))
+    found = {(one.guideline, one.layers, one.finding) for one in findings}
     untouched = [
         Untouched(
             guideline=one.guideline,
             layers=one.layers,
             finding=one.finding,
-            ratio=None if ratio is None else ratio.median_ms,
+            ratio=None if (ratio := last[id(one)]) is None else ratio.median_ms,
         )
-        for one, ratio in zip(proposals, glance.ratios, strict=True)
-        if id(one) not in sure
+        for one in proposals
+        if (one.guideline, one.layers, one.finding) not in found
     ]
     return Advice(
         network=architecture.name,
@@ -184,22 +183,33 @@ def advise(architecture: Architecture, platform: Platform, *, seed: int = 0) -> 
         seconds=time.monotonic() - started,
         measuring_s=timer.seconds,
         notes=tuple(
-            float_notes(known_costs.nodes, timed.base_ms) if platform.precision == "int8" else ()
+            float_notes(costs.nodes, timed.base_ms) if platform.precision == "int8" else ()
         ),
     )
 
 
 def proposals_for(plan: Plan) -> list[Proposal]:
-    """Return what all rules propose; one whose variant cannot be drawn is left out."""
+    """Return what all rules propose, without variants that are no network of equal work.
+
+    Of proposals with the same variant the first stays.
+    """
     found: list[Proposal] = []
     for name in GUIDELINES:
-        try:
-            found += GUIDELINES[name](plan)
-        except ArchitectureError as refusal:
-            logger.info("%s says nothing of %s: %s", name, plan.network.name, refusal)
+        found += [one for one in GUIDELINES[name](plan) if _is_sound(plan, one)]
     different = {one.variant.digest: one for one in reversed(found)}
     different.pop(plan.network.digest, None)
     return list(reversed(different.values()))
+
+
+def _is_sound(plan: Plan, one: Proposal) -> bool:
+    """Whether a variant can be drawn, answers as much, and has as many multiply-adds."""
+    try:
+        answer = layers(one.variant)[-1].output_shape
+    except ArchitectureError as refusal:
+        logger.info("%s: no such network can be drawn: %s", one.guideline, refusal)
+        return False
+    alike = answer == next(reversed(plan.layers.values())).output_shape
+    return alike and abs(macs_of(one.variant) - plan.macs) <= EQUAL * plan.macs
 
 
 def _finding(
@@ -211,9 +221,10 @@ def _finding(
     cost_ms: float | None,
 ) -> Finding:
     low, high = ratio.interval_ms
+    work = {layer.name: (layer.macs, layer.memory_access_bytes) for layer in plan.counted.layers}
     return Finding(
         guideline=one.guideline,
-        layer=max(one.layers, key=lambda name: costs.get(name, 0.0)),
+        layer=max(one.layers, key=lambda name: (costs.get(name, 0.0), *work[name])),
         layers=one.layers,
         finding=one.finding,
         advice=one.advice,

@@ -123,6 +123,12 @@ def redundancy(
         DataError: fewer than 32 pictures, or pictures with other channels than the network's.
     """
     folder, source = to_path(network, name="network"), to_data(data)
+    if not (folder / "network.json").is_file():
+        raise UsageError(
+            f"{network} is not trained: what its maps repeat cannot be told",
+            allowed="the run directory of a trained classifier",
+            hint=f"train it first: featherweight train DATA --model {network}",
+        )
     stored = load_network(folder)
     seed = recorded_seed(folder) if seed is None else check_seed(seed)
     images = load_data(source, seed=seed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,15 +14,15 @@ from featherweight.exporting.platforms import Platform
 from featherweight.layers import graph
 from featherweight.measuring.bench import Untrained, export_untrained, time_untrained
 from featherweight.measuring.layer_times import NodeTime, layer_times, node_times
-from featherweight.measuring.measurement import latencies_in_turns
+from featherweight.measuring.measurement import COPIES_DIFFER, latencies_in_turns
 
-__all__ = ["LEAST", "Costs", "Turns", "TurnsTimer"]
+__all__ = ["Costs", "Turns", "TurnsTimer"]
 
 _MOST_S_EACH = 6.0
-LEAST = 0.005
-"""Share of a network's ms that a change must surely save to be worth a word."""
 _TOO_NOISY = 0.03
 """Two files of one network may not lie further apart than that, nor be known less well."""
+_TOGETHER = 12
+"""Variants that take turns in one process: all their files are held at once."""
 
 
 class Turns(NamedTuple):
@@ -39,16 +38,21 @@ class Turns(NamedTuple):
     noise: float
     ratios: list[Latency | None]
 
-    def is_surely_faster(self, ratio: Latency) -> bool:
-        """Whether a variant saves more than two files of one network differ."""
-        return ratio.interval_ms[1] < 1 - max(LEAST, self.noise)
+    @property
+    def least(self) -> float:
+        """Share that a change must save to be told from two files of one network."""
+        return max(COPIES_DIFFER, self.noise)
+
+    def is_surely_faster(self, ratio: Latency, *, macs_ratio: float = 1.0) -> bool:
+        """Whether a variant saves more than copies differ, and more than its multiply-adds."""
+        return ratio.interval_ms[1] < min(1.0, macs_ratio) - self.least
 
 
 class Costs(NamedTuple):
     """What a network's time is spent on, as the runtime's profiler splits it.
 
     Attributes:
-        layers: layer -> ms.
+        layers: layer -> ms; an activation that is computed with its convolution is part of that.
         nodes: of the file.
     """
 
@@ -64,14 +68,29 @@ class TurnsTimer:
         self._platform = platform
         self._seed = seed
         self.seconds = 0.0
+        """That networks ran while they were timed, without warming up, writing and loading."""
 
     def time(self, variants: Sequence[Architecture], *, samples: int) -> Turns:
-        """Let variants take turns with the network, in one fresh process.
+        """Let variants take turns with the network, twelve in one fresh process.
+
+        Args:
+            variants: of the network.
+            samples: of each.
 
         Raises:
             DeviceError: two files of the network itself differ too much.
         """
-        started = time.monotonic()
+        found = [
+            self._in_one_process(variants[first : first + _TOGETHER], samples=samples)
+            for first in range(0, max(1, len(variants)), _TOGETHER)
+        ]
+        return Turns(
+            found[0].base_ms,
+            max(one.noise for one in found),
+            [ratio for one in found for ratio in one.ratios],
+        )
+
+    def _in_one_process(self, variants: Sequence[Architecture], *, samples: int) -> Turns:
         wanted = [
             Untrained(str(k), one, self._platform.precision)
             for k, one in enumerate([self._network, self._network, *variants])
@@ -85,7 +104,9 @@ class TurnsTimer:
             repeat_disturbed=False,  # a second time in another process is no turn of this one
             refused=self._note_refused,
         )
-        self.seconds += time.monotonic() - started
+        self.seconds += sum(
+            1e-3 * one.runs_per_sample * sum(one.samples_ms) for one in measured.values()
+        )
         held = sorted(measured)
         base_ms = measured[0].median_ms
         latencies = dict(
@@ -116,13 +137,18 @@ class TurnsTimer:
 
     def costs(self, base_ms: float) -> Costs:
         """Return what layers and nodes take, such that all nodes together take `base_ms`."""
-        started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="featherweight-") as folder:
             artifact = export_untrained(
                 self._network, platform=self._platform, out=Path(folder) / "network"
             )
             (nodes,) = node_times([artifact], self._platform)
-        self.seconds += time.monotonic() - started
         scale = base_ms / sum(node.ms for node in nodes)
         scaled = [node._replace(ms=scale * node.ms) for node in nodes]
-        return Costs(layer_times(graph(self._network), scaled), tuple(scaled))
+        plan = graph(self._network)
+        times = layer_times(plan, scaled)
+        fused = [
+            one.name
+            for one in plan.layers
+            if one.op == "activation" and times.get(one.name) == times.get(one.inputs[0])
+        ]
+        return Costs({name: ms for name, ms in times.items() if name not in fused}, tuple(scaled))

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import onnx
-from onnx import helper, numpy_helper
 
 from featherweight.architecture import Primitive
+from featherweight.exporting.onnx_attributes import attributes_of, window_of
 from featherweight.exporting.onnx_graph import ONNX_DOMAINS
-from featherweight.exporting.onnx_shapes import Tensor, infer_tensors
+from featherweight.exporting.onnx_shapes import Tensor, infer_tensors, small_value
 from featherweight.layers import INPUT
 from featherweight.networks.graphs import used_primitives
 
@@ -28,8 +28,11 @@ _ACTIVATIONS = {
     "HardSigmoid": "hard_sigmoid",
     "Sigmoid": "sigmoid",
 }
-_GATES = {"sigmoid": "silu", "hard_sigmoid": "hard_swish"}
-"""A map times this function of itself is that function."""
+_GATES = {"sigmoid": "silu", "hard_sigmoid": "hard_swish", "relu6": "hard_swish"}
+"""A map times this function of itself is that function; of hard-swish, sums and products with
+constants are left out, so that it is x times ReLU6."""
+_TAKE_PADDING = {"Conv", "QLinearConv", "MaxPool", "AveragePool", *_ACTIVATIONS, "Clip", *_PASSED}
+"""What reads the rows and columns of zeros that were put around a map, or passes them on."""
 _ENDS = ("Shape", "Constant", "ConstantOfShape", "Range")
 
 
@@ -60,6 +63,7 @@ class OnnxReader:
         self._padded: dict[str, tuple[int, int, int, int]] = {}
         self._shuffled: dict[str, _Shuffled] = {}
         self._taken: set[str] = {INPUT}
+        self._gates: set[str] = set()
         self.primitives: list[Primitive] = []
         self.unknown: list[str] = []
         self.input_shape: tuple[int, int, int] = (0, 0, 0)
@@ -76,6 +80,8 @@ class OnnxReader:
             return
         op = node.op_type if node.domain in ONNX_DOMAINS else f"{node.domain}.{node.op_type}"
         read = _READERS.get(op)
+        if any(name in self._padded for name in sources) and op not in _TAKE_PADDING:
+            self.unknown.append(f"Pad (before {node.name or node.output[0]})")
         if op in _PASSED:
             self._pass(node, sources[0])
         elif read is None or not read(self, node, sources):
@@ -90,8 +96,12 @@ class OnnxReader:
             ends = [
                 one.name
                 for one in self.primitives
-                if one.op != "linear" and (one.name in answers or one.name not in read)
+                if one.op != "linear"
+                and (one.name in answers or one.name not in read)
+                and one.name not in self._gates
             ]
+            if not ends:  # several vectors: the last is taken
+                return used_primitives(self.primitives)
             pooled = [self._put("global_pool", f"{name}.pooled", (name,)) for name in ends]
             joined = pooled[0] if len(pooled) == 1 else self._put("concat", "all", tuple(pooled))
             self._put("linear", "two_classes", (joined,), out_channels=2, bias=True)
@@ -138,17 +148,16 @@ class OnnxReader:
         return self._tensors[name].shape if name in self._tensors else ()
 
     def numbers(self, name: str) -> list[float] | None:
-        """Return the values of a constant."""
+        """Return the values of a constant; `None` = it is none, too large, or in another file."""
         constant = self._constants.get(name)
-        if constant is None:
-            return None
-        return [float(one) for one in numpy_helper.to_array(constant).reshape(-1)[:_MOST_NUMBERS]]
+        values = None if constant is None else small_value(constant, most=_MOST_NUMBERS)
+        return None if values is None else [float(one) for one in values.reshape(-1)]
 
     def conv(self, node: onnx.NodeProto, sources: list[str]) -> bool:
         """Read a convolution; `False` = it is dilated or uneven, or no convolution of a map."""
         weight = self.shape(node.input[3] if node.op_type == "QLinearConv" else node.input[1])
         given, after = self.shape(sources[0]), self.shape(node.output[0])
-        window = _window(node)
+        window = window_of(node)
         if len(weight) != 4 or len(given) != 4 or len(after) != 4 or window is None:
             return False
         if weight[2] != weight[3]:
@@ -157,9 +166,7 @@ class OnnxReader:
         if source == INPUT:
             self.input_shape = (given[1], given[2], given[3])
         extra = self._padded.get(sources[0], (0, 0, 0, 0))
-        padding: Any = window.padding
-        if padding != "same":
-            padding = tuple(own + more for own, more in zip(padding, extra, strict=True))
+        padding = self._with_padding(window.padding, sources[0])
         if source == INPUT and any(extra):
             top, left, bottom, right = extra
             self.input_shape = (given[1], given[2] - top - bottom, given[3] - left - right)
@@ -175,13 +182,21 @@ class OnnxReader:
             bias=True,
         )
 
+    def _with_padding(self, padding: Any, source: str) -> Any:
+        """Return the padding of a window with that of a map that was padded before."""
+        extra = self._padded.get(source)
+        if extra is None or padding == "same":
+            return padding
+        return tuple(own + more for own, more in zip(padding, extra, strict=True))
+
     def pool(self, node: onnx.NodeProto, sources: list[str]) -> bool:
         """Read a pooling over square windows."""
-        window, source = _window(node), self._known[sources[0]]
+        window, source = window_of(node), self._known[sources[0]]
         if window is None or source == INPUT or not window.side:
             return False
         function = "max" if node.op_type == "MaxPool" else "average"
-        written = {"kernel_size": window.side, "stride": window.stride, "padding": window.padding}
+        padding = self._with_padding(window.padding, sources[0])
+        written = {"kernel_size": window.side, "stride": window.stride, "padding": padding}
         return self._write(node, "pool", (source,), function=function, **written)
 
     def global_pool(self, node: onnx.NodeProto, sources: list[str]) -> bool:
@@ -200,9 +215,11 @@ class OnnxReader:
         function = _ACTIVATIONS.get(node.op_type, "relu")
         if node.op_type == "Clip":
             most = self.numbers(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-            attributes = _attributes(node)
+            attributes = attributes_of(node)
             high = most[0] if most else attributes.get("max")
             function = "relu6" if high is not None and high < 1e30 else "relu"
+        if sources[0] in self._padded:  # zeros stay zeros, or nearly
+            self._padded[node.output[0]] = self._padded[sources[0]]
         return self._write(node, "activation", (self._known[sources[0]],), function=function)
 
     def linear(self, node: onnx.NodeProto, sources: list[str]) -> bool:
@@ -224,6 +241,7 @@ class OnnxReader:
             for one, other in ((first, second), (second, first)):
                 gate = by_name.get(other)
                 if gate and gate.function in _GATES and gate.inputs == (one,):
+                    self._gates.add(gate.name)
                     return self._write(node, "activation", (one,), function=_GATES[gate.function])
         if _places(shapes[0]) < _places(shapes[1]):
             first, second, shapes = second, first, shapes[::-1]
@@ -235,7 +253,7 @@ class OnnxReader:
 
     def concat(self, node: onnx.NodeProto, sources: list[str]) -> bool:
         """Read a concatenation of channels."""
-        axis = _attributes(node).get("axis", 0) % max(1, len(self.shape(node.output[0])))
+        axis = attributes_of(node).get("axis", 0) % max(1, len(self.shape(node.output[0])))
         if axis != 1 or len(sources) < len(node.input) or len(self.shape(node.output[0])) != 4:
             return False
         return self._write(node, "concat", tuple(self._known[name] for name in sources))
@@ -245,6 +263,7 @@ class OnnxReader:
         given, first = self.shape(sources[0]), 0
         if node.op_type == "Slice":
             starts = self.numbers(node.input[1]) if len(node.input) > 1 else None
+            starts = starts or [float(one) for one in attributes_of(node).get("starts", ())]
             first = int(starts[0]) if starts else 0
             first %= max(1, given[1]) if len(given) == 4 else 1
         source = self._known[sources[0]]
@@ -269,7 +288,7 @@ class OnnxReader:
         if len(given) == 4 and len(after) == 5 and after[1] * after[2] == given[1]:
             self._shuffled[node.output[0]] = _Shuffled(self._known[sources[0]], after[1])
             return self._pass(node, sources[0])
-        vector = len(given) == 4 and _places(given) == 1 and len(after) == 2
+        vector = len(given) == 4 and len(after) == 2 and self._known[sources[0]] != INPUT
         if vector or given == after or (len(given) == 2 and _places(after) == 1):
             return self._pass(node, sources[0])
         return False
@@ -277,7 +296,7 @@ class OnnxReader:
     def transpose(self, node: onnx.NodeProto, sources: list[str]) -> bool:
         """Read the middle of a shuffle, or the layout of a picture."""
         if sources[0] in self._shuffled:
-            order = list(_attributes(node).get("perm", ()))
+            order = list(attributes_of(node).get("perm", ()))
             if order != [0, 2, 1, 3, 4]:
                 return False
             self._shuffled[node.output[0]] = self._shuffled[sources[0]]
@@ -287,7 +306,7 @@ class OnnxReader:
     def gather(self, node: onnx.NodeProto, sources: list[str]) -> bool:
         """Read a shuffle that is written as the order of its channels."""
         given, order = self.shape(sources[0]), self.numbers(node.input[1])
-        if len(given) != 4 or not order or _attributes(node).get("axis", 0) != 1:
+        if len(given) != 4 or not order or attributes_of(node).get("axis", 0) != 1:
             return False
         channels = given[1]
         second = int(order[1]) if len(order) == channels > 1 else 0
@@ -313,7 +332,7 @@ class OnnxReader:
         """Note rows and columns of zeros for the convolution that reads them."""
         given, after = self.shape(sources[0]), self.shape(node.output[0])
         pads = self.numbers(node.input[1]) if len(node.input) > 1 else None
-        pads = pads or [float(one) for one in _attributes(node).get("pads", ())]
+        pads = pads or [float(one) for one in attributes_of(node).get("pads", ())]
         if len(given) != 4 or len(pads) != 8:
             return False
         if given[2:] == after[2:] and not pads[1]:
@@ -324,31 +343,6 @@ class OnnxReader:
         self._pass(node, sources[0])
         self._padded[node.output[0]] = (int(pads[2]), int(pads[3]), int(pads[6]), int(pads[7]))
         return True
-
-
-class _Window(NamedTuple):
-    side: int
-    stride: int
-    padding: Any
-
-
-def _window(node: onnx.NodeProto) -> _Window | None:
-    """Return side, stride and padding; `None` = dilated, or not the same along both axes."""
-    attributes = _attributes(node)
-    strides = list(attributes.get("strides", (1, 1)))
-    kernel = list(attributes.get("kernel_shape", ()))
-    pads = list(attributes.get("pads", (0, 0, 0, 0)))
-    dilated = any(one != 1 for one in attributes.get("dilations", (1, 1)))
-    uneven = len(set(strides)) > 1 or len(set(kernel)) > 1 or len(pads) != 4
-    if dilated or uneven or attributes.get("ceil_mode"):
-        return None
-    automatic = str(attributes.get("auto_pad", b"NOTSET"))
-    padding = "same" if "SAME" in automatic else tuple(pads)
-    return _Window(kernel[0] if kernel else 0, strides[0], padding)
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {one.name: helper.get_attribute_value(one) for one in node.attribute}
 
 
 def _places(shape: tuple[int, ...]) -> int:

@@ -261,7 +261,7 @@ def _ghost(
     summary = prove(
         context,
         trained[0],
-        [*trained, first],
+        trained,  # nothing else ships: the figures are those of this network
         largest=trained[0].candidate.size,
         uneven=request.uneven,
         loading_s=request.loading_s,
@@ -276,7 +276,7 @@ def _measured(run: RunDirectory, first: Trained, ghosts: Ghosts) -> Measured:
     family, size = stored_family(
         run.path / str(ghosts.folder), source=before.source, weights_of=before.weights_of
     )
-    candidate = Candidate(family.up_to(size), size, first.candidate.precision)
+    candidate = Candidate(replace(family, sizes=(size,)), size, first.candidate.precision)
     start_ms = first.measured.latency.median_ms
     low, high = ghosts.interval or (1.0, 1.0)
     latency = Latency(

@@ -20,6 +20,7 @@ def as_graph(architecture: Architecture) -> Architecture:
         input_shape=architecture.input_shape,
         primitives=listed,
         num_classes=architecture.num_classes,
+        dropout=architecture.dropout,
     )
 
 

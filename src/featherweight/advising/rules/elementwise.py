@@ -115,7 +115,8 @@ def gates(plan: Plan) -> Iterator[Proposal]:
                 "G4",
                 tuple(name for name in plan.layers if name not in kept),
                 f"{len(found)} squeeze-and-excitations, {_size(found)}",
-                "none there, the same work in wider layers",
+                "none there"
+                + ("" if variant == plain else ", what they computed in wider layers instead"),
                 variant,
             )
 

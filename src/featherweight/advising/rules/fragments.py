@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from featherweight.advising.drafts import with_equal_macs
 from featherweight.advising.guideline import GUIDELINES, Plan, Proposal
 from featherweight.architecture import Architecture, Primitive
-from featherweight.errors import ArchitectureError
 from featherweight.layers import Layer
 from featherweight.networks.channels import is_depthwise
 from featherweight.networks.graphs import used_primitives
@@ -34,10 +33,7 @@ def fragments(plan: Plan) -> Iterator[Proposal]:
         names = [name for one in found for name in (one.name, one.name + _MAIN)]
         written = [own.groups[name] for name in names if name in own.groups]
         hidden = [one for one in written if len(one.layers) == 1]
-        try:
-            variant = with_equal_macs(merged, hidden or written, plan.macs)
-        except ArchitectureError:
-            continue
+        variant = with_equal_macs(merged, hidden or written, plan.macs)
         if variant is None:
             continue
         parts = _parts(plan, found[0])
@@ -47,7 +43,7 @@ def fragments(plan: Plan) -> Iterator[Proposal]:
             tuple(one.name for join in found for one in _parts(plan, join)),
             f"{len(found)} times {len(parts)} convolutions "
             + ("of a ghost module" if ghost else "side by side"),
-            "one dense convolution in their place, at equal work",
+            "one convolution in their place, at equal work",
             variant,
         )
 

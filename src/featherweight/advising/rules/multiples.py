@@ -16,7 +16,8 @@ def odd_widths(plan: Plan) -> Iterator[Proposal]:
     odd: dict[tuple[int, ...], list[WidthGroup]] = {}
     for group in dict.fromkeys(plan.groups.values()):
         shape = plan.layers[group.layers[0]].output_shape[1:]
-        if group.channels % CHANNEL_STEP and shape not in ((), (1, 1)):
+        can_be = CHANNEL_STEP % group.step == 0  # else groups of convolutions ask for more
+        if can_be and group.channels % CHANNEL_STEP and shape not in ((), (1, 1)):
             odd.setdefault(shape, []).append(group)
     every = [group for groups in odd.values() for group in groups]
     chosen = _rounded(plan, every)

@@ -10,6 +10,7 @@ from featherweight.adapting.groups import CHANNEL_STEP, WidthGroup
 from featherweight.advising.drafts import with_equal_macs, with_widths
 from featherweight.advising.guideline import GUIDELINES, Plan, Proposal, is_pointwise
 from featherweight.architecture import make_divisible
+from featherweight.errors import ArchitectureError
 
 __all__ = ["unequal_widths"]
 
@@ -27,7 +28,10 @@ def unequal_widths(plan: Plan) -> Iterator[Proposal]:
         narrow, wide = pairs[0].narrow.channels, max(one.wide.channels for one in pairs)
         step = math.lcm(CHANNEL_STEP, *(one.narrow.step for one in pairs))
         equal = make_divisible(math.sqrt(narrow * wide), step)
-        wider = with_widths(plan.network, {one.narrow: equal for one in pairs})
+        try:
+            wider = with_widths(plan.network, {one.narrow: equal for one in pairs})
+        except ArchitectureError:  # they are tied to what has another width
+            continue
         again = Plan(wider).groups
         variant = with_equal_macs(wider, [again[one.wide.layers[0]] for one in pairs], plan.macs)
         if variant is None:

@@ -91,23 +91,24 @@ def choose_ghosts(
         drawn = as_graph(network.architecture)
         trials, timer = _tried(context, parent, drawn, form, everywhere=everywhere)
         names = [name for one in trials if one.kept for name in one.layers]
-        if not names:
-            return Ghosts(
-                trials=trials, macs_ratio=1.0, ratio=None, interval=None, explained={}, folder=None
-            )
         whole = ghosted(drawn, names, form)
-        (all_kept,) = timer.time([whole], samples=_LONG).ratios
+        together = timer.time([whole], samples=_LONG) if names else None
+        ratio = together.ratios[0] if together else None
+        is_worth = together is not None and ratio is not None and together.is_surely_faster(ratio)
+        if together is None or ratio is None or not (is_worth or everywhere):
+            return _nothing(trials)
         _, samples = draw_pictures(context, parent)
         batches = list(samples.part(0, context.policy.adapt.carrying).batches())
-        importance = channel_importance(
-            network, batches, loss=context.trainer.objective.loss, method=_IMPORTANCE
-        )
+        importance = None
+        if form.form == "rep":
+            loss = context.trainer.objective.loss
+            importance = channel_importance(network, batches, loss=loss, method=_IMPORTANCE)
         made, explained = ghost_network(
             network,
             names,
             form,
             torch.cat([images for images, _ in batches]),
-            importance=importance if form.form == "rep" else None,
+            importance=importance,
             seed=context.seed,
         )
         folder = Path("networks") / f"{whole.digest[:16]}-{form.form}"
@@ -115,8 +116,8 @@ def choose_ghosts(
         return Ghosts(
             trials=trials,
             macs_ratio=totals(whole).macs / totals(drawn).macs,
-            ratio=None if all_kept is None else all_kept.median_ms,
-            interval=None if all_kept is None else all_kept.interval_ms,
+            ratio=ratio.median_ms,
+            interval=ratio.interval_ms,
             explained=explained,
             folder=str(folder),
         )
@@ -130,7 +131,14 @@ def choose_ghosts(
         },
         outputs=Ghosts,
         work=work,
+        files=lambda: sorted(context.trainer.folder.glob(f"networks/*-{form.form}/*")),
     )
+
+
+def _nothing(trials: tuple[GhostTrial, ...]) -> Ghosts:
+    """Return what is said where the network stays as it is."""
+    kept = tuple(one.model_copy(update={"kept": False}) for one in trials)
+    return Ghosts(trials=kept, macs_ratio=1.0, ratio=None, interval=None, explained={}, folder=None)
 
 
 def _tried(
@@ -157,15 +165,24 @@ def _tried(
     platform = platform.with_precision(parent.candidate.precision)
     timer = TurnsTimer(drawn, platform, seed=context.seed)
     variants = [ghosted(drawn, names, form) for names in shapes.values()]
-    timed = timer.time(variants, samples=_GLANCE)
     work = totals(drawn).macs
+    shares = [totals(one).macs / work for one in variants]
+    timed = timer.time(variants, samples=_GLANCE)
+    hopeful = [
+        k
+        for k, one in enumerate(timed.ratios)
+        if one is not None and (everywhere or one.interval_ms[0] < 1 - timed.least)
+    ]
+    again = timer.time([variants[k] for k in hopeful], samples=_LONG)
+    last = {**dict(enumerate(timed.ratios)), **dict(zip(hopeful, again.ratios, strict=True))}
     trials = []
-    for names, variant, latency in zip(shapes.values(), variants, timed.ratios, strict=True):
-        faster = latency is not None and timed.is_surely_faster(latency)
+    for k, names in enumerate(shapes.values()):
+        latency = last[k]
+        faster = latency is not None and k in hopeful and again.is_surely_faster(latency)
         trials.append(
             GhostTrial(
                 layers=tuple(names),
-                macs_ratio=totals(variant).macs / work,
+                macs_ratio=shares[k],
                 ratio=None if latency is None else latency.median_ms,
                 interval=None if latency is None else latency.interval_ms,
                 kept=latency is not None and (faster or everywhere),
