@@ -23,7 +23,7 @@ from featherweight.measuring.bench import Untrained, export_untrained
 from featherweight.measuring.layer_times import NodeTime
 from featherweight.measuring.measurement import Measurement
 from featherweight.networks.channels import is_depthwise
-from featherweight.networks.resolve import create_architecture
+from featherweight.networks.resolve import create_architecture, resolve_architecture
 from featherweight.profiling.profile import totals
 from featherweight.records import parse_record, read_json
 
@@ -194,6 +194,22 @@ def test_a_run_keeps_its_advice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     write_architecture(create_architecture("shufflenet_v1_g8"), tmp_path / "architecture.json")
     advice = module.guidelines(str(tmp_path))
     assert parse_record(Advice, read_json(tmp_path / "guidelines.json"), source="-") == advice
+
+
+def test_variants_are_written_to_be_trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    Clock(monkeypatch, slow_groups)
+    words = ["guidelines", "shufflenet_v1_g8", "--variants", str(tmp_path / "new")]
+    assert run(words) == 0
+    (path,) = (tmp_path / "new").iterdir()
+    assert path.name == "1-G2.json"
+    variant = resolve_architecture(str(path))
+    assert not any(layer.op == "shuffle" for layer in layers(variant))
+    assert variant.changed(num_classes=10).num_classes == 10
+    (tmp_path / "file").touch()
+    assert run([*words[:-1], str(tmp_path / "file")]) == 2
+    assert "is a file" in capsys.readouterr().err
 
 
 def test_a_file_is_read_layer_by_layer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

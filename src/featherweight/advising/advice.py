@@ -26,6 +26,7 @@ class Finding(Record):
         ratio: ms of the changed network over ms of the network as it is.
         ratio_interval: 95 % interval of that, below 1.
         macs_ratio: multiply-adds of the changed network over those of the network as it is.
+        digest: of the changed network, a graph of primitives.
     """
 
     guideline: str
@@ -39,6 +40,7 @@ class Finding(Record):
     ratio: float
     ratio_interval: tuple[float, float]
     macs_ratio: float
+    digest: str
 
 
 class Untouched(Record):

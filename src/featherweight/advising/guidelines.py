@@ -20,7 +20,8 @@ from featherweight.advising.audit import float_notes
 from featherweight.advising.drafts import EQUAL, macs_of
 from featherweight.advising.guideline import GUIDELINES, Plan, Proposal
 from featherweight.advising.turns import Costs, TurnsTimer
-from featherweight.architecture import Architecture
+from featherweight.architecture import Architecture, write_architecture
+from featherweight.arguments import optional_path
 from featherweight.budget import Latency
 from featherweight.errors import ArchitectureError, UsageError
 from featherweight.exporting.platforms import DEFAULT_PLATFORM, Platform, parse_platform
@@ -49,6 +50,7 @@ def guidelines(
     *,
     on: str = DEFAULT_PLATFORM,
     input_shape: tuple[int, int, int] | None = None,
+    variants: str | Path | None = None,
     seed: int = 0,
 ) -> Advice:
     """Say why a network is slow on a platform, and what would make it faster.
@@ -60,6 +62,8 @@ def guidelines(
             .onnx file), an Architecture, or any torch module of known layers.
         on: platform in text form.
         input_shape: (C, H, W) of a torch module.
+        variants: folder for the network after each finding, as NUMBER-RULE.json, the one that
+            saves most first: `train DATA --model variants/1-G2.json`.
         seed: of the order of the runs.
 
     Raises:
@@ -69,17 +73,38 @@ def guidelines(
         DeviceError: the device could not measure, or something disturbs it too much to tell.
     """
     platform = parse_platform(on)
+    folder = optional_path(variants, name="variants")
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise UsageError(f"--variants {folder} is a file", allowed="a folder, which is created")
     network = str(network) if isinstance(network, Path) else network
+    notes: list[str] = []
     if isinstance(network, str) and Path(network).suffix == ".onnx":
-        return _advise_file(Path(network), platform, seed=seed)
-    architecture = _architecture(network, input_shape)
+        architecture, notes = _read_file(Path(network))
+    else:
+        architecture = _architecture(network, input_shape)
     found = advise(architecture, platform, seed=seed)
+    found = found.model_copy(update={"notes": (*notes, *found.notes)})
+    if folder is not None:
+        _write_variants(architecture, found, folder)
     if isinstance(network, str) and holds_architecture(Path(network)):
         write_json(Path(network) / ADVICE_FILE, to_plain(found))
     return found
 
 
-def _advise_file(path: Path, platform: Platform, *, seed: int) -> Advice:
+def _write_variants(architecture: Architecture, advice: Advice, folder: Path) -> None:
+    """Write the network after each finding."""
+    by_digest = {
+        one.variant.digest: one.variant for one in proposals_for(Plan(as_graph(architecture)))
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, one in enumerate(advice.findings, start=1):
+        name = f"{number}-{one.guideline}"
+        variant = by_digest[one.digest].changed(name=f"{architecture.name}-{name}")
+        write_architecture(variant, folder / f"{name}.json")
+
+
+def _read_file(path: Path) -> tuple[Architecture, list[str]]:
+    """Return the layers of an .onnx file, and what is to be known of that."""
     from featherweight.exporting.onnx_layers import OPEN_SIZE, read_onnx_layers
 
     read = read_onnx_layers(path)
@@ -98,8 +123,7 @@ def _advise_file(path: Path, platform: Platform, *, seed: int) -> Advice:
         )
     for note in notes:
         logger.info("%s", note)
-    found = advise(read.architecture, platform, seed=seed)
-    return found.model_copy(update={"notes": (*notes, *found.notes)})
+    return read.architecture, notes
 
 
 def _architecture(
@@ -234,4 +258,5 @@ def _finding(
         ratio=ratio.median_ms,
         ratio_interval=(low, high),
         macs_ratio=macs_of(one.variant) / plan.macs,
+        digest=one.variant.digest,
     )

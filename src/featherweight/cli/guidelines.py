@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,6 +22,10 @@ def guidelines(
         str | None, typer.Argument(help="Network: a name, a run directory or an .onnx file.")
     ] = None,
     on: On = DEFAULT_PLATFORM,
+    variants: Annotated[
+        Path | None,
+        typer.Option("--variants", help="Folder for the network after each finding, to train."),
+    ] = None,
     experiment: Annotated[
         bool,
         typer.Option("--experiment", help="ShuffleNetV2's four tables on the platform instead."),
@@ -54,7 +59,7 @@ def guidelines(
         )
     from featherweight.advising.guidelines import guidelines as advise
 
-    advice = advise(network, on=on, seed=seed)
+    advice = advise(network, on=on, variants=variants, seed=seed)
     if json:
         output.print_json(advice.model_dump(mode="json"))
     else:
