@@ -15,6 +15,8 @@ from featherweight.networks.graphs import as_graph
 from featherweight.networks.resolve import create_architecture
 from featherweight.zoo.model import MODELS
 
+FEW = {"convnet", "ghostnet", "mnasnet_a1", "mobilenet_v3_small", "shufflenet_v1_g3", "snet49"}
+"""A network of every kind of block that a rule speaks of."""
 BROKEN = {"G1": "1:12", "G2": "g = 8", "G3": "4 in parallel", "G4": "ReLU and shortcut"}
 
 
@@ -31,7 +33,9 @@ def proposed(network: Architecture, guideline: str) -> list[Proposal]:
     return [one for one in proposals_for(Plan(as_graph(network))) if one.guideline == guideline]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [one if one in FEW else pytest.param(one, marks=pytest.mark.slow) for one in MODELS]
+)
 def test_every_variant_of_the_zoo_is_another_network_of_equal_work(name: str) -> None:
     plan = Plan(as_graph(create_architecture(name)))
     for one in proposals_for(plan):

@@ -46,7 +46,7 @@ def _played() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def parent(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("parent") / "run"
-    words = ["train", str(few_digits), "--model", NETWORK, "--epochs", "4"]
+    words = ["train", str(few_digits), "--model", NETWORK, "--epochs", "2"]
     assert run([*words, "--output", str(path)]) == 0
     return path
 
@@ -55,7 +55,7 @@ def parent(few_digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def ask(parent: Path, few_digits: Path, tmp_path: Path, capsys: Any) -> Any:
     def ask(*words: str, status: int = 0) -> dict[str, Any]:
         capsys.readouterr()
-        place = ["--output", str(tmp_path / "run"), "--epochs", "2", "--json"]
+        place = ["--output", str(tmp_path / "run"), "--epochs", "1", "--json"]
         assert run(["ghost", str(parent), str(few_digits), *words, *place]) == status
         return dict(json.loads(capsys.readouterr().out))
 
