@@ -192,7 +192,8 @@ def main() -> None:
             "channels": sum(one.channels for one in rows),
             "explained_share": float(
                 np.average(
-                    [one.explained_share for one in rows], weights=[one.channels for one in rows]
+                    [one.explained_share for one in rows if one.explained_share is not None],
+                    weights=[one.channels for one in rows if one.explained_share is not None],
                 )
             ),
             "effective_rank_share": float(

@@ -82,7 +82,7 @@ def test_the_effective_rank_counts_directions(rank: int, of: int) -> None:
 def test_of_two_copies_one_is_worth_nothing_and_the_other_all() -> None:
     values = mixed(channels=3, own=3)
     values = np.concatenate([values, values[:, :1]], 1)
-    worth = worth_in_order(covariance_of(values), np.ones(4))
+    worth = worth_in_order(covariance_of(values), np.ones(4), count=10**6)
     copies = sorted([worth[0], worth[3]])
     assert copies[0] < 0.01
     assert copies[1] > 0.9
@@ -92,7 +92,7 @@ def test_of_two_copies_one_is_worth_nothing_and_the_other_all() -> None:
 def test_channels_go_in_the_order_of_what_the_rest_cannot_explain() -> None:
     values = mixed(channels=9, own=5)
     weights = np.linspace(1, 2, 9)
-    worth = worth_in_order(covariance_of(values), weights)
+    worth = worth_in_order(covariance_of(values), weights, count=10**6)
     left, expected = list(range(9)), []
     while len(left) > 1:
         lost = []
@@ -103,6 +103,14 @@ def test_channels_go_in_the_order_of_what_the_rest_cannot_explain() -> None:
             lost.append(weights[channel] * rest.var())
         expected.append(left.pop(int(np.argmin(lost))))
     assert np.argsort(worth)[:-1].tolist() == expected
+
+
+def test_with_few_positions_the_variance_alone_counts() -> None:
+    values = mixed(channels=8, own=8, positions=6) * np.arange(1, 9, dtype=np.float32)
+    covariance = covariance_of(values)
+    worth = worth_in_order(covariance, np.ones(8), count=1)
+    by_variance = np.argsort(np.diag(covariance))
+    assert np.corrcoef(np.argsort(worth), by_variance)[0, 1] > 0.5
 
 
 def with_copies() -> Network:

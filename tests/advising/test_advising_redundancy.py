@@ -31,9 +31,11 @@ def network() -> Network:
 def test_every_map_that_is_read_has_its_figures(network: Network) -> None:
     found = measure_redundancy(network, PIXELS, Preprocessing())
     assert len(found.layers) >= 4
+    assert found.layers[-1].explained_share is None  # pooled: one position a picture
+    assert found.layers[0].explained_share is not None
     for one in found.layers:
         assert 0 < one.effective_rank <= one.channels
-        assert 0 <= one.explained_share <= 1
+        assert one.explained_share is None or 0 <= one.explained_share <= 1
         assert all(pair.first != pair.second for pair in one.pairs)
 
 

@@ -170,9 +170,10 @@ def _redundancy(
     found: dict[int, float] = {}
     grams = covariances(network, readers, (images for images, _ in batches))
     for layer in readers:
-        covariance = grams[layer.inputs[0]].matrix
+        gathered = grams[layer.inputs[0]]
+        covariance = gathered.matrix
         squares = _column_sums(weight_of(network, layer).detach().double().square(), layer)
-        worth = worth_in_order(covariance, squares.numpy())
+        worth = worth_in_order(covariance, squares.numpy(), count=gathered.count)
         scale = max(float((np.diag(covariance) * squares.numpy()).sum()), 1e-300)
         for number, lost in zip(numbers[layer.inputs[0]], (worth / scale).tolist(), strict=True):
             found[number] = found.get(number, 0.0) + lost

@@ -115,7 +115,7 @@ def most_similar(covariance: NDArray[np.float64], count: int) -> list[Pair]:
 
 
 def worth_in_order(
-    covariance: NDArray[np.float64], weights: NDArray[np.float64]
+    covariance: NDArray[np.float64], weights: NDArray[np.float64], *, count: int
 ) -> NDArray[np.float64]:
     """Return what is lost with each channel where the least is taken away first.
 
@@ -125,6 +125,8 @@ def worth_in_order(
     Args:
         covariance: of the channels.
         weights: (channels,) what a unit of each channel's variance is worth to its readers.
+        count: positions that the covariance is of. Few of them explain anything: the fewer there
+            are for a channel, the more its variance alone counts.
 
     Returns:
         (channels,), growing in the order in which they go.
@@ -133,7 +135,8 @@ def worth_in_order(
     left = np.flatnonzero(_varying(covariance))
     if not len(left):
         return worth
-    precision = np.linalg.inv(_with_ridge(covariance[np.ix_(left, left)]))
+    few = len(covariance) / count
+    precision = np.linalg.inv(_with_ridge(covariance[np.ix_(left, left)], more=few))
     weights = weights[left]
     reached = 0.0
     alive = np.ones(len(left), dtype=bool)
@@ -156,5 +159,5 @@ def _varying(covariance: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(variances > _CONSTANT * max(float(variances.max(initial=0.0)), 1e-300))
 
 
-def _with_ridge(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(covariance + _RIDGE * np.diag(np.diag(covariance)))
+def _with_ridge(covariance: NDArray[np.float64], *, more: float = 0.0) -> NDArray[np.float64]:
+    return np.asarray(covariance + (_RIDGE + more) * np.diag(np.diag(covariance)))

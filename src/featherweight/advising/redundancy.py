@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from featherweight.adapting.redundancy import (
+    Covariance,
     effective_rank,
     most_similar,
     unexplained_shares,
@@ -43,6 +44,8 @@ FEWEST_PICTURES = 32
 _MOST_PICTURES = 256
 _EXPLAINED = 0.01
 """A map counts as explained where a linear map of the others misses less of its variance."""
+_PLACES_EACH = 4
+"""Positions for each channel that are enough to tell what the others explain."""
 _PAIRS = 3
 _BATCH = 16
 
@@ -63,7 +66,8 @@ class LayerRedundancy(Record):
         channels: how many there are.
         constant: how many of them are the same everywhere.
         effective_rank: directions that they fill (Roy and Vetterli 2007); at most `channels`.
-        explained_share: of the maps, how many a linear map of the others gives to 1 %.
+        explained_share: of the maps, how many a linear map of the others gives to 1 %; `None` =
+            fewer than four positions were seen for each of them, of which nearly anything follows.
         pairs: the most similar, no map in two of them.
     """
 
@@ -71,7 +75,7 @@ class LayerRedundancy(Record):
     channels: int
     constant: int
     effective_rank: float
-    explained_share: float
+    explained_share: float | None
     pairs: tuple[MapPair, ...]
 
 
@@ -190,20 +194,20 @@ def measure_redundancy(
         network=network.architecture.name,
         split=split,
         pictures=len(pixels),
-        layers=tuple(
-            _layer(name, grams[name].matrix) for name in sorted(grams, key=order.__getitem__)
-        ),
+        layers=tuple(_layer(name, grams[name]) for name in sorted(grams, key=order.__getitem__)),
     )
 
 
-def _layer(name: str, covariance: NDArray[np.float64]) -> LayerRedundancy:
+def _layer(name: str, gathered: Covariance) -> LayerRedundancy:
+    covariance = gathered.matrix
+    is_enough = gathered.count >= _PLACES_EACH * len(covariance)
     unexplained = unexplained_shares(covariance)
     return LayerRedundancy(
         layer=name,
         channels=len(covariance),
         constant=int((unexplained == 0.0).sum()),
         effective_rank=effective_rank(covariance),
-        explained_share=float((unexplained < _EXPLAINED).mean()),
+        explained_share=float((unexplained < _EXPLAINED).mean()) if is_enough else None,
         pairs=tuple(
             MapPair(first=one.first, second=one.second, correlation=one.correlation)
             for one in most_similar(covariance, _PAIRS)

@@ -88,7 +88,7 @@ def _show_redundancy(network: str, data: str, *, plot: Path | None, json: bool) 
                 one.layer,
                 str(one.channels),
                 f"{one.effective_rank:.1f}",
-                f"{one.explained_share:.0%}",
+                "-" if one.explained_share is None else f"{one.explained_share:.0%}",
                 str(one.constant),
                 " and ".join(map(str, (pair.first, pair.second))) + f": {pair.correlation:+.3f}"
                 if (pair := next(iter(one.pairs), None))
