@@ -159,7 +159,7 @@ def advise(architecture: Architecture, platform: Platform, *, seed: int = 0) -> 
     proposals = proposals_for(plan)
     logger.info("%d changes are measured on %s", len(proposals), platform)
     timer = TurnsTimer(network, platform, seed=seed)
-    glance = timer.time([one.variant for one in proposals], samples=_GLANCE)
+    glance = timer.time([one.variant for one in proposals], samples=_GLANCE, is_glance=True)
     work = {id(one): macs_of(one.variant) / plan.macs for one in proposals}
     chosen = [
         one

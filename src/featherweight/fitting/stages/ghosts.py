@@ -18,6 +18,7 @@ from featherweight.fitting.adapt_pictures import draw_pictures
 from featherweight.fitting.candidate import Trained
 from featherweight.fitting.context import FitContext
 from featherweight.layers import layers
+from featherweight.measuring.measurement import COPIES_DIFFER
 from featherweight.networks.graphs import as_graph
 from featherweight.profiling.profile import totals
 from featherweight.records import Record
@@ -167,11 +168,11 @@ def _tried(
     variants = [ghosted(drawn, names, form) for names in shapes.values()]
     work = totals(drawn).macs
     shares = [totals(one).macs / work for one in variants]
-    timed = timer.time(variants, samples=_GLANCE)
+    timed = timer.time(variants, samples=_GLANCE, is_glance=True)
     hopeful = [
         k
         for k, one in enumerate(timed.ratios)
-        if one is not None and (everywhere or one.interval_ms[0] < 1 - timed.least)
+        if one is not None and (everywhere or one.interval_ms[0] < 1 - COPIES_DIFFER)
     ]
     again = timer.time([variants[k] for k in hopeful], samples=_LONG)
     last = {**dict(enumerate(timed.ratios)), **dict(zip(hopeful, again.ratios, strict=True))}
