@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -166,23 +166,21 @@ def advise(architecture: Architecture, platform: Platform, *, seed: int = 0) -> 
         for one, ratio in zip(proposals, glance.ratios, strict=True)
         if ratio is not None and ratio.interval_ms[0] < min(1.0, work[id(one)]) - COPIES_DIFFER
     ]
-    by_nodes = tells_node_times(platform)
-    absent = [None if by_nodes else with_nothing_at(plan, one.layers) for one in chosen]
-    lacking = [one for one in absent if one is not None]
-    timed = timer.time([*(one.variant for one in chosen), *lacking], samples=_LONG)
-    costs = timer.costs(timed.base_ms) if by_nodes else Costs({}, ())
-    without = iter(timed.ratios[len(chosen) :])
+    timed = timer.time([one.variant for one in chosen], samples=_LONG)
     last = {id(one): ratio for one, ratio in zip(proposals, glance.ratios, strict=True)}
+    last.update((id(one), ratio) for one, ratio in zip(chosen, timed.ratios, strict=True))
+    sure = [
+        (one, ratio)
+        for one, ratio in zip(chosen, timed.ratios, strict=True)
+        if ratio is not None and timed.is_surely_faster(ratio, macs_ratio=work[id(one)])
+    ]
+    by_nodes = tells_node_times(platform)
+    costs = timer.costs(timed.base_ms) if by_nodes else Costs({}, ())
+    absent = {} if by_nodes else _costs_by_absence(timer, plan, [one for one, _ in sure])
     findings = []
-    for one, ratio, lack in zip(chosen, timed.ratios, absent, strict=False):
-        left = None if lack is None else next(without)
-        last[id(one)] = ratio
-        if ratio is None or not timed.is_surely_faster(ratio, macs_ratio=work[id(one)]):
-            continue
+    for one, ratio in sure:
         known = [costs.layers[name] for name in one.layers if name in costs.layers]
-        cost_ms = sum(known) if known else None
-        if left is not None:
-            cost_ms = timed.base_ms * max(0.0, 1 - left.median_ms)
+        cost_ms = sum(known) if known else absent.get(id(one))
         findings.append(_finding(one, ratio, plan, timed.base_ms, costs.layers, cost_ms))
     found = {(one.guideline, one.layers, one.finding) for one in findings}
     untouched = [
@@ -190,7 +188,7 @@ def advise(architecture: Architecture, platform: Platform, *, seed: int = 0) -> 
             guideline=one.guideline,
             layers=one.layers,
             finding=one.finding,
-            ratio=None if (ratio := last[id(one)]) is None else ratio.median_ms,
+            ratio=None if (known_ratio := last[id(one)]) is None else known_ratio.median_ms,
         )
         for one in proposals
         if (one.guideline, one.layers, one.finding) not in found
@@ -210,6 +208,25 @@ def advise(architecture: Architecture, platform: Platform, *, seed: int = 0) -> 
             float_notes(costs.nodes, timed.base_ms) if platform.precision == "int8" else ()
         ),
     )
+
+
+def _costs_by_absence(
+    timer: TurnsTimer, plan: Plan, proposals: Sequence[Proposal]
+) -> dict[int, float]:
+    """Return what the layers of proposals cost, by `id`, where the network can be without them."""
+    lacking = {
+        id(one): absent
+        for one in proposals
+        if (absent := with_nothing_at(plan, one.layers)) is not None
+    }
+    if not lacking:
+        return {}
+    timed = timer.time(list(lacking.values()), samples=_LONG)
+    return {
+        which: timed.base_ms * max(0.0, 1 - ratio.median_ms)
+        for which, ratio in zip(lacking, timed.ratios, strict=True)
+        if ratio is not None
+    }
 
 
 def proposals_for(plan: Plan) -> list[Proposal]:
