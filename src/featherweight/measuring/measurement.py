@@ -73,17 +73,16 @@ def ratio_interval(
     """Return the 95 % bootstrap interval of the ratio of two medians, taken in one process.
 
     The networks took turns, so what slowed the machine for a while slowed both: the same turns
-    are drawn for both (as far as both have equally many), and the ratio is told more sharply than
-    either time.
+    are drawn for both, and the ratio is told more sharply than either time.
 
     Args:
         samples: of the network whose ratio is asked, in the order in which they were taken.
         over: of the network it is compared with.
         seed: of the resampling.
     """
-    drawn = _drawn_positions(len(samples), seed=seed)
-    paired = drawn if len(over) == len(samples) else _drawn_positions(len(over), seed=seed + 1)
-    return _ends(_resampled_medians(samples, drawn) / _resampled_medians(over, paired))
+    own, other = _of_same_turns([samples, over])
+    drawn = _drawn_positions(len(own), seed=seed)
+    return _ends(_resampled_medians(own, drawn) / _resampled_medians(other, drawn))
 
 
 def _drawn_positions(count: int, *, seed: int) -> NDArray[np.int64]:
@@ -226,20 +225,29 @@ def medians_in_turns(measured: Sequence[Measurement]) -> list[float]:
     Args:
         measured: in one process.
     """
-    samples = [one.samples_ms for one in measured]
-    if len({len(own) for own in samples}) > 1:  # one of them had less time: turns are not known
-        return [one.median_ms for one in measured]
-    table = np.array(samples)
+    table = np.array(_of_same_turns([one.samples_ms for one in measured]))
     turns = table.sum(axis=0)
     shares = np.median(table / turns, axis=1)
     return [float(share) for share in shares * np.median(turns)]
+
+
+def _of_same_turns(samples: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
+    """Return as many samples of each network as there are of the one with fewest, turn by turn.
+
+    A network with fewer samples, since its time was up sooner, sat out turns evenly (see
+    `worker.turn_order`): its samples stand beside those of the turns in which it was there.
+    """
+    fewest = min(map(len, samples))
+    return [
+        tuple(own[-(-(turn + 1) * len(own) // fewest) - 1] for turn in range(fewest))
+        for own in samples
+    ]
 
 
 def _ratio_of_turns(
     samples: tuple[float, ...], over: tuple[float, ...]
 ) -> tuple[float, tuple[float, float]]:
     """Return the median of the ratios of turns and its 95 % interval."""
-    if len(samples) != len(over):  # one of them had less time: turns are not known
-        return float(np.median(samples) / np.median(over)), ratio_interval(samples, over=over)
-    ratios = tuple(one / other for one, other in zip(samples, over, strict=True))
+    own, other = _of_same_turns([samples, over])
+    ratios = tuple(one / beside for one, beside in zip(own, other, strict=True))
     return float(np.median(ratios)), median_interval(ratios)
