@@ -10,6 +10,7 @@ import typer
 from featherweight.cli import output
 from featherweight.cli.help import show_help
 from featherweight.cli.options import As_json, Seed
+from featherweight.cli.pages import Plot, check_plot, say_plot, write_plot
 
 __all__ = ["add", "calibrate", "check", "device_app", "listed", "roofline"]
 
@@ -165,22 +166,18 @@ def roofline(
     networks: Annotated[
         list[str] | None, typer.Option("--network", help="What is placed under it; repeat.")
     ] = None,
-    plot: Annotated[Path | None, typer.Option("--plot", help="HTML page to write.")] = None,
+    plot: Plot = None,
     seed: Seed = 0,
     json: As_json = False,
 ) -> None:
     """Measure peak arithmetic and bandwidth, and how near networks and layers come."""
     output.show_log(quiet=False)
-    from featherweight.errors import UsageError
     from featherweight.measuring.roofline import measure_roofline
-    from featherweight.records import write_bytes
     from featherweight.reporting.roofline import render_roofline
 
-    if plot is not None and plot.is_dir():  # said before anything is measured
-        raise UsageError(f"--plot {plot} is a folder", allowed="a file, such as roofline.html")
+    check_plot(plot, example="roofline.html")
     found = measure_roofline(networks or list(_ROOFLINE_NETWORKS), on=platform, seed=seed)
-    if plot is not None:
-        write_bytes(plot, render_roofline(found).encode())
+    write_plot(plot, lambda: render_roofline(found))
     if json:
         output.print_json(found.model_dump(mode="json"))
         return
@@ -205,5 +202,4 @@ def roofline(
     output.print_table(
         ["network", "layer", "ms", "MFLOPs", "FLOPs per byte", "GFLOP/s", "of the roof"], rows
     )
-    if plot is not None:
-        output.print_lines([f"page: {plot}"])
+    say_plot(plot)

@@ -9,6 +9,7 @@ import typer
 
 from featherweight.cli import output
 from featherweight.cli.options import DEFAULT_PLATFORM, As_json, On, Seed
+from featherweight.cli.pages import Plot, check_plot, say_plot, write_plot
 
 if TYPE_CHECKING:
     from featherweight.advising.advice import Advice, Finding
@@ -30,13 +31,16 @@ def guidelines(
         bool,
         typer.Option("--experiment", help="ShuffleNetV2's four tables on the platform instead."),
     ] = False,
+    plot: Plot = None,
     seed: Seed = 0,
     json: As_json = False,
 ) -> None:
     """Say what makes a network slow on a platform, and what each change saves, measured."""
     from featherweight.errors import UsageError
+    from featherweight.reporting.guidelines import render_experiment, render_guidelines
 
     output.show_log(quiet=False)
+    check_plot(plot, example="guidelines.html")
     if experiment:
         from featherweight.advising.experiment import run_experiment
 
@@ -46,10 +50,12 @@ def guidelines(
                 allowed="one of them: the experiment has networks of its own",
             )
         found = run_experiment(on=on, seed=seed)
+        write_plot(plot, lambda: render_experiment(found))
         if json:
             output.print_json(found.model_dump(mode="json"))
         else:
             _print_experiment(found)
+            say_plot(plot)
         return
     if network is None:
         raise UsageError(
@@ -60,10 +66,12 @@ def guidelines(
     from featherweight.advising.guidelines import guidelines as advise
 
     advice = advise(network, on=on, variants=variants, seed=seed)
+    write_plot(plot, lambda: render_guidelines(advice))
     if json:
         output.print_json(advice.model_dump(mode="json"))
     else:
         _print_advice(advice)
+        say_plot(plot)
 
 
 def _print_advice(advice: Advice) -> None:

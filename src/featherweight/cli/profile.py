@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featherweight.cli import output
 from featherweight.cli.options import As_json
+from featherweight.cli.pages import Plot, check_plot, say_plot, write_plot
 
 if TYPE_CHECKING:
     from featherweight.profiling.profile import Profile
@@ -28,9 +28,7 @@ def profile(
             "--redundancy", help="Pictures: what the maps of a trained network repeat on them."
         ),
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="HTML page of the redundancy to write.")
-    ] = None,
+    plot: Plot = None,
     json: As_json = False,
 ) -> None:
     """Count parameters, multiply-adds, exact FLOPs, memory traffic and peak memory."""
@@ -67,17 +65,13 @@ def profile(
     output.print_lines(_summary(counted))
 
 
-def _show_redundancy(network: str, data: str, *, plot: Path | None, json: bool) -> None:
+def _show_redundancy(network: str, data: str, *, plot: Plot, json: bool) -> None:
     from featherweight.advising.redundancy import redundancy as measure
-    from featherweight.errors import UsageError
-    from featherweight.records import write_bytes
     from featherweight.reporting.redundancy import render_redundancy
 
-    if plot is not None and plot.is_dir():  # said before anything is computed
-        raise UsageError(f"--plot {plot} is a folder", allowed="a file, such as redundancy.html")
+    check_plot(plot, example="redundancy.html")
     seen = measure(network, data=data)
-    if plot is not None:
-        write_bytes(plot, render_redundancy(seen).encode())
+    write_plot(plot, lambda: render_redundancy(seen))
     if json:
         output.print_json(seen.found.model_dump(mode="json"))
         return
@@ -97,11 +91,13 @@ def _show_redundancy(network: str, data: str, *, plot: Path | None, json: bool) 
             for one in seen.found.layers
         ],
     )
-    lines = [
-        f"{seen.found.network}, {seen.found.pictures} pictures of {seen.found.split}",
-        "explained: the share of the maps that a linear map of the others gives to 1 %",
-    ]
-    output.print_lines([*lines, *([] if plot is None else [f"page: {plot}"])])
+    output.print_lines(
+        [
+            f"{seen.found.network}, {seen.found.pictures} pictures of {seen.found.split}",
+            "explained: the share of the maps that a linear map of the others gives to 1 %",
+        ]
+    )
+    say_plot(plot)
 
 
 def _summary(counted: Profile) -> list[str]:

@@ -7,6 +7,7 @@ from featherweight.reporting.sections import (  # noqa: F401, I001 - the order o
     latency,
     detection,
     adapting,
+    ghost,
     searching,
     measured,
     training,
