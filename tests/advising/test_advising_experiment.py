@@ -8,18 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from turns_stand_in import stand_in_for_turns
 
-from featherweight.advising import experiment, turns
+from featherweight.advising import experiment
 from featherweight.advising.paper_networks import paper_networks
+from featherweight.architecture import Architecture
 from featherweight.cli.app import run
-from featherweight.devices.device import DeviceInfo
 from featherweight.layers import layers
-from featherweight.measuring.bench import Untrained
-from featherweight.measuring.measurement import Measurement
 from featherweight.profiling.profile import totals
 
 BASES = ("G1", "G2", "G3", "G4")
-INFO = DeviceInfo(cpu="fake", cores=1, os="fake", arch="fake")
 
 
 def test_there_are_51_networks_of_equal_work() -> None:
@@ -69,25 +67,15 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
         for multiple in (1, 2, 4)
     }
 
-    def time(wanted: Sequence[Untrained], **_: Any) -> dict[int, Measurement]:
-        found = {}
-        digests = frozenset(one.architecture.digest for one in wanted)
-        for k, one in enumerate(wanted):
-            setting, published = speeds[asked[digests], one.architecture.digest]
-            ms = 1e3 / published / faster.get(setting, 1.0)
-            found[k] = Measurement(
-                network=one.label,
-                platform="-",
-                device_info=INFO,
-                runtime_version="1",
-                artifact_sha256="0",
-                samples_ms=(ms,) * 20,
-                warm_up_runs=1,
-                started="2026-01-01T00:00:00+00:00",
-            )
+    def take(networks: Sequence[Architecture], samples: int) -> list[list[float]]:
+        digests = frozenset(one.digest for one in networks)
+        found = []
+        for one in networks:
+            setting, published = speeds[asked[digests], one.digest]
+            found.append([1e3 / published / faster.get(setting, 1.0)] * samples)
         return found
 
-    monkeypatch.setattr(turns, "time_untrained", time)
+    stand_in_for_turns(monkeypatch, take)
     return faster
 
 

@@ -77,7 +77,7 @@ class Advice(Record):
         untouched: what was tried besides.
         macs: multiply-adds of the network.
         seconds: of the whole.
-        measuring_s: of that, networks ran and were timed.
+        measuring_s: of that, processes measured.
         notes: what is to be known of it besides.
     """
 

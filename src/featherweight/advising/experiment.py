@@ -96,7 +96,7 @@ def run_experiment(*, on: str = DEFAULT_PLATFORM, seed: int = 0) -> Experiment:
         logger.info("%s, widths times %d: %d networks", guideline, multiple, len(rows))
         first, *others = rows
         timer = TurnsTimer(first.architecture, platform, seed=seed)
-        turns = timer.time([one.architecture for one in others], samples=_SAMPLES)
+        turns = timer.time([one.architecture for one in others], samples=_SAMPLES, processes=1)
         own = Latency(median_ms=1.0, interval_ms=(1.0, 1.0))
         work = totals(first.architecture).macs
         for one, ratio in zip(rows, [own, *turns.ratios], strict=True):

@@ -1,8 +1,8 @@
 """Advice about a network, from changes that were measured: the verb `guidelines`.
 
 Every rule proposes variants that follow it at equal multiply-adds; all of them take turns with the
-network as it is, and what is surely faster is measured once more, longer, in a fresh process, since
-the best of many short measurements is partly luck. A rule that does not hold on a platform gains
+network as it is, and what looks faster is measured once more, longer, in two fresh processes: the
+best of many short measurements is partly luck. A rule that does not hold on a platform gains
 nothing there, and says nothing.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from featherweight.advising.advice import ADVICE_FILE, Advice, Finding, Untouche
 from featherweight.advising.audit import float_notes
 from featherweight.advising.drafts import EQUAL, macs_of
 from featherweight.advising.guideline import GUIDELINES, Plan, Proposal
-from featherweight.advising.turns import Costs, TurnsTimer
+from featherweight.advising.turns import Costs, Turns, TurnsTimer
 from featherweight.architecture import Architecture, write_architecture
 from featherweight.arguments import optional_path
 from featherweight.budget import Latency
@@ -39,8 +40,8 @@ __all__ = ["advise", "guidelines", "proposals_for"]
 
 logger = logging.getLogger(__name__)
 
-_GLANCE, _LONG = 40, 200
-"""Samples of every variant, and of those that looked faster."""
+_GLANCE, _LONG = 30, 60
+"""Samples of every variant, and in each process of those that looked faster."""
 _NAMED = 5
 """Unknown operators that are named."""
 
@@ -159,55 +160,80 @@ def advise(architecture: Architecture, platform: Platform, *, seed: int = 0) -> 
     proposals = proposals_for(plan)
     logger.info("%d changes are measured on %s", len(proposals), platform)
     timer = TurnsTimer(network, platform, seed=seed)
-    glance = timer.time([one.variant for one in proposals], samples=_GLANCE, is_glance=True)
+    tried = _try(timer, plan, proposals)
+    base_ms = tried.turns.base_ms
+    by_nodes = tells_node_times(platform)
+    costs = timer.costs(base_ms) if by_nodes else Costs({}, ())
+    absent = {} if by_nodes else _costs_by_absence(timer, plan, [one for one, _ in tried.sure])
+    findings = []
+    for one, ratio in tried.sure:
+        known = [costs.layers[name] for name in one.layers if name in costs.layers]
+        cost_ms = sum(known) if known else absent.get(id(one))
+        findings.append(_finding(one, ratio, plan, base_ms, costs.layers, cost_ms))
+    is_int8 = platform.precision == "int8"
+    return Advice(
+        network=architecture.name,
+        platform=str(platform),
+        median_ms=base_ms,
+        noise=tried.turns.noise,
+        costs_by="nodes" if by_nodes else "absence",
+        findings=tuple(sorted(findings, key=lambda one: -one.saved_ms)),
+        untouched=tried.in_vain(proposals),
+        macs=plan.macs,
+        seconds=time.monotonic() - started,
+        measuring_s=timer.seconds,
+        notes=tuple(float_notes(costs.nodes, base_ms)) if is_int8 else (),
+    )
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What proposals came to.
+
+    Attributes:
+        turns: of the longer measurement.
+        sure: those that are surely faster, and their ratios.
+        ratios: of the last measurement of each, by `id`.
+    """
+
+    turns: Turns
+    sure: list[tuple[Proposal, Latency]]
+    ratios: dict[int, Latency | None]
+
+    def in_vain(self, proposals: Sequence[Proposal]) -> tuple[Untouched, ...]:
+        """Return those that are not surely faster."""
+        found = {id(one) for one, _ in self.sure}
+        return tuple(
+            Untouched(
+                guideline=one.guideline,
+                layers=one.layers,
+                finding=one.finding,
+                ratio=None if (ratio := self.ratios[id(one)]) is None else ratio.median_ms,
+            )
+            for one in proposals
+            if id(one) not in found
+        )
+
+
+def _try(timer: TurnsTimer, plan: Plan, proposals: Sequence[Proposal]) -> _Tried:
+    """Glance at all proposals, and time what looks faster once more, longer."""
+    glance = timer.glance([one.variant for one in proposals], samples=_GLANCE)
     work = {id(one): macs_of(one.variant) / plan.macs for one in proposals}
     chosen = [
         one
         for one, ratio in zip(proposals, glance.ratios, strict=True)
-        if ratio is not None and ratio.interval_ms[0] < min(1.0, work[id(one)]) - COPIES_DIFFER
+        if ratio is not None and ratio.median_ms < min(1.0, work[id(one)]) - COPIES_DIFFER
     ]
-    timed = timer.time([one.variant for one in chosen], samples=_LONG)
-    last = {id(one): ratio for one, ratio in zip(proposals, glance.ratios, strict=True)}
-    last.update((id(one), ratio) for one, ratio in zip(chosen, timed.ratios, strict=True))
+    turns = timer.time([one.variant for one in chosen], samples=_LONG)
+    timed = list(zip(chosen, turns.ratios, strict=True))
+    ratios = {id(one): ratio for one, ratio in zip(proposals, glance.ratios, strict=True)}
+    ratios.update((id(one), ratio) for one, ratio in timed)
     sure = [
         (one, ratio)
-        for one, ratio in zip(chosen, timed.ratios, strict=True)
-        if ratio is not None and timed.is_surely_faster(ratio, macs_ratio=work[id(one)])
+        for one, ratio in timed
+        if ratio is not None and turns.is_surely_faster(ratio, macs_ratio=work[id(one)])
     ]
-    by_nodes = tells_node_times(platform)
-    costs = timer.costs(timed.base_ms) if by_nodes else Costs({}, ())
-    absent = {} if by_nodes else _costs_by_absence(timer, plan, [one for one, _ in sure])
-    findings = []
-    for one, ratio in sure:
-        known = [costs.layers[name] for name in one.layers if name in costs.layers]
-        cost_ms = sum(known) if known else absent.get(id(one))
-        findings.append(_finding(one, ratio, plan, timed.base_ms, costs.layers, cost_ms))
-    found = {(one.guideline, one.layers, one.finding) for one in findings}
-    untouched = [
-        Untouched(
-            guideline=one.guideline,
-            layers=one.layers,
-            finding=one.finding,
-            ratio=None if (known_ratio := last[id(one)]) is None else known_ratio.median_ms,
-        )
-        for one in proposals
-        if (one.guideline, one.layers, one.finding) not in found
-    ]
-    return Advice(
-        network=architecture.name,
-        platform=str(platform),
-        median_ms=timed.base_ms,
-        noise=timed.noise,
-        costs_by="nodes" if by_nodes else "absence",
-        findings=tuple(sorted(findings, key=lambda one: -one.saved_ms)),
-        untouched=tuple(untouched),
-        macs=plan.macs,
-        seconds=time.monotonic() - started,
-        measuring_s=timer.seconds,
-        notes=tuple(
-            float_notes(costs.nodes, timed.base_ms) if platform.precision == "int8" else ()
-        ),
-    )
+    return _Tried(turns, sure, ratios)
 
 
 def _costs_by_absence(

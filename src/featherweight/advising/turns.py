@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import statistics
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,13 +15,17 @@ from featherweight.budget import Latency
 from featherweight.errors import DeviceError, UnsupportedError
 from featherweight.exporting.platforms import Platform
 from featherweight.layers import graph
-from featherweight.measuring.bench import Untrained, export_untrained, time_untrained
+from featherweight.measuring.bench import export_untrained
+from featherweight.measuring.latency import measure_artifacts
 from featherweight.measuring.layer_times import NodeTime, layer_times, node_times
 from featherweight.measuring.measurement import COPIES_DIFFER, latencies_in_turns
+from featherweight.runtimes.artifact import Artifact
 
 __all__ = ["Costs", "Turns", "TurnsTimer"]
 
-_MOST_S_EACH = 6.0
+logger = logging.getLogger(__name__)
+
+_MOST_S_EACH = 4.0
 _TOO_NOISY = 0.03
 """Two files of one network may not lie further apart than that, nor be known less well."""
 _TOGETHER = 12
@@ -68,64 +75,63 @@ class TurnsTimer:
         self._platform = platform
         self._seed = seed
         self.seconds = 0.0
-        """That networks ran while they were timed, without warming up, writing and loading."""
+        """That measuring processes took; without writing the files."""
 
-    def time(
-        self, variants: Sequence[Architecture], *, samples: int, is_glance: bool = False
-    ) -> Turns:
+    def glance(self, variants: Sequence[Architecture], *, samples: int) -> Turns:
+        """Let variants take turns with the network, whatever the noise: to be measured again."""
+        parts = [self._in_one_process(part, samples=samples)[0] for part in _parts(variants)]
+        return _one_after_the_other(parts)
+
+    def time(self, variants: Sequence[Architecture], *, samples: int, processes: int = 2) -> Turns:
         """Let variants take turns with the network, twelve in one fresh process.
+
+        A file's median moves between processes, which no interval of one process shows: a ratio is
+        the mean over processes, and its interval spans those of all.
 
         Args:
             variants: of the network.
-            samples: of each; twice as many are taken once where the machine is disturbed.
-            is_glance: whether what comes out is measured again: any noise will do.
+            samples: of each in each process; twice as many are taken once where the machine is
+                disturbed.
+            processes: in which each variant is timed.
 
         Raises:
             DeviceError: two files of the network itself differ too much.
         """
-        found = []
-        for first in range(0, max(1, len(variants)), _TOGETHER):
-            part = variants[first : first + _TOGETHER]
-            turns, noise = self._in_one_process(part, samples=samples)
-            if noise is not None and not is_glance:
-                turns, noise = self._in_one_process(part, samples=2 * samples)
-                if noise is not None:
-                    raise noise
-            found.append(turns)
-        return Turns(
-            found[0].base_ms,
-            max(one.noise for one in found),
-            [ratio for one in found for ratio in one.ratios],
+        return _one_after_the_other(
+            [
+                _pooled([self._undisturbed(part, samples=samples) for _ in range(processes)])
+                for part in _parts(variants)
+            ]
         )
+
+    def _undisturbed(self, variants: Sequence[Architecture], *, samples: int) -> Turns:
+        turns, noise = self._in_one_process(variants, samples=samples)
+        if noise is not None:
+            turns, noise = self._in_one_process(variants, samples=2 * samples)
+            if noise is not None:
+                raise noise
+        return turns
 
     def _in_one_process(
         self, variants: Sequence[Architecture], *, samples: int
     ) -> tuple[Turns, DeviceError | None]:
         """Return what variants took, and what is wrong where two files of the network differ."""
-        wanted = [
-            Untrained(str(k), one, self._platform.precision)
-            for k, one in enumerate([self._network, self._network, *variants])
-        ]
-        measured = time_untrained(
-            wanted,
-            platform=self._platform,
-            samples=samples,
-            max_s_each=_MOST_S_EACH,
-            seed=self._seed,
-            repeat_disturbed=False,  # a second time in another process is no turn of this one
-            refused=self._note_refused,
-        )
-        self.seconds += sum(
-            1e-3 * one.runs_per_sample * sum(one.samples_ms) for one in measured.values()
-        )
-        held = sorted(measured)
+        with tempfile.TemporaryDirectory(prefix="featherweight-") as folder:
+            artifacts = self._written(variants, Path(folder))
+            began = time.monotonic()
+            measured = measure_artifacts(
+                list(artifacts.values()),
+                platform=self._platform,
+                names=list(map(str, artifacts)),
+                samples=samples,
+                max_s_each=_MOST_S_EACH,
+                seed=self._seed,
+                repeat_disturbed=False,  # a second time in another process is no turn of this one
+            )
+            self.seconds += time.monotonic() - began
         base_ms = measured[0].median_ms
         latencies = dict(
-            zip(
-                held,
-                latencies_in_turns([measured[k] for k in held], scale=1 / base_ms),
-                strict=True,
-            )
+            zip(artifacts, latencies_in_turns(measured, scale=1 / base_ms), strict=True)
         )
         low, high = latencies[1].interval_ms
         noise = None
@@ -143,10 +149,19 @@ class TurnsTimer:
         )
         return turns, noise
 
-    def _note_refused(self, one: Untrained, refusal: UnsupportedError) -> None:
-        """Leave a variant out that the runtime cannot hold; the network itself must be held."""
-        if one.architecture is self._network:
-            raise refusal
+    def _written(self, variants: Sequence[Architecture], folder: Path) -> dict[int, Artifact]:
+        """Write the network twice, then variants but those that the runtime cannot hold."""
+        found = {}
+        for place, one in enumerate([self._network, self._network, *variants]):
+            try:
+                found[place] = export_untrained(
+                    one, platform=self._platform, out=folder / str(place)
+                )
+            except UnsupportedError:
+                if one is self._network:
+                    raise
+                logger.info("%s cannot hold one of the variants", self._platform.runtime)
+        return found
 
     def costs(self, base_ms: float) -> Costs:
         """Return what layers and nodes take, such that all nodes together take `base_ms`."""
@@ -165,3 +180,39 @@ class TurnsTimer:
             if one.op == "activation" and times.get(one.name) == times.get(one.inputs[0])
         ]
         return Costs({name: ms for name, ms in times.items() if name not in fused}, tuple(scaled))
+
+
+def _parts(variants: Sequence[Architecture]) -> list[Sequence[Architecture]]:
+    """Return what is timed together; no variants are one part, for the network is timed as well."""
+    starts = range(0, max(1, len(variants)), _TOGETHER)
+    return [variants[first : first + _TOGETHER] for first in starts]
+
+
+def _one_after_the_other(parts: Sequence[Turns]) -> Turns:
+    return Turns(
+        parts[0].base_ms,
+        max(one.noise for one in parts),
+        [ratio for one in parts for ratio in one.ratios],
+    )
+
+
+def _pooled(processes: Sequence[Turns]) -> Turns:
+    """Return what the same variants came to in several processes."""
+    return Turns(
+        statistics.mean(one.base_ms for one in processes),
+        max(one.noise for one in processes),
+        [
+            _spanning([ratio for ratio in ratios if ratio is not None])
+            for ratios in zip(*(one.ratios for one in processes), strict=True)
+        ],
+    )
+
+
+def _spanning(ratios: Sequence[Latency]) -> Latency | None:
+    if not ratios:
+        return None
+    ends = [end for one in ratios for end in one.interval_ms]
+    return Latency(
+        median_ms=statistics.mean(one.median_ms for one in ratios),
+        interval_ms=(min(ends), max(ends)),
+    )

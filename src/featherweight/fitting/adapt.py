@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time as clock
 from collections.abc import Sequence
-from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,9 @@ from torch import nn
 from featherweight.adapting.importance import IMPORTANCES
 from featherweight.adapting.steps import Step
 from featherweight.adapting.ways import WAYS
-from featherweight.arguments import check_seed, optional_path, to_data, to_path
-from featherweight.budget import Budget, parse_duration_s
-from featherweight.data.images import ImageData
+from featherweight.arguments import to_data
+from featherweight.budget import Budget
 from featherweight.errors import UsageError
-from featherweight.exporting.platforms import DEFAULT_PLATFORM, parse_platform
 from featherweight.fitting.candidate import Measured, Trained
 from featherweight.fitting.conclude import (
     FitResult,
@@ -27,23 +24,19 @@ from featherweight.fitting.conclude import (
     conclude_again,
     conclude_infeasible,
 )
-from featherweight.fitting.context import open_context
 from featherweight.fitting.last_trainings import train_in_turn
-from featherweight.fitting.parent import Parent, as_candidate, read_parent
+from featherweight.fitting.parent import read_parent
 from featherweight.fitting.ranking import cheapest_of_equals
-from featherweight.fitting.settings import FitSettings
-from featherweight.fitting.stages.look import look
 from featherweight.fitting.stages.prove import prove
-from featherweight.fitting.stages.start import start
 from featherweight.fitting.stages.ways import Screened, make_smaller
 from featherweight.fitting.steps_file import StepsFile
-from featherweight.fitting.time_plan import ADAPT_STEPS_SHARE, TimePlan, check_time
+from featherweight.fitting.time_plan import ADAPT_STEPS_SHARE
+from featherweight.fitting.verb_run import FromParent, open_verb_run, start_from, verb_settings
 from featherweight.parallel import HERE, check_workers, open_executor
 from featherweight.records import Record
 from featherweight.registry import unknown_name
-from featherweight.run_directory import RunDirectory, is_begun, open_run
+from featherweight.run_directory import RunDirectory
 from featherweight.tasks.task import load_data
-from featherweight.training.compute import choose_device
 
 __all__ = ["AdaptResult", "Start", "adapt"]
 
@@ -177,91 +170,55 @@ def adapt(  # noqa: PLR0913 - the parameters of the command
         UnsupportedError: a network whose channels cannot be cut.
         DeviceError: the device could not measure.
     """
-    choose_device(device)
-    check_seed(seed)
     check_workers(workers)
     if method != AUTO and method not in WAYS:
         raise unknown_name("method", method, [AUTO, *WAYS])
     if importance not in IMPORTANCES:
         raise unknown_name("importance", importance, IMPORTANCES)
-    if time is not None and epochs is not None:
-        raise UsageError("both time and epochs were given", allowed="one of them")
     started = clock.monotonic()
     is_share = isinstance(latency, str) and latency.strip().endswith("%")
     Budget.parse(latency, start_ms=1.0)  # a unit that nobody knows is refused before data are read
-    platform = parse_platform(on or DEFAULT_PLATFORM)
-    images = load_data(to_data(data), seed=seed)
-    parent = read_parent(network, images, resolution=resolution, pretrained=pretrained, seed=seed)
-    settings = FitSettings(
-        data=str(to_data(data)),
-        latency_ms=1.0 if is_share else Budget.parse(latency).latency_ms,
-        platform=str(platform.with_precision("fp32")),
-        time_s=None if epochs is not None else parse_duration_s("30m" if time is None else time),
+    settings = verb_settings(
+        data,
+        on=on,
+        time=time,
         epochs=epochs,
-        precisions=(platform.precision,),
         seed=seed,
         device=device,
+        latency_ms=1.0 if is_share else Budget.parse(latency).latency_ms,
     )
+    images = load_data(to_data(data), seed=seed)
+    parent = read_parent(network, images, resolution=resolution, pretrained=pretrained, seed=seed)
     ways = tuple(WAYS) if method == AUTO else (method,)
-    request = _Request(str(latency), settings, ways, importance)
-    identity = {
-        **settings.identity(fingerprint=images.fingerprint),
-        "verb": "adapt",
+    asked = {
         "latency": str(latency),
         "latency_ms": None if is_share else settings.latency_ms,
         "method": method,
         "importance": importance,
         "network": parent.content,
     }
-    output, runs = optional_path(output, name="output"), to_path(runs, name="runs")
-    check_time(settings, images, is_begun=is_begun(output, parent=runs, identity=identity))
-    with open_run(
-        output,
-        parent=runs,
-        identity=identity,
-        command=command,
-        name=f"adapt-{images.name}",
-        given=settings.given,
+    with open_verb_run(
+        "adapt", settings, images, asked=asked, output=output, runs=runs, command=command
     ) as run:
         if run.finished:
             return _result(run, conclude_again(run))
         with open_executor(workers) as executor:
             loading_s = spent_s + clock.monotonic() - started
-            return _adapt(run, images, parent, request, workers=executor, loading_s=loading_s)
+            begun = start_from(run, images, parent, settings, workers=executor, loading_s=loading_s)
+            return _adapt(begun, _Request(str(latency), ways, importance), loading_s=loading_s)
 
 
 @dataclass(frozen=True)
 class _Request:
     latency: str
-    settings: FitSettings
     ways: tuple[str, ...]
     importance: str
 
 
-def _adapt(
-    run: RunDirectory,
-    images: ImageData,
-    parent: Parent,
-    request: _Request,
-    *,
-    workers: Executor,
-    loading_s: float,
-) -> AdaptResult:
+def _adapt(begun: FromParent, request: _Request, *, loading_s: float) -> AdaptResult:
     """Go through the stages: each is done once, and read back when an attempt was cut after it."""
-    logger.info("run directory: %s", run.path)
-    settings = request.settings
-    seen = look(images, settings)
-    context = open_context(
-        run,
-        images,
-        settings,
-        plan=TimePlan.of(settings, spent_s=loading_s, small=seen.small),
-        workers=workers,
-        foreign_share=seen.foreign_cpu_share or 0.0,
-    )
-    context.ledger.write_splits(images)
-    candidate, phase = as_candidate(parent, run=run.path, precision=settings.precisions[0])
-    first = start(context, candidate, phase, is_fresh=parent.is_fresh)
+    context, first, seen = begun
+    run, settings = context.run, context.settings
     budget = Budget.parse(request.latency, start_ms=first.measured.latency.median_ms)
     context = replace(
         context, settings=settings.model_copy(update={"latency_ms": budget.latency_ms})

@@ -11,11 +11,9 @@ from typing import Any, Literal
 from torch import nn
 
 from featherweight.adapting.ghost import GhostForm
-from featherweight.arguments import check_seed, optional_path, to_data, to_path
-from featherweight.budget import Latency, parse_duration_s
-from featherweight.data.images import ImageData
+from featherweight.arguments import to_data
+from featherweight.budget import Latency
 from featherweight.errors import UsageError
-from featherweight.exporting.platforms import DEFAULT_PLATFORM, parse_platform
 from featherweight.fitting.candidate import Candidate, Measured, Trained
 from featherweight.fitting.conclude import (
     FitResult,
@@ -23,21 +21,16 @@ from featherweight.fitting.conclude import (
     conclude_again,
     conclude_infeasible,
 )
-from featherweight.fitting.context import FitContext, open_context
 from featherweight.fitting.families import stored_family
 from featherweight.fitting.last_trainings import train_in_turn
-from featherweight.fitting.parent import Parent, as_candidate, read_parent
-from featherweight.fitting.settings import FitSettings
+from featherweight.fitting.parent import read_parent
 from featherweight.fitting.stages.ghosts import Ghosts, choose_ghosts
-from featherweight.fitting.stages.look import look
 from featherweight.fitting.stages.prove import prove
-from featherweight.fitting.stages.start import start
-from featherweight.fitting.time_plan import TimePlan, check_time
+from featherweight.fitting.verb_run import FromParent, open_verb_run, start_from, verb_settings
 from featherweight.parallel import HERE, open_executor
 from featherweight.records import Record
-from featherweight.run_directory import RunDirectory, is_begun, open_run
+from featherweight.run_directory import RunDirectory
 from featherweight.tasks.task import load_data
-from featherweight.training.compute import choose_device
 
 __all__ = ["GhostResult", "ghost"]
 
@@ -164,87 +157,44 @@ def ghost(  # noqa: PLR0913 - the parameters of the command
             without a convolution that could be a module.
         DeviceError: the device could not measure, or is too disturbed to tell.
     """
-    choose_device(device)
-    check_seed(seed)
     if form not in ("ghost", "rep"):
         raise UsageError(f"no form of ghost modules named {form!r}", allowed="ghost, rep")
     modules = GhostForm(form=form, ratio=ratio, kernel_size=kernel_size)
     modules.check()
-    if time is not None and epochs is not None:
-        raise UsageError("both time and epochs were given", allowed="one of them")
     started = clock.monotonic()
-    platform = parse_platform(on or DEFAULT_PLATFORM)
+    settings = verb_settings(data, on=on, time=time, epochs=epochs, seed=seed, device=device)
     images = load_data(to_data(data), seed=seed)
     parent = read_parent(network, images, resolution=resolution, pretrained=pretrained, seed=seed)
-    settings = FitSettings(
-        data=str(to_data(data)),
-        latency_ms=1.0,
-        platform=str(platform.with_precision("fp32")),
-        time_s=None if epochs is not None else parse_duration_s("30m" if time is None else time),
-        epochs=epochs,
-        precisions=(platform.precision,),
-        seed=seed,
-        device=device,
-    )
-    identity = {
-        **settings.identity(fingerprint=images.fingerprint),
-        "verb": "ghost",
+    asked = {
         "latency_ms": None,
         "modules": modules.model_dump(mode="json"),
         "everywhere": everywhere,
         "network": parent.content,
     }
-    output, runs = optional_path(output, name="output"), to_path(runs, name="runs")
-    check_time(settings, images, is_begun=is_begun(output, parent=runs, identity=identity))
-    with open_run(
-        output,
-        parent=runs,
-        identity=identity,
-        command=command,
-        name=f"ghost-{images.name}",
-        given=settings.given,
+    with open_verb_run(
+        "ghost", settings, images, asked=asked, output=output, runs=runs, command=command
     ) as run:
         if run.finished:
             return _result(run, conclude_again(run))
         with open_executor(HERE) as executor:
             loading_s = spent_s + clock.monotonic() - started
-            seen = look(images, settings)
-            context = open_context(
-                run,
-                images,
-                settings,
-                plan=TimePlan.of(settings, spent_s=loading_s, small=seen.small),
-                workers=executor,
-                foreign_share=seen.foreign_cpu_share or 0.0,
-            )
-            request = _Request(modules, everywhere, seen.uneven, loading_s)
-            return _ghost(context, images, parent, request)
-
-
-@dataclass(frozen=True)
-class _Request:
-    form: GhostForm
-    everywhere: bool
-    uneven: float
-    loading_s: float
+            begun = start_from(run, images, parent, settings, workers=executor, loading_s=loading_s)
+            return _ghost(begun, modules, everywhere=everywhere, loading_s=loading_s)
 
 
 def _ghost(
-    context: FitContext, images: ImageData, parent: Parent, request: _Request
+    begun: FromParent, modules: GhostForm, *, everywhere: bool, loading_s: float
 ) -> GhostResult:
     """Go through the stages: each is done once, and read back when an attempt was cut after it."""
-    run, settings = context.run, context.settings
-    logger.info("run directory: %s", run.path)
-    context.ledger.write_splits(images)
-    candidate, phase = as_candidate(parent, run=run.path, precision=settings.precisions[0])
-    first = start(context, candidate, phase, is_fresh=parent.is_fresh)
+    context, first, seen = begun
+    run = context.run
     most_ms = first.measured.latency.interval_ms[1]
-    context = replace(context, settings=settings.model_copy(update={"latency_ms": most_ms}))
-    ghosts = choose_ghosts(context, first, request.form, everywhere=request.everywhere)
+    context = replace(context, settings=context.settings.model_copy(update={"latency_ms": most_ms}))
+    ghosts = choose_ghosts(context, first, modules, everywhere=everywhere)
     record = _Record(
         start_ms=first.measured.latency.median_ms,
         start_accuracy=first.val.value,
-        form=request.form,
+        form=modules,
         ghosts=ghosts,
     )
     run.stage("ghost", inputs={}, outputs=_Record, work=lambda: record)
@@ -263,8 +213,8 @@ def _ghost(
         trained[0],
         trained,  # nothing else ships: the figures are those of this network
         largest=trained[0].candidate.size,
-        uneven=request.uneven,
-        loading_s=request.loading_s,
+        uneven=seen.uneven,
+        loading_s=loading_s,
         compared=context.ending.compared,
     )
     return _result(run, conclude(run, summary))

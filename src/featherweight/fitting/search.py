@@ -12,11 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast, get_args
 
-from featherweight.arguments import check_seed, optional_path, to_data, to_path
-from featherweight.budget import Budget, parse_duration_s
+from featherweight.arguments import to_data
+from featherweight.budget import Budget
 from featherweight.data.images import ImageData
 from featherweight.errors import UnsupportedError, UsageError
-from featherweight.exporting.platforms import DEFAULT_PLATFORM, parse_platform
 from featherweight.fitting.conclude import (
     conclude,
     conclude_again,
@@ -28,23 +27,22 @@ from featherweight.fitting.kept_seconds import kept_seconds
 from featherweight.fitting.last_trainings import train_in_turn
 from featherweight.fitting.ranking import cheapest_of_equals
 from featherweight.fitting.search_result import SearchResult, note_search, read_search
-from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.stages.explore import Nothing, Objective, SearchRequest, explore
 from featherweight.fitting.stages.look import Look, look
 from featherweight.fitting.stages.prove import prove
 from featherweight.fitting.stages.refine import SLACK, refine
-from featherweight.fitting.time_plan import TimePlan, check_time
+from featherweight.fitting.time_plan import TimePlan
+from featherweight.fitting.verb_run import open_verb_run, verb_settings
 from featherweight.parallel import HERE, check_workers, open_executor
 from featherweight.records import Record
 from featherweight.registry import unknown_name
-from featherweight.run_directory import RunDirectory, is_begun, open_run
+from featherweight.run_directory import RunDirectory
 from featherweight.searching.reward import SOFT_EXPONENT
 from featherweight.searching.sampler import SAMPLERS
 from featherweight.searching.space import SPACES, SpaceSettings, count_points
 from featherweight.searching.staged_space import read_staged_space
 from featherweight.searching.study import Study, file_address, open_study
 from featherweight.tasks.task import CLASSIFICATION, load_data
-from featherweight.training.compute import choose_device
 
 __all__ = ["DEFAULT_EVALUATOR", "DEFAULT_SAMPLER", "DEFAULT_TRIALS", "search"]
 
@@ -126,28 +124,22 @@ def search(  # noqa: PLR0913 - the parameters of the command
         FailedError: the database does not answer, or the disk is full.
         DeviceError: the device could not measure.
     """
-    choose_device(device)
-    check_seed(seed)
     check_workers(workers)
     _check_names(sampler, objective, evaluator, trials=trials)
     exponent = _read_weight(weight, objective)
-    if time is not None and epochs is not None:
-        raise UsageError("both time and epochs were given", allowed="one of them")
     is_file = Path(space).suffix in _SPACE_FILES
     if not is_file and str(space) not in SPACES:
         raise unknown_name("space", str(space), [*SPACES, "a .yaml file"])
     started = clock.monotonic()
-    platform = parse_platform(on or DEFAULT_PLATFORM)
-    settings = FitSettings(
-        data=str(to_data(data)),
-        latency_ms=Budget.parse(latency).latency_ms,
-        platform=str(platform.with_precision("fp32")),
-        time_s=None if epochs is not None else parse_duration_s("30m" if time is None else time),
+    settings = verb_settings(
+        data,
+        on=on,
+        time=time,
         epochs=epochs,
-        pretrained="none",
-        precisions=(platform.precision,),
         seed=seed,
         device=device,
+        latency_ms=Budget.parse(latency).latency_ms,
+        pretrained="none",
     )
     images = load_data(to_data(data), seed=seed)
     if images.task != CLASSIFICATION:
@@ -161,9 +153,7 @@ def search(  # noqa: PLR0913 - the parameters of the command
     if count_points(drawn) < 2:
         raise UsageError(f"{drawn.name} has one network", allowed="a space with two or more")
     ends = [tuple(place * (len(one.options) - 1) for one in drawn.choices) for place in (0, 1)]
-    identity = {
-        **settings.identity(fingerprint=images.fingerprint),
-        "verb": "search",
+    asked = {
         "space": drawn.name,
         "choices": [[one.name, list(one.options)] for one in drawn.choices],
         "networks": [drawn.key(point) for point in ends],
@@ -174,8 +164,6 @@ def search(  # noqa: PLR0913 - the parameters of the command
         "evaluator": evaluator,
         "adapt": adapt,
     }
-    output, runs = optional_path(output, name="output"), to_path(runs, name="runs")
-    check_time(settings, images, is_begun=is_begun(output, parent=runs, identity=identity))
     request = SearchRequest(
         drawn,
         trials,
@@ -187,13 +175,8 @@ def search(  # noqa: PLR0913 - the parameters of the command
         settings,
         storage,
     )
-    with open_run(
-        output,
-        parent=runs,
-        identity=identity,
-        command=command,
-        name=f"search-{images.name}",
-        given=settings.given,
+    with open_verb_run(
+        "search", settings, images, asked=asked, output=output, runs=runs, command=command
     ) as run:
         if run.finished:
             return read_search(run, conclude_again(run))

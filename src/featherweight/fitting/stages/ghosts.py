@@ -27,7 +27,7 @@ __all__ = ["GhostTrial", "Ghosts", "choose_ghosts"]
 
 logger = logging.getLogger(__name__)
 
-_GLANCE, _LONG = 60, 200
+_GLANCE, _LONG = 60, 100
 """Samples of each kind of layer, and of all modules together."""
 _IMPORTANCE = "taylor"
 
@@ -168,7 +168,7 @@ def _tried(
     variants = [ghosted(drawn, names, form) for names in shapes.values()]
     work = totals(drawn).macs
     shares = [totals(one).macs / work for one in variants]
-    timed = timer.time(variants, samples=_GLANCE, is_glance=True)
+    timed = timer.glance(variants, samples=_GLANCE)
     hopeful = [
         k
         for k, one in enumerate(timed.ratios)
