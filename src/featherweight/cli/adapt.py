@@ -20,6 +20,8 @@ from featherweight.cli.options import (
     Epochs,
     On,
     Output,
+    Parent,
+    Parent_weights,
     Seed,
     Time,
     Workers,
@@ -30,10 +32,7 @@ __all__ = ["adapt"]
 
 def adapt(  # noqa: PLR0913 - one parameter per flag
     context: typer.Context,
-    network: Annotated[
-        str,
-        typer.Argument(help="Run directory of a trained network; a name with --pretrained."),
-    ],
+    network: Parent,
     data: Data,
     latency: Annotated[
         str, typer.Option("--latency", help="Budget: 5ms, 200fps, or 70% of what it takes now.")
@@ -53,10 +52,7 @@ def adapt(  # noqa: PLR0913 - one parameter per flag
             help="Which channels go: taylor, gradient, lasso, l2, redundancy or random.",
         ),
     ] = "taylor",
-    pretrained: Annotated[
-        str | None,
-        typer.Option("--pretrained", help="Weights of a name: auto, torchvision or a file."),
-    ] = None,
+    pretrained: Parent_weights = None,
     time: Time = None,
     epochs: Epochs = None,
     seed: Seed = 0,

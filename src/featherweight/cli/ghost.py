@@ -20,6 +20,8 @@ from featherweight.cli.options import (
     Epochs,
     On,
     Output,
+    Parent,
+    Parent_weights,
     Seed,
     Time,
 )
@@ -32,10 +34,7 @@ __all__ = ["ghost"]
 
 def ghost(  # noqa: PLR0913 - one parameter per flag
     context: typer.Context,
-    network: Annotated[
-        str,
-        typer.Argument(help="Run directory of a trained network; a name with --pretrained."),
-    ],
+    network: Parent,
     data: Data,
     on: On = DEFAULT_PLATFORM,
     form: Annotated[
@@ -50,10 +49,7 @@ def ghost(  # noqa: PLR0913 - one parameter per flag
     everywhere: Annotated[
         bool, typer.Option("--everywhere", help="All layers that can be modules, faster or not.")
     ] = False,
-    pretrained: Annotated[
-        str | None,
-        typer.Option("--pretrained", help="Weights of a name: auto, torchvision or a file."),
-    ] = None,
+    pretrained: Parent_weights = None,
     time: Time = None,
     epochs: Epochs = None,
     seed: Seed = 0,

@@ -16,6 +16,8 @@ __all__ = [
     "Epochs",
     "On",
     "Output",
+    "Parent",
+    "Parent_weights",
     "Pretrained",
     "Seed",
     "Split_seed",
@@ -27,6 +29,13 @@ DEFAULT_PLATFORM = "local/onnxruntime:threads=1"
 
 Data = Annotated[
     str, typer.Argument(help="Folder of class folders, Parquet file, or 'demo' (bundled digits).")
+]
+Parent = Annotated[
+    str, typer.Argument(help="Run directory of a trained network; a name with --pretrained.")
+]
+Parent_weights = Annotated[
+    str | None,
+    typer.Option("--pretrained", help="Weights of a name: auto, torchvision or a file."),
 ]
 On = Annotated[
     str, typer.Option("--on", help="Platform: DEVICE/RUNTIME[:threads=N,precision=fp32|int8].")
