@@ -184,7 +184,15 @@ def test_a_branch_left_out_added_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("method", list(IMPORTANCES))
-@pytest.mark.parametrize("name", ["mobilenet_v2", "ghostnet", "shufflenet_v1_g3", "own module"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilenet_v2",
+        "own module",
+        pytest.param("ghostnet", marks=pytest.mark.slow),
+        pytest.param("shufflenet_v1_g3", marks=pytest.mark.slow),
+    ],
+)
 def test_every_importance_names_every_channel_once(method: str, name: str) -> None:
     network = network_of(name)
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}

@@ -99,7 +99,14 @@ def test_all_convolutions_of_vgg_make_the_papers_network(ratio: int, name: str) 
 
 @pytest.mark.parametrize("form", [GHOST, REP, GhostForm(ratio=3), GhostForm(kernel_size=5)])
 @pytest.mark.parametrize(
-    "name", ["convnet", "resnet", "vgg16", "mobilenet_v2", "efficientnet_lite0"]
+    "name",
+    [
+        "convnet",
+        "resnet",
+        "mobilenet_v2",
+        pytest.param("vgg16", marks=pytest.mark.slow),
+        pytest.param("efficientnet_lite0", marks=pytest.mark.slow),
+    ],
 )
 def test_any_convolutions_can_be_ghost_modules(name: str, form: GhostForm) -> None:
     network = trained(name)
