@@ -21,7 +21,7 @@ from featherweight.fitting.conclude import (
     conclude_again,
     conclude_infeasible,
 )
-from featherweight.fitting.context import FitContext, open_context
+from featherweight.fitting.context import FitContext
 from featherweight.fitting.evaluator import EVALUATORS
 from featherweight.fitting.kept_seconds import kept_seconds
 from featherweight.fitting.last_trainings import train_in_turn
@@ -31,8 +31,7 @@ from featherweight.fitting.stages.explore import Nothing, Objective, SearchReque
 from featherweight.fitting.stages.look import Look, look
 from featherweight.fitting.stages.prove import prove
 from featherweight.fitting.stages.refine import SLACK, refine
-from featherweight.fitting.time_plan import TimePlan
-from featherweight.fitting.verb_run import open_verb_run, verb_settings
+from featherweight.fitting.verb_run import begin, open_verb_run, verb_settings
 from featherweight.parallel import HERE, check_workers, open_executor
 from featherweight.records import Record
 from featherweight.registry import unknown_name
@@ -229,17 +228,8 @@ def _search(
     loading_s: float,
 ) -> SearchResult:
     """Go through the stages: each is done once, and read back when an attempt was cut after it."""
-    logger.info("run directory: %s", run.path)
     settings = request.settings
-    context = open_context(
-        run,
-        images,
-        settings,
-        plan=TimePlan.of(settings, spent_s=loading_s, small=seen.small),
-        workers=workers,
-        foreign_share=seen.foreign_cpu_share or 0.0,
-    )
-    context.ledger.write_splits(images)
+    context = begin(run, images, settings, seen, workers=workers, loading_s=loading_s)
     slack = SLACK if request.adapt else 1.0
     wide = settings.model_copy(update={"latency_ms": slack * settings.latency_ms})
     with contextlib.closing(_own_study(run, images, request)) as study:

@@ -24,7 +24,7 @@ from featherweight.fitting.time_plan import TimePlan, check_time
 from featherweight.run_directory import RunDirectory, is_begun, open_run
 from featherweight.training.compute import choose_device
 
-__all__ = ["FromParent", "open_verb_run", "start_from", "verb_settings"]
+__all__ = ["FromParent", "begin", "open_verb_run", "start_from", "verb_settings"]
 
 logger = logging.getLogger(__name__)
 
@@ -115,6 +115,38 @@ def open_verb_run(
         yield run
 
 
+def begin(
+    run: RunDirectory,
+    images: ImageData,
+    settings: FitSettings,
+    seen: Look,
+    *,
+    workers: Executor,
+    loading_s: float,
+) -> FitContext:
+    """Return what stages work with, after the look at machine and data.
+
+    Args:
+        run: where everything is kept.
+        images: the data.
+        settings: of the run.
+        seen: by the look.
+        workers: what tries proposals.
+        loading_s: part of the time that is gone.
+    """
+    logger.info("run directory: %s", run.path)
+    context = open_context(
+        run,
+        images,
+        settings,
+        plan=TimePlan.of(settings, spent_s=loading_s, small=seen.small),
+        workers=workers,
+        foreign_share=seen.foreign_cpu_share or 0.0,
+    )
+    context.ledger.write_splits(images)
+    return context
+
+
 class FromParent(NamedTuple):
     """A run that has measured and judged the network it starts from."""
 
@@ -142,16 +174,7 @@ def start_from(
         workers: what tries proposals.
         loading_s: part of the time that is gone.
     """
-    logger.info("run directory: %s", run.path)
     seen = look(images, settings)
-    context = open_context(
-        run,
-        images,
-        settings,
-        plan=TimePlan.of(settings, spent_s=loading_s, small=seen.small),
-        workers=workers,
-        foreign_share=seen.foreign_cpu_share or 0.0,
-    )
-    context.ledger.write_splits(images)
+    context = begin(run, images, settings, seen, workers=workers, loading_s=loading_s)
     candidate, phase = as_candidate(parent, run=run.path, precision=settings.precisions[0])
     return FromParent(context, start(context, candidate, phase, is_fresh=parent.is_fresh), seen)
