@@ -154,14 +154,28 @@ def until_quiet(found: dict[str, Any], key: str, run: Any) -> None:
 
 
 def summary(platforms: dict[str, Any]) -> dict[str, Any]:
-    rows = [
-        row
-        for found in platforms.values()
-        for name, one in found.items()
-        for row in one.get("findings", ())
-    ]
-    if not rows:
-        return {}
+    rules = {name: rule for name, (_, rule) in built().items()}
+    found: dict[str, Any] = {}
+    every: list[dict[str, Any]] = []
+    for on, networks in platforms.items():
+        rows = [row for one in networks.values() for row in one.get("findings", ())]
+        first = {
+            name: one["findings"][0]["guideline"] if one.get("findings") else None
+            for name, one in networks.items()
+        }
+        found[on] = {
+            "first": first,
+            "right_rule_first": sum(
+                rule == rules[name] for name, rule in first.items() if rules[name]
+            ),
+            **foretold(rows),
+        }
+        every += rows
+    return {**found, "all": foretold(every)}
+
+
+def foretold(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return how well the ms of changed networks were foretold, and by what."""
     known = {
         by: [row for row in rows if row[by] is not None]
         for by in ("named_ratio", "macs_ratio", "roofline_ratio")
@@ -169,29 +183,17 @@ def summary(platforms: dict[str, Any]) -> dict[str, Any]:
     errors = {
         by: [abs(row["ratio"] - row[by]) / abs(1 - row["ratio"]) for row in own]
         for by, own in known.items()
-    }
-    rules = {name: rule for name, (_, rule) in built().items()}
-    first = {
-        on: {
-            name: one["findings"][0]["guideline"] if one.get("findings") else None
-            for name, one in found.items()
-        }
-        for on, found in platforms.items()
+        if own
     }
     return {
         "findings": len(rows),
-        "faster_again": sum(row["interval"][1] < 1 for row in rows),
+        "surely_faster_again": sum(row["interval"][1] < 1 for row in rows),
         "sign_right": {
             by: f"{sum((row[by] < 1) == (row['ratio'] < 1) for row in own)} of {len(own)}"
             for by, own in known.items()
         },
         "mape_of_the_saving": {by: statistics.mean(own) for by, own in errors.items()},
         "median_error_of_the_saving": {by: statistics.median(own) for by, own in errors.items()},
-        "first": first,
-        "right_rule_first": {
-            on: sum(rule == rules[name] for name, rule in found.items() if rules[name])
-            for on, found in first.items()
-        },
     }
 
 

@@ -12,6 +12,7 @@ from featherweight.cli.app import run
 
 PAGE = Path(__file__).parents[1] / "docs" / "why-slow.md"
 COMMAND = "    featherweight "
+DISTURBED = 4
 
 
 def commands() -> list[list[str]]:
@@ -39,7 +40,11 @@ def test_every_command_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for words in commands():
-        assert run(words) == 0, (words, capsys.readouterr().err)
+        code = run(words)
+        for _ in range(2):
+            if code == DISTURBED:  # refused, not guessed: what a reader would do is to try again
+                code = run(words)
+        assert code == 0, (words, capsys.readouterr().err)
     capsys.readouterr()
     assert "<h1>shufflenet_v1_g8" in (tmp_path / "why.html").read_text()
     assert "Why it is not faster" in (tmp_path / "after" / "report.html").read_text()
