@@ -192,6 +192,21 @@ def test_what_lies_within_the_noise_is_no_finding(monkeypatch: pytest.MonkeyPatc
     assert not module.guidelines("shufflenet_v1_g3").findings
 
 
+def test_a_slow_file_of_the_network_makes_no_change_a_saving(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def ms(architecture: Architecture) -> float:
+        return 1.0 - 0.04 * (not any(layer.op == "shuffle" for layer in layers(architecture)))
+
+    clock = Clock(monkeypatch, ms)
+    clock.noise = 0.0005
+    assert module.guidelines("shufflenet_v1_g3").findings
+    clock.second_file = 0.972
+    advice = module.guidelines("shufflenet_v1_g3")
+    assert not advice.findings
+    assert advice.median_ms == pytest.approx(0.972, rel=0.002)
+
+
 def test_what_the_runtime_cannot_hold_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, slow_groups)
     clock.refuses = lambda one: not any(layer.op == "shuffle" for layer in layers(one))

@@ -36,9 +36,9 @@ class Turns(NamedTuple):
     """Variants that took turns with the network: what each took over it, `None` = not held.
 
     Attributes:
-        base_ms: median of the network as it is.
+        base_ms: median of the network as it is, of the faster of its two files.
         noise: of a second file of it, how far its ratio may be from 1.
-        ratios: one each.
+        ratios: one each, over the faster of the two files.
     """
 
     base_ms: float
@@ -129,23 +129,25 @@ class TurnsTimer:
                 repeat_disturbed=False,  # a second time in another process is no turn of this one
             )
             self.seconds += time.monotonic() - began
-        base_ms = measured[0].median_ms
+        own_ms = measured[0].median_ms
         latencies = dict(
-            zip(artifacts, latencies_in_turns(measured, scale=1 / base_ms), strict=True)
+            zip(artifacts, latencies_in_turns(measured, scale=1 / own_ms), strict=True)
         )
-        low, high = latencies[1].interval_ms
+        second = latencies[1]
+        low, high = second.interval_ms
         noise = None
-        if max(abs(1 - latencies[1].median_ms), (high - low) / 2) > _TOO_NOISY:
+        if max(abs(1 - second.median_ms), (high - low) / 2) > _TOO_NOISY:
             noise = DeviceError(
-                f"two files of one network differ by {abs(1 - latencies[1].median_ms):.1%} "
+                f"two files of one network differ by {abs(1 - second.median_ms):.1%} "
                 f"({low - 1:+.1%} to {high - 1:+.1%}): something disturbs {self._platform.device}",
                 allowed=f"{_TOO_NOISY:.0%}",
                 hint="stop what else runs there, and try again",
             )
+        faster = min(1.0, second.median_ms)  # a slow file of the network makes no change a saving
         turns = Turns(
-            base_ms,
+            own_ms * faster,
             max(abs(1 - low), abs(1 - high)),
-            [latencies.get(k + 2) for k in range(len(variants))],
+            [_over(latencies.get(k + 2), faster) for k in range(len(variants))],
         )
         return turns, noise
 
@@ -180,6 +182,14 @@ class TurnsTimer:
             if one.op == "activation" and times.get(one.name) == times.get(one.inputs[0])
         ]
         return Costs({name: ms for name, ms in times.items() if name not in fused}, tuple(scaled))
+
+
+def _over(ratio: Latency | None, share: float) -> Latency | None:
+    """Return a ratio to something that took that share of what it was told over."""
+    if ratio is None:
+        return None
+    low, high = ratio.interval_ms
+    return Latency(median_ms=ratio.median_ms / share, interval_ms=(low / share, high / share))
 
 
 def _parts(variants: Sequence[Architecture]) -> list[Sequence[Architecture]]:
