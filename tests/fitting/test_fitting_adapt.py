@@ -7,11 +7,13 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module as import_from
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from fakes import PlayedDevice
 from torch import nn
 
@@ -24,8 +26,9 @@ from featherweight.fitting import context, last_trainings
 from featherweight.fitting.adapt import _shipped_way
 from featherweight.fitting.adapt_pictures import draw_pictures
 from featherweight.fitting.families import stored_family
-from featherweight.fitting.parent import read_parent
+from featherweight.fitting.parent import Parent, read_parent
 from featherweight.fitting.policy import DEFAULT_POLICY
+from featherweight.fitting.stages import start
 from featherweight.fitting.steps_file import StepsFile
 from featherweight.journal import Journal
 from featherweight.measuring import latency
@@ -250,6 +253,44 @@ def test_a_name_with_weights_starts_with_a_classifier_of_the_data(
         read_parent(parent, images, resolution=None, pretrained="auto")
     with pytest.raises(UsageError, match="no installable weights"):
         read_parent("mobilenet_v2", images, resolution=None, pretrained="auto")
+
+
+def test_a_cut_while_a_drawn_classifier_is_fitted_changes_nothing(
+    parent: Path, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the weights were written, before their record, or before the stage's line."""
+
+    def read(*arguments: Any, **named: Any) -> Parent:
+        found = read_parent(*arguments, **named)
+        nn.init.normal_(
+            found.stored.classifier.get_parameter("classifier.weight"),
+            std=0.01,
+            generator=torch.Generator().manual_seed(0),
+        )
+        return found._replace(is_fresh=True)
+
+    def adapt(output: str) -> bytes:
+        place = tmp_path / output
+        found = adapt_module(parent, few_digits, latency="900ms", epochs=1, output=place)
+        assert found.met
+        (folder,) = (tmp_path / output / "networks").glob("*-parent")
+        return (folder / "weights.safetensors").read_bytes()
+
+    def cut(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(import_from("featherweight.fitting.adapt"), "read_parent", read)
+    whole = adapt("whole")
+    for output, torn in (("cut", False), ("torn", True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(start, "keep_losses", cut)
+            with pytest.raises(KeyboardInterrupt):
+                adapt(output)
+        (folder,) = (tmp_path / output / "networks").glob("*-parent")
+        assert (folder / "weights.safetensors").read_bytes() == whole
+        if torn:
+            shutil.copy(parent / "weights.safetensors", folder)
+        assert adapt(output) == whole
 
 
 class Own(nn.Module):

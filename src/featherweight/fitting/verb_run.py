@@ -177,4 +177,5 @@ def start_from(
     seen = look(images, settings)
     context = begin(run, images, settings, seen, workers=workers, loading_s=loading_s)
     candidate, phase = as_candidate(parent, run=run.path, precision=settings.precisions[0])
-    return FromParent(context, start(context, candidate, phase, is_fresh=parent.is_fresh), seen)
+    drawn = parent.stored.classifier if parent.is_fresh else None
+    return FromParent(context, start(context, candidate, phase, drawn=drawn), seen)

@@ -15,6 +15,7 @@ from featherweight.fitting.ranking import (
     losses_on_val,
 )
 from featherweight.fitting.refit import with_fitted_classifier
+from featherweight.nn.network import Network
 from featherweight.records import Record
 
 __all__ = ["start"]
@@ -30,7 +31,7 @@ class _StartRecord(Record):
 
 
 def start(
-    context: FitContext, parent: Candidate, phase: Phase, *, is_fresh: bool = False
+    context: FitContext, parent: Candidate, phase: Phase, *, drawn: Network | None = None
 ) -> Trained:
     """Return the parent, measured twice in processes of its own and judged on val: a stage.
 
@@ -38,18 +39,21 @@ def start(
         context: of the run.
         parent: saved in the run.
         phase: names its folder.
-        is_fresh: whether its classifier was drawn, and is fitted to the data first.
+        drawn: the parent where its classifier was drawn: it is fitted to the data first. As it was
+            read, not as it lies in the run: an attempt that was cut may have left that half
+            written, or fitted already.
     """
     trainer = context.trainer
     folder = trainer.network_folder(parent, phase)
 
     def work() -> _StartRecord:
-        network = trainer.load(parent, phase).classifier
-        if is_fresh:
+        if drawn is None:
+            network = trainer.load(parent, phase).classifier
+        else:
             fitted = with_fitted_classifier(
-                parent, network, trainer=trainer, name="start", policy=context.policy.refit
+                parent, drawn, trainer=trainer, name="start", policy=context.policy.refit
             )
-            network = fitted or network
+            network = fitted or drawn
             trainer.save(network, parent, folder=folder)
         losses = losses_on_val(
             trainer, parent, network, phase=phase, most=context.policy.race.val_pictures
