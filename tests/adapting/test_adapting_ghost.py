@@ -129,19 +129,64 @@ def test_of_what_is_not_changed_everything_stays() -> None:
         torch.testing.assert_close(found(pictures(4)), network(pictures(4)))
 
 
-def test_reordered_channels_answer_the_same() -> None:
-    network = trained("mobilenet_v2")
+@pytest.mark.parametrize("name", ["mobilenet_v2", "shufflenet_v2"])
+def test_reordered_channels_answer_the_same(name: str) -> None:
+    network = trained(name)
     drawn = _as_graph_network(network)
     generator = np.random.default_rng(0)
     orders = {
         name: generator.permutation(channels)
         for name, channels in _own_widths(drawn.architecture).items()
     }
-    assert len(orders) > 10
+    assert len(orders) >= 5
     with torch.no_grad():
         torch.testing.assert_close(
             _reordered(drawn, orders)(pictures(4)), network(pictures(4)), rtol=1e-4, atol=1e-5
         )
+
+
+def test_channels_that_are_read_in_groups_keep_their_places() -> None:
+    architecture = as_graph(create_architecture("shufflenet_v1_g3"))
+    assert "blocks.2.expand" in ghost_layers(architecture, GHOST)
+    assert "blocks.2.expand" not in _own_widths(architecture)
+
+
+@pytest.mark.parametrize("name", ["shufflenet_v1_g3", "shufflenet_v1_g4", "shufflenet_v1_g8"])
+@pytest.mark.parametrize("form", [GHOST, REP, GhostForm(form="rep", ratio=3)])
+def test_layers_whose_channels_are_read_in_groups(name: str, form: GhostForm) -> None:
+    network = trained(name)
+    names = ghost_layers(network.architecture, form)
+    found, _ = ghost_network(network, names, form, pictures())
+    with torch.no_grad():
+        assert bool(found(pictures(4)).isfinite().all())
+
+
+@pytest.mark.parametrize("form", [GhostForm(ratio=64), GhostForm(ratio=64, kernel_size=7)])
+def test_what_has_more_work_as_a_module_stays(form: GhostForm) -> None:
+    for name in ("resnet", "mobilenet_v2", "shufflenet_v1_g3"):
+        architecture = create_architecture(name, resolution=32)
+        work = totals(architecture).macs
+        for layer in ghost_layers(architecture, form):
+            assert totals(ghosted(architecture, [layer], form)).macs < work, layer
+
+
+@pytest.mark.parametrize("activation", [torch.nn.Hardswish(), torch.nn.SiLU(), torch.nn.ReLU()])
+def test_filters_are_activated_again(activation: torch.nn.Module) -> None:
+    """Half of the channels come, before the activation, from what the others give after it."""
+    generator = torch.Generator().manual_seed(0)
+    own = torch.randn(6, 4, 12, 12, generator=generator)
+    filters = torch.randn(4, 1, 3, 3, generator=generator)
+    copies = torch.nn.functional.conv2d(activation(own), filters, padding=1, groups=4) + 0.5
+    maps = torch.cat([own, copies], 1)
+    fit = fit_cheap(maps, activation, ratio=2, kernel_size=3, may_reorder=False, seed=0)
+    first = activation(maps[:, torch.from_numpy(fit.order[:4])])
+    given = torch.nn.functional.conv2d(first, fit.filters[:, None], padding=1, groups=4)
+    given = activation(given + fit.bias[:, None, None])
+    wanted = activation(maps[:, torch.from_numpy(fit.order[4:])])
+    left = float((given - wanted).square().mean((0, 2, 3)).sum() / wanted.var((0, 2, 3)).sum())
+    assert 1 - fit.explained == pytest.approx(left, abs=0.02)
+    if not isinstance(activation, torch.nn.ReLU):  # of ReLU what is below 0 cannot be fitted
+        assert fit.explained > 0.97
 
 
 def test_channels_that_are_filtered_copies_are_found_and_given_back() -> None:

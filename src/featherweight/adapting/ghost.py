@@ -103,7 +103,9 @@ def ghost_groups(architecture: Architecture, form: GhostForm) -> tuple[tuple[str
     return tuple(
         group.layers
         for group in width_groups(network, step=1)
-        if group.copies == 1 and set(group.layers) <= set(possible)
+        if group.copies == 1
+        and set(group.layers) <= set(possible)
+        and -(-group.channels // form.ratio) % group.step == 0  # else groups of a reader break
     )
 
 
@@ -114,14 +116,17 @@ def _can_be_module(layer: Layer, form: GhostForm) -> bool:
         and layer.inputs[0] != INPUT
         and math.prod(layer.output_shape[1:]) > 1
         and min(layer.input_shape[0], layer.output_shape[0]) >= _FEWEST
-        and speed_up(
-            channels=layer.input_shape[0],
-            kernel_size=layer.kernel_size,
-            ratio=form.ratio,
-            cheap_kernel_size=form.kernel_size,
-        )
-        > 1
+        and _weights_of_module(layer, form)
+        < layer.input_shape[0] * layer.kernel_size**2 * layer.output_shape[0]
     )
+
+
+def _weights_of_module(layer: Layer, form: GhostForm) -> int:
+    """Return the multiply-adds of a module at each position, as it is drawn."""
+    computed = -(-layer.output_shape[0] // form.ratio)
+    each = form.ratio - 1 if form.form == "ghost" else 1
+    dense = layer.input_shape[0] * layer.kernel_size**2
+    return computed * (dense + each * form.kernel_size**2)
 
 
 def ghosted(architecture: Architecture, names: Iterable[str], form: GhostForm) -> Architecture:

@@ -64,7 +64,7 @@ def fit_cheap(
 
     Args:
         maps: (N, n, H, W) of the convolution, after its norm and before its activation.
-        activation: what follows it; filters read what it gives, and are fitted to what it gives.
+        activation: what follows it, and the filters too; these read what it gives.
         ratio: s; the module computes m = ceil(n / s) channels.
         kernel_size: side d of the filters.
         may_reorder: whether the channels may change their places.
@@ -73,7 +73,9 @@ def fit_cheap(
     channels = maps.shape[1]
     computed = -(-channels // ratio)
     active = activation(maps)  # what filters read, and what readers of the module see
-    read, wanted = _columns(active, active, kernel_size=kernel_size, seed=seed)
+    # What the filters give is activated again: that changes what ReLU gave no more, but hard-swish.
+    target = active if torch.equal(activation(active), active) else maps
+    read, wanted, seen = _columns(active, target, kernel_size=kernel_size, seed=seed)
     if may_reorder:
         sources = _chosen(_shares_left(read, wanted), computed, ratio - 1)
     else:
@@ -84,7 +86,9 @@ def fit_cheap(
     first += [one for one in range(channels) if one not in sources and one not in first]
     if not may_reorder:
         first = list(range(computed))
-    return _fitted(first, dependents, sources, read, wanted, slots=computed * (ratio - 1))
+    return _fitted(
+        first, dependents, sources, read, wanted, seen, activation, slots=computed * (ratio - 1)
+    )
 
 
 def _chosen(residuals: NDArray[np.float64], computed: int, each: int) -> dict[int, int]:
@@ -122,8 +126,11 @@ def _chosen(residuals: NDArray[np.float64], computed: int, each: int) -> dict[in
 
 def _columns(
     given: Tensor, wanted: Tensor, *, kernel_size: int, seed: int
-) -> tuple[Tensor, Tensor]:
-    """Return windows (n, P, d d + 1) of all channels, with a 1, and targets (P, n)."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return windows (n, P, d d + 1) of all channels, with a 1, and both maps at their middle.
+
+    These are (P, n) each: what is wanted, and what was given.
+    """
     pictures, channels, height, width = given.shape
     half = kernel_size // 2
     padded = functional.pad(given, (half, half, half, half))
@@ -139,7 +146,8 @@ def _columns(
         for dx in range(kernel_size)
     ]
     read = torch.stack([*windows, given.new_ones(count, channels)], dim=2).transpose(0, 1)
-    return read.double(), wanted[picture, :, row, column].double()
+    targets, seen = (one[picture, :, row, column].double() for one in (wanted, given))
+    return read.double(), targets, seen
 
 
 def _solve(read: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
@@ -174,10 +182,15 @@ def _fitted(
     sources: Mapping[int, int],
     read: Tensor,
     wanted: Tensor,
+    seen: Tensor,
+    activation: Callable[[Tensor], Tensor],
     *,
     slots: int,
 ) -> CheapFit:
-    """Return the fits of the channels that are not computed, each from its source."""
+    """Return the fits of the channels that are not computed, each from its source.
+
+    `wanted` is what filters are fitted to, `seen` what readers saw, `activation` lies between.
+    """
     side = round((read.shape[2] - 1) ** 0.5)
     filters = torch.zeros(slots, side, side, dtype=torch.float64)
     bias, mean = torch.zeros(slots, dtype=torch.float64), torch.zeros(slots, dtype=torch.float64)
@@ -190,8 +203,8 @@ def _fitted(
         filters[slot] = solution[:-1].reshape(side, side)
         bias[slot] = solution[-1]
         mean[slot], variance[slot] = given.mean(), given.var(correction=0).clamp_min(1e-8)
-        missed += float((target[:, 0] - given - bias[slot]).square().mean())
-    spread = float(wanted[:, list(dependents)].var(dim=0, correction=0).sum()) or 1.0
+        missed += float((seen[:, channel] - activation(given + bias[slot])).square().mean())
+    spread = float(seen[:, list(dependents)].var(dim=0, correction=0).sum()) or 1.0
     return CheapFit(
         order=np.array([*first, *dependents], dtype=np.int64),
         filters=filters.float(),

@@ -174,10 +174,13 @@ def _depthwise(
 
 
 def _own_widths(network: Architecture) -> dict[str, int]:
-    """Return the layers that alone write their channels, with their widths."""
+    """Return the layers that alone write their channels, with their widths.
+
+    Those of which a convolution in groups reads some here and some there keep their places.
+    """
     found = {}
     for group in width_groups(network, step=1):
         (first, *others) = group.layers
-        if not others and group.copies == 1:
+        if not others and group.copies == 1 and group.step == 1:
             found[first] = group.channels
     return found
