@@ -115,7 +115,13 @@ def clocked(name: str) -> dict[str, Any]:
         platform = parse_platform(on)
         wanted = [Untrained(form, drawn(name, form), platform.precision) for form in FORMS]
         try:
-            measured = time_untrained(wanted, platform=platform, samples=200, max_s_each=20.0)
+            measured = time_untrained(
+                wanted,
+                platform=platform,
+                samples=200,
+                max_s_each=20.0,
+                repeat_disturbed=False,  # a second time in another process is no turn of this one
+            )
         except (UnsupportedError, MissingDependencyError) as error:
             found[on] = {"error": str(error)}
             continue
@@ -137,17 +143,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data")
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=60_000)
+    parser.add_argument("--images", type=int, default=60_000, help="about: whole epochs")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     images = load_images(options.data, seed=0)
     epochs = max(1, round(options.images / len(images.splits["train"])))
-    found: dict[str, Any] = {**about(ON), "epochs": epochs, "networks": {}}
+    found: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    found = {"networks": {}, **found, **about(ON), "epochs": epochs}
     for name in options.networks:
         path = options.work / f"{name}.jsonl"
-        rows = read_rows(path)
+        rows = [row for row in read_rows(path) if row["epochs"] == epochs]
         plain = totals(drawn(name, "plain")).macs
         own: dict[str, Any] = {
             "macs": {form: totals(drawn(name, form)).macs for form in FORMS},
@@ -166,10 +173,16 @@ def main() -> None:
             for form in FORMS:
                 if any((row["way"], row["seed"]) == (form, seed) for row in rows):
                     continue
-                folder = options.work / f"{name}-{form}-{seed}"
+                folder = options.work / f"{name}-{form}-{seed}-{epochs}"
                 row = trained(drawn(name, form), images, epochs=epochs, seed=seed, folder=folder)
                 np.save(folder / f"{form}-{seed}.npy", row.pop("right"))
-                row = {"way": form, "seed": seed, **row, "file": str(folder / "file")}
+                row = {
+                    "way": form,
+                    "seed": seed,
+                    "epochs": epochs,
+                    **row,
+                    "file": str(folder / "file"),
+                }
                 rows.append(as_row(path, row))
             forms = list(dict.fromkeys(row["way"] for row in rows))
             own["accuracy"] = {

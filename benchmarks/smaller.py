@@ -308,6 +308,7 @@ def clock_files(
         names=list(first),
         samples=samples,
         max_s_each=20.0,
+        repeat_disturbed=False,  # a second time in another process is no turn of this one
     )
     return {
         name: {

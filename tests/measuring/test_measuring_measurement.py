@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -11,12 +12,13 @@ from featherweight.devices.device import DeviceInfo
 from featherweight.errors import RecordError
 from featherweight.measuring.measurement import (
     Measurement,
+    _of_same_turns,
     latencies_in_turns,
     median_interval,
     medians_in_turns,
     ratio_interval,
 )
-from featherweight.measuring.worker import turn_order
+from featherweight.measuring.worker import rounds_of_turns
 from featherweight.records import parse_record, to_plain
 
 
@@ -183,15 +185,38 @@ def test_medians_of_turns_are_beside_each_other() -> None:
         assert 9.5 < medians[0] < 14.0
 
 
-def as_taken(rounds: list[list[float]], counts: list[int]) -> list[Measurement]:
-    """Return measurements of networks that the worker gave so many turns; others are not seen."""
+def as_taken(every: list[list[float]], counts: list[int]) -> list[Measurement]:
+    """Return measurements of networks that the worker gave so many turns of those."""
     taken: list[list[float]] = [[] for _ in counts]
-    seen = [0 for _ in counts]
-    for index in turn_order(counts, seed=1):
-        turn = -(-(seen[index] + 1) * max(counts) // counts[index]) - 1
-        taken[index].append(rounds[index][turn])
-        seen[index] += 1
+    for turn, present in enumerate(rounds_of_turns(counts, seed=1)):
+        for index in present:
+            taken[index].append(every[index][turn])
     return [measurement(own) for own in taken]
+
+
+@pytest.mark.parametrize("counts", [[160, 150, 97], [97, 160, 150], [120, 119, 40]])
+def test_samples_stand_beside_those_of_their_round(counts: list[int]) -> None:
+    """Where both were there in a round, both samples of a pair are of it."""
+    rounds = max(counts)
+    measured = as_taken([[float(turn + 1) for turn in range(rounds)]] * 3, counts)
+    for one, other in itertools.permutations(measured, 2):
+        pairs = _of_same_turns([one.samples_ms, other.samples_ms], rounds=rounds)
+        fewer, more = sorted((one.samples_ms, other.samples_ms), key=len)
+        assert len(pairs[0]) == len(fewer)
+        both = set(fewer) & set(more)
+        assert sum(a == b for a, b in zip(*pairs, strict=True)) == len(both)
+        assert all(abs(a - b) <= rounds / len(more) for a, b in zip(*pairs, strict=True))
+
+
+def test_what_was_measured_in_another_process_has_no_turn_in_common() -> None:
+    first, second, _ = turns_of_two_speeds(np.random.default_rng(0))
+    other = second.model_copy(update={"started": "2026-11-01T00:01:00+00:00"})
+    ratio = second.median_ms / first.median_ms
+    own, apart = latencies_in_turns([first, second, other])[1:]
+    assert own.median_ms / first.median_ms != pytest.approx(ratio, abs=1e-6)
+    assert apart.median_ms / first.median_ms == pytest.approx(ratio)
+    assert apart.interval_ms[1] - apart.interval_ms[0] > own.interval_ms[1] - own.interval_ms[0]
+    assert medians_in_turns([first, other]) == [first.median_ms, other.median_ms]
 
 
 @pytest.mark.parametrize("counts", [[160, 150, 155], [150, 160, 97], [97, 160, 150]])

@@ -178,7 +178,9 @@ def _ratio(one: Measurement, measured: list[Measurement]) -> Ratio:
     first = next(other for other in measured if other.platform == one.platform)
     if one is first:
         return None
-    low, high = ratio_interval(one.samples_ms, over=first.samples_ms)
+    low, high = ratio_interval(
+        one.samples_ms, over=first.samples_ms, took_turns=one.took_turns_with(first)
+    )
     return one.median_ms / first.median_ms, low, high
 
 

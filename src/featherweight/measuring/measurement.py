@@ -68,9 +68,9 @@ def median_interval(samples: tuple[float, ...], *, seed: int = 0) -> tuple[float
 
 
 def ratio_interval(
-    samples: tuple[float, ...], *, over: tuple[float, ...], seed: int = 0
+    samples: tuple[float, ...], *, over: tuple[float, ...], took_turns: bool = True, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the 95 % bootstrap interval of the ratio of two medians, taken in one process.
+    """Return the 95 % bootstrap interval of the ratio of two medians.
 
     The networks took turns, so what slowed the machine for a while slowed both: the same turns
     are drawn for both, and the ratio is told more sharply than either time.
@@ -78,8 +78,14 @@ def ratio_interval(
     Args:
         samples: of the network whose ratio is asked, in the order in which they were taken.
         over: of the network it is compared with.
+        took_turns: whether both were taken in one process.
         seed: of the resampling.
     """
+    if not took_turns:
+        drawn, others = (
+            _drawn_positions(len(one), seed=seed + k) for k, one in enumerate((samples, over))
+        )
+        return _ends(_resampled_medians(samples, drawn) / _resampled_medians(over, others))
     own, other = _of_same_turns([samples, over])
     drawn = _drawn_positions(len(own), seed=seed)
     return _ends(_resampled_medians(own, drawn) / _resampled_medians(other, drawn))
@@ -156,6 +162,10 @@ class Measurement(Record):
             return plain
         return {key: value for key, value in plain.items() if key not in _DERIVED}
 
+    def took_turns_with(self, other: Measurement) -> bool:
+        """Whether both come from one process."""
+        return (self.started, self.platform) == (other.started, other.platform)
+
     @computed_field  # type: ignore[prop-decorator]
     @cached_property
     def median_ms(self) -> float:
@@ -202,17 +212,24 @@ def latencies_in_turns(measured: Sequence[Measurement], *, scale: float = 1.0) -
 
     Of every turn the ratio of its two samples counts, which were taken within milliseconds of each
     other: a machine that is fast for some seconds and slow for others has no median of its own
-    worth the name, but its ratios do. The first network has no interval.
+    worth the name, but its ratios do. The first network has no interval. One that was measured in
+    another process than the first, since something disturbed it, has no turn in common with it: of
+    that the medians are compared.
 
     Args:
-        measured: in one process.
+        measured: in one call.
         scale: factor on all of it, for times of another moment of the machine.
     """
     first, *others = measured
     base_ms = scale * first.median_ms
     latencies = [Latency(median_ms=base_ms, interval_ms=(base_ms, base_ms))]
+    rounds = max(len(one.samples_ms) for one in measured)
     for one in others:
-        ratio, (low, high) = _ratio_of_turns(one.samples_ms, first.samples_ms)
+        if one.took_turns_with(first):
+            ratio, (low, high) = _ratio_of_turns(one.samples_ms, first.samples_ms, rounds=rounds)
+        else:
+            ratio = one.median_ms / first.median_ms
+            low, high = ratio_interval(one.samples_ms, over=first.samples_ms, took_turns=False)
         latencies.append(
             Latency(median_ms=base_ms * ratio, interval_ms=(base_ms * low, base_ms * high))
         )
@@ -222,32 +239,42 @@ def latencies_in_turns(measured: Sequence[Measurement], *, scale: float = 1.0) -
 def medians_in_turns(measured: Sequence[Measurement]) -> list[float]:
     """Return the ms of networks that took turns: of every turn the share that each took of it.
 
+    Where some were measured in another process, their plain medians.
+
     Args:
-        measured: in one process.
+        measured: in one call.
     """
+    if not all(one.took_turns_with(measured[0]) for one in measured):
+        return [one.median_ms for one in measured]
     table = np.array(_of_same_turns([one.samples_ms for one in measured]))
     turns = table.sum(axis=0)
     shares = np.median(table / turns, axis=1)
     return [float(share) for share in shares * np.median(turns)]
 
 
-def _of_same_turns(samples: Sequence[tuple[float, ...]]) -> list[tuple[float, ...]]:
+def _of_same_turns(
+    samples: Sequence[tuple[float, ...]], *, rounds: int | None = None
+) -> list[tuple[float, ...]]:
     """Return as many samples of each network as there are of the one with fewest, turn by turn.
 
     A network with fewer samples, since its time was up sooner, sat out turns evenly (see
-    `worker.turn_order`): its samples stand beside those of the turns in which it was there.
+    `worker.turn_order`): beside each of its samples stand those of the same round, or of the last
+    one before in which another network was there.
+
+    Args:
+        samples: of networks that took turns.
+        rounds: samples of the network with most of all, one of these or another.
     """
     fewest = min(map(len, samples))
-    return [
-        tuple(own[-(-(turn + 1) * len(own) // fewest) - 1] for turn in range(fewest))
-        for own in samples
-    ]
+    rounds = rounds or max(map(len, samples))
+    ends = [-(-(turn + 1) * rounds // fewest) for turn in range(fewest)]
+    return [tuple(own[end * len(own) // rounds - 1] for end in ends) for own in samples]
 
 
 def _ratio_of_turns(
-    samples: tuple[float, ...], over: tuple[float, ...]
+    samples: tuple[float, ...], over: tuple[float, ...], *, rounds: int
 ) -> tuple[float, tuple[float, float]]:
     """Return the median of the ratios of turns and its 95 % interval."""
-    own, other = _of_same_turns([samples, over])
+    own, other = _of_same_turns([samples, over], rounds=rounds)
     ratios = tuple(one / beside for one, beside in zip(own, other, strict=True))
     return float(np.median(ratios)), median_interval(ratios)

@@ -32,6 +32,7 @@ __all__ = [
     "choose_cpus",
     "foreign_share",
     "read_cpu_ticks",
+    "rounds_of_turns",
     "seeded_picture",
     "turn_order",
 ]
@@ -106,7 +107,12 @@ def foreign_share(
 
 
 def turn_order(counts: Sequence[int], *, seed: int) -> list[int]:
-    """Return whose turn it is, turn after turn.
+    """Return whose turn it is, turn after turn; see `rounds_of_turns`."""
+    return [index for present in rounds_of_turns(counts, seed=seed) for index in present]
+
+
+def rounds_of_turns(counts: Sequence[int], *, seed: int) -> list[list[int]]:
+    """Return whose turn it is, round after round.
 
     The networks take turns in rounds, each in a new shuffled order, so that slow drift of the
     machine meets all of them alike. One with fewer samples than the others sits out rounds
@@ -114,7 +120,7 @@ def turn_order(counts: Sequence[int], *, seed: int) -> list[int]:
     """
     generator = random.Random(seed)
     rounds = max(counts, default=0)
-    order = []
+    order: list[list[int]] = []
     for turn in range(rounds):
         present = [
             index
@@ -122,7 +128,7 @@ def turn_order(counts: Sequence[int], *, seed: int) -> list[int]:
             if (turn + 1) * count // rounds > turn * count // rounds
         ]
         generator.shuffle(present)
-        order.extend(present)
+        order.append(present)
     return order
 
 
@@ -318,13 +324,14 @@ def _take_samples(
     retaken = [0 for _ in runs]
     # A machine that turned slow after the warm-up may cost twice the planned time, not more.
     deadline = time.perf_counter() + 2 * job["max_s_each"] * len(runs)
-    for index in turn_order(counts, seed=job["seed"]):
+    for present in rounds_of_turns(counts, seed=job["seed"]):
         if time.perf_counter() > deadline and min(map(len, samples)) >= MIN_SAMPLES:
-            break
-        _settle(runs[index], alone=alone, run_s=steady_s[index])
-        ms, again = _sample_ms(runs[index], blocks[index])
-        samples[index].append(ms)
-        retaken[index] += again
+            break  # never inside a round: turns would stand beside those of others
+        for index in present:
+            _settle(runs[index], alone=alone, run_s=steady_s[index])
+            ms, again = _sample_ms(runs[index], blocks[index])
+            samples[index].append(ms)
+            retaken[index] += again
     return samples, retaken, blocks
 
 
