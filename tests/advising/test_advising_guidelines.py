@@ -164,6 +164,33 @@ def test_a_disturbed_process_is_timed_once_more(monkeypatch: pytest.MonkeyPatch)
     assert clock.rounds == [30, 30, 60, 120, 60]
 
 
+def test_a_disturbed_glance_hides_no_saving(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Glances in which the second file is faster by luck: what saves less than that is timed."""
+
+    def ms(architecture: Architecture) -> float:
+        return 1.0 - 0.06 * (not any(layer.op == "shuffle" for layer in layers(architecture)))
+
+    clock = Clock(monkeypatch, ms)
+    clock.noise = 0.0005
+    quiet = clock.take
+
+    def take(networks: Sequence[Architecture], samples: int) -> list[list[float]]:
+        clock.second_file = 0.9 if len(clock.rounds) < 2 else 1.0  # two parts, or one and its retry
+        return quiet(networks, samples)
+
+    stand_in_for_turns(monkeypatch, take)
+    assert module.guidelines("shufflenet_v1_g3").findings
+
+
+def test_a_glance_in_which_everything_is_disturbed_is_refused_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = Clock(monkeypatch, lambda _: 1.0)
+    clock.second_file = 0.9
+    with pytest.raises(DeviceError, match="two files of one network differ"):
+        module.guidelines("shufflenet_v1_g3")
+
+
 def test_a_finding_spans_what_two_processes_say(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch, slow_groups)
     quiet, slow = clock.take, slow_groups

@@ -8,7 +8,7 @@ from typing import Any
 import plotly.graph_objects as go
 import pytest
 import yaml
-from reporting_fixture import HOSTILE, write_fit_run, write_lines
+from reporting_fixture import HOSTILE, example_summary, write_fit_run, write_lines
 
 from featherweight.advising.advice import ADVICE_FILE, Advice, Finding, Untouched
 from featherweight.advising.experiment import Experiment, GuidelineResult, Trial
@@ -148,12 +148,27 @@ def ghost_run(run: Path, **ghosts: Any) -> Path:
 
 
 def test_a_run_of_ghost_shows_its_layers(tmp_path: Path) -> None:
-    page = page_of(ghost_run(write_fit_run(tmp_path / "run")))
+    run = ghost_run(write_fit_run(tmp_path / "run"))
+    page = page_of(run)
     assert "Which layers became ghost modules" in page
     assert "2.00 times fewer multiply-adds, measured 1.25 times as fast" in page
     assert "conv2 (2)" in page
-    assert "x 0.800 (0.790 to 0.810)" in page
+    assert "0.800 (0.790 to 0.810)" in page
     assert "cannot be held" in page
+    assert "What is not surely faster stays as it is." in page
+    text = (run / "run.yaml").read_text()
+    (run / "run.yaml").write_text(text.replace("verb: ghost", "verb: ghost\n  everywhere: true"))
+    assert "All were wanted, faster or not." in page_of(run)
+
+
+def test_ghost_without_a_gain_is_no_budget_out_of_reach(tmp_path: Path) -> None:
+    run = ghost_run(write_fit_run(tmp_path / "run"), ratio=None)
+    nothing = example_summary(verdict="infeasible", nearest_feasible_ms=None)
+    write_json(run / "summary.json", nothing)
+    page = page_of(run)
+    assert "Ghost modules are not surely faster on" in page
+    assert "keeps 3 ms" not in page
+    assert "The least that would do" not in page
 
 
 def test_a_run_of_ghost_that_kept_nothing_or_has_just_begun(tmp_path: Path) -> None:

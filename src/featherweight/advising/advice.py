@@ -77,7 +77,7 @@ class Advice(Record):
         untouched: what was tried besides.
         macs: multiply-adds of the network.
         seconds: of the whole.
-        measuring_s: of that, processes measured.
+        measuring_s: part of it that measuring processes took, without the profiler's.
         notes: what is to be known of it besides.
     """
 

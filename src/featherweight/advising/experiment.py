@@ -97,7 +97,7 @@ def run_experiment(*, on: str = DEFAULT_PLATFORM, seed: int = 0) -> Experiment:
         first, *others = rows
         timer = TurnsTimer(first.architecture, platform, seed=seed)
         turns = timer.time([one.architecture for one in others], samples=_SAMPLES, processes=1)
-        own = Latency(median_ms=1.0, interval_ms=(1.0, 1.0))
+        own = Latency(median_ms=turns.middle, interval_ms=(turns.middle, turns.middle))
         work = totals(first.architecture).macs
         for one, ratio in zip(rows, [own, *turns.ratios], strict=True):
             if ratio is None:
@@ -115,7 +115,7 @@ def _trial(
     one: PaperNetwork, ratio: Latency, turns: Turns, *, first: PaperNetwork, work: int
 ) -> Trial:
     macs = totals(one.architecture).macs
-    share = macs / work
+    share = turns.middle * macs / work
     low, high = (end / share for end in ratio.interval_ms)
     return Trial(
         guideline=one.guideline,
@@ -126,7 +126,7 @@ def _trial(
         ratio=ratio.median_ms / share,
         interval=(low, high),
         verdict="slower" if low > 1 + turns.least else "faster" if high < 1 - turns.least else "",
-        published_ratio=first.published / one.published / share,
+        published_ratio=first.published / one.published / (macs / work),
     )
 
 

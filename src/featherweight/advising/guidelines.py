@@ -28,7 +28,6 @@ from featherweight.errors import ArchitectureError, UsageError
 from featherweight.exporting.platforms import DEFAULT_PLATFORM, Platform, parse_platform
 from featherweight.layers import layers
 from featherweight.measuring.layer_times import tells_node_times
-from featherweight.measuring.measurement import COPIES_DIFFER
 from featherweight.networks.graphs import as_graph
 from featherweight.networks.resolve import holds_architecture, resolve_architecture
 from featherweight.records import to_plain, write_json
@@ -222,7 +221,7 @@ def _try(timer: TurnsTimer, plan: Plan, proposals: Sequence[Proposal]) -> _Tried
     chosen = [
         one
         for one, ratio in zip(proposals, glance.ratios, strict=True)
-        if ratio is not None and ratio.median_ms < min(1.0, work[id(one)]) - COPIES_DIFFER
+        if ratio is not None and glance.may_be_faster(ratio, macs_ratio=work[id(one)])
     ]
     turns = timer.time([one.variant for one in chosen], samples=_LONG)
     timed = list(zip(chosen, turns.ratios, strict=True))
@@ -249,7 +248,7 @@ def _costs_by_absence(
         return {}
     timed = timer.time(list(lacking.values()), samples=_LONG)
     return {
-        which: timed.base_ms * max(0.0, 1 - ratio.median_ms)
+        which: timed.base_ms * max(0.0, timed.middle - ratio.median_ms)
         for which, ratio in zip(lacking, timed.ratios, strict=True)
         if ratio is not None
     }

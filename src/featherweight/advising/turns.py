@@ -25,7 +25,8 @@ __all__ = ["Costs", "Turns", "TurnsTimer"]
 
 logger = logging.getLogger(__name__)
 
-_MOST_S_EACH = 4.0
+_LEAST_S, _S_A_SAMPLE = 4.0, 0.1
+"""For the samples of each: a network above 40 ms has fewer than were asked for."""
 _TOO_NOISY = 0.03
 """Two files of one network may not lie further apart than that, nor be known less well."""
 _TOGETHER = 12
@@ -39,16 +40,27 @@ class Turns(NamedTuple):
         base_ms: median of the network as it is, of the faster of its two files.
         noise: of a second file of it, how far its ratio may be from 1.
         ratios: one each, over the faster of the two files.
+        slower: of its two files the slower over the faster.
     """
 
     base_ms: float
     noise: float
     ratios: list[Latency | None]
+    slower: float
+
+    @property
+    def middle(self) -> float:
+        """What a file of the network takes on average, over the faster of the two."""
+        return (1 + self.slower) / 2
 
     @property
     def least(self) -> float:
         """Share that a change must save to be told from two files of one network."""
         return max(COPIES_DIFFER, self.noise)
+
+    def may_be_faster(self, ratio: Latency, *, macs_ratio: float = 1.0) -> bool:
+        """Whether a variant, beside the slower file, saves more than copies differ."""
+        return ratio.median_ms / self.slower < min(1.0, macs_ratio) - COPIES_DIFFER
 
     def is_surely_faster(self, ratio: Latency, *, macs_ratio: float = 1.0) -> bool:
         """Whether a variant saves more than copies differ, and more than its multiply-adds."""
@@ -78,9 +90,16 @@ class TurnsTimer:
         """That measuring processes took; without writing the files."""
 
     def glance(self, variants: Sequence[Architecture], *, samples: int) -> Turns:
-        """Let variants take turns with the network, whatever the noise: to be measured again."""
-        parts = [self._in_one_process(part, samples=samples)[0] for part in _parts(variants)]
-        return _one_after_the_other(parts)
+        """Let variants take turns with the network for a short time: to be measured again.
+
+        Args:
+            variants: of the network.
+            samples: of each; twice as many are taken once where the machine is disturbed, and
+                whatever comes out then is told.
+        """
+        return _one_after_the_other(
+            [self._twice_if_disturbed(part, samples=samples)[0] for part in _parts(variants)]
+        )
 
     def time(self, variants: Sequence[Architecture], *, samples: int, processes: int = 2) -> Turns:
         """Let variants take turns with the network, twelve in one fresh process.
@@ -105,12 +124,18 @@ class TurnsTimer:
         )
 
     def _undisturbed(self, variants: Sequence[Architecture], *, samples: int) -> Turns:
+        turns, noise = self._twice_if_disturbed(variants, samples=samples)
+        if noise is not None:
+            raise noise
+        return turns
+
+    def _twice_if_disturbed(
+        self, variants: Sequence[Architecture], *, samples: int
+    ) -> tuple[Turns, DeviceError | None]:
         turns, noise = self._in_one_process(variants, samples=samples)
         if noise is not None:
             turns, noise = self._in_one_process(variants, samples=2 * samples)
-            if noise is not None:
-                raise noise
-        return turns
+        return turns, noise
 
     def _in_one_process(
         self, variants: Sequence[Architecture], *, samples: int
@@ -124,7 +149,7 @@ class TurnsTimer:
                 platform=self._platform,
                 names=list(map(str, artifacts)),
                 samples=samples,
-                max_s_each=_MOST_S_EACH,
+                max_s_each=max(_LEAST_S, _S_A_SAMPLE * samples),
                 seed=self._seed,
                 repeat_disturbed=False,  # a second time in another process is no turn of this one
             )
@@ -148,6 +173,7 @@ class TurnsTimer:
             own_ms * faster,
             max(abs(1 - low), abs(1 - high)),
             [_over(latencies.get(k + 2), faster) for k in range(len(variants))],
+            max(1.0, second.median_ms) / faster,
         )
         return turns, noise
 
@@ -203,6 +229,7 @@ def _one_after_the_other(parts: Sequence[Turns]) -> Turns:
         parts[0].base_ms,
         max(one.noise for one in parts),
         [ratio for one in parts for ratio in one.ratios],
+        max(one.slower for one in parts),
     )
 
 
@@ -215,6 +242,7 @@ def _pooled(processes: Sequence[Turns]) -> Turns:
             _spanning([ratio for ratio in ratios if ratio is not None])
             for ratios in zip(*(one.ratios for one in processes), strict=True)
         ],
+        statistics.mean(one.slower for one in processes),
     )
 
 

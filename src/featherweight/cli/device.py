@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featherweight.cli import output
 from featherweight.cli.help import show_help
 from featherweight.cli.options import As_json, Seed
-from featherweight.cli.pages import Plot, check_plot, say_plot, write_plot
+from featherweight.cli.pages import Plot, check_plot, write_plot
+
+if TYPE_CHECKING:
+    from featherweight.measuring.roofline import Roofline
 
 __all__ = ["add", "calibrate", "check", "device_app", "listed", "roofline"]
 
@@ -177,10 +180,14 @@ def roofline(
 
     check_plot(plot, example="roofline.html")
     found = measure_roofline(networks or list(_ROOFLINE_NETWORKS), on=platform, seed=seed)
-    write_plot(plot, lambda: render_roofline(found))
     if json:
         output.print_json(found.model_dump(mode="json"))
-        return
+    else:
+        _print_roofline(found)
+    write_plot(plot, lambda: render_roofline(found), say=not json)
+
+
+def _print_roofline(found: Roofline) -> None:
     roof = found.roof
     bandwidths = f"{roof.cache_gb_per_s:.1f} GB/s from a cache, {roof.memory_gb_per_s:.1f} GB/s"
     output.print_lines(
@@ -202,4 +209,3 @@ def roofline(
     output.print_table(
         ["network", "layer", "ms", "MFLOPs", "FLOPs per byte", "GFLOP/s", "of the roof"], rows
     )
-    say_plot(plot)

@@ -107,7 +107,7 @@ def _show(result: GhostResult) -> None:
     )
     lines = ["MACs and ms: of the whole network with those modules, over those without"]
     if result.measured_speed_up is None:
-        lines.append("no layer becomes faster as a ghost module here: nothing was changed")
+        lines.append("modules are not surely faster here, all together: nothing was changed")
     else:
         lines += [
             f"before: {result.start_ms:.3f} ms, val accuracy {result.start_accuracy:.3f}",

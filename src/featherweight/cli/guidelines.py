@@ -9,7 +9,7 @@ import typer
 
 from featherweight.cli import output
 from featherweight.cli.options import DEFAULT_PLATFORM, As_json, On, Seed
-from featherweight.cli.pages import Plot, check_plot, say_plot, write_plot
+from featherweight.cli.pages import Plot, check_plot, write_plot
 
 if TYPE_CHECKING:
     from featherweight.advising.advice import Advice, Finding
@@ -50,12 +50,11 @@ def guidelines(
                 allowed="one of them: the experiment has networks of its own",
             )
         found = run_experiment(on=on, seed=seed)
-        write_plot(plot, lambda: render_experiment(found))
         if json:
             output.print_json(found.model_dump(mode="json"))
         else:
             _print_experiment(found)
-            say_plot(plot)
+        write_plot(plot, lambda: render_experiment(found), say=not json)
         return
     if network is None:
         raise UsageError(
@@ -66,12 +65,11 @@ def guidelines(
     from featherweight.advising.guidelines import guidelines as advise
 
     advice = advise(network, on=on, variants=variants, seed=seed)
-    write_plot(plot, lambda: render_guidelines(advice))
     if json:
         output.print_json(advice.model_dump(mode="json"))
     else:
         _print_advice(advice)
-        say_plot(plot)
+    write_plot(plot, lambda: render_guidelines(advice), say=not json)
 
 
 def _print_advice(advice: Advice) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from featherweight.cli import output
 
-__all__ = ["Plot", "check_plot", "say_plot", "write_plot"]
+__all__ = ["Plot", "check_plot", "write_plot"]
 
 Plot = Annotated[Path | None, typer.Option("--plot", help="HTML page to write.")]
 
@@ -27,15 +27,12 @@ def check_plot(plot: Path | None, *, example: str) -> None:
         raise UsageError(f"--plot {plot} is a folder", allowed=f"a file, such as {example}")
 
 
-def write_plot(plot: Path | None, render: Callable[[], str]) -> None:
-    """Write a page where one was wanted."""
+def write_plot(plot: Path | None, render: Callable[[], str], *, say: bool) -> None:
+    """Write a page where one was wanted: last, so that a full disk costs the page alone."""
     from featherweight.records import write_bytes
 
-    if plot is not None:
-        write_bytes(plot, render().encode())
-
-
-def say_plot(plot: Path | None) -> None:
-    """Say where a page is."""
-    if plot is not None:
+    if plot is None:
+        return
+    write_bytes(plot, render().encode())
+    if say:
         output.print_lines([f"page: {plot}"])

@@ -8,9 +8,10 @@ import typer
 
 from featherweight.cli import output
 from featherweight.cli.options import As_json
-from featherweight.cli.pages import Plot, check_plot, say_plot, write_plot
+from featherweight.cli.pages import Plot, check_plot, write_plot
 
 if TYPE_CHECKING:
+    from featherweight.advising.redundancy import Redundancy
     from featherweight.profiling.profile import Profile
 
 __all__ = ["profile"]
@@ -71,10 +72,14 @@ def _show_redundancy(network: str, data: str, *, plot: Plot, json: bool) -> None
 
     check_plot(plot, example="redundancy.html")
     seen = measure(network, data=data)
-    write_plot(plot, lambda: render_redundancy(seen))
     if json:
         output.print_json(seen.found.model_dump(mode="json"))
-        return
+    else:
+        _print_redundancy(seen.found)
+    write_plot(plot, lambda: render_redundancy(seen), say=not json)
+
+
+def _print_redundancy(found: Redundancy) -> None:
     output.print_table(
         ["maps after", "maps", "effective rank", "explained", "constant", "most similar pair"],
         [
@@ -88,16 +93,15 @@ def _show_redundancy(network: str, data: str, *, plot: Plot, json: bool) -> None
                 if (pair := next(iter(one.pairs), None))
                 else "-",
             ]
-            for one in seen.found.layers
+            for one in found.layers
         ],
     )
     output.print_lines(
         [
-            f"{seen.found.network}, {seen.found.pictures} pictures of {seen.found.split}",
+            f"{found.network}, {found.pictures} pictures of {found.split}",
             "explained: the share of the maps that a linear map of the others gives to 1 %",
         ]
     )
-    say_plot(plot)
 
 
 def _summary(counted: Profile) -> list[str]:

@@ -82,8 +82,10 @@ def conclude_again(run: RunDirectory) -> FitResult:
     return FitResult(summary, run.path)
 
 
-def conclude_infeasible(run: RunDirectory, settings: FitSettings, nearest_ms: float) -> FitResult:
-    """End a run for whose budget nothing is fast enough."""
+def conclude_infeasible(
+    run: RunDirectory, settings: FitSettings, nearest_ms: float | None
+) -> FitResult:
+    """End a run for whose budget nothing is fast enough; `None` = no other budget would help."""
     summary = FitSummary(
         verdict="infeasible",
         budget=settings.budget,

@@ -199,7 +199,7 @@ def _ghost(
     )
     run.stage("ghost", inputs={}, outputs=_Record, work=lambda: record)
     if ghosts.folder is None:
-        return _result(run, conclude_infeasible(run, context.settings, most_ms))
+        return _result(run, conclude_infeasible(run, context.settings, None))
     trained = train_in_turn(
         context,
         [_measured(run, first, ghosts)],

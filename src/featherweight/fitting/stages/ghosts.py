@@ -14,11 +14,10 @@ from featherweight.advising.turns import TurnsTimer
 from featherweight.architecture import Architecture
 from featherweight.errors import UsageError
 from featherweight.exporting.platforms import parse_platform
-from featherweight.fitting.adapt_pictures import draw_pictures
+from featherweight.fitting.adapt_pictures import draw_tuning
 from featherweight.fitting.candidate import Trained
 from featherweight.fitting.context import FitContext
 from featherweight.layers import layers
-from featherweight.measuring.measurement import COPIES_DIFFER
 from featherweight.networks.graphs import as_graph
 from featherweight.profiling.profile import totals
 from featherweight.records import Record
@@ -98,8 +97,8 @@ def choose_ghosts(
         is_worth = together is not None and ratio is not None and together.is_surely_faster(ratio)
         if together is None or ratio is None or not (is_worth or everywhere):
             return _nothing(trials)
-        _, samples = draw_pictures(context, parent)
-        batches = list(samples.part(0, context.policy.adapt.carrying).batches())
+        samples = draw_tuning(context, parent).part(0, context.policy.adapt.carrying)
+        batches = list(samples.batches())
         importance = None
         if form.form == "rep":
             loss = context.trainer.objective.loss
@@ -172,7 +171,7 @@ def _tried(
     hopeful = [
         k
         for k, one in enumerate(timed.ratios)
-        if one is not None and (everywhere or one.interval_ms[0] < 1 - COPIES_DIFFER)
+        if one is not None and (everywhere or timed.may_be_faster(one))
     ]
     again = timer.time([variants[k] for k in hopeful], samples=_LONG)
     last = {**dict(enumerate(timed.ratios)), **dict(zip(hopeful, again.ratios, strict=True))}

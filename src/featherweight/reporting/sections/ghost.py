@@ -49,6 +49,7 @@ def _values(run: FitRun, t: Translate) -> dict[str, Any]:
     forms = {"ghost": t("ghost modules"), "rep": t("ghost modules that add")}
     return {
         "form": forms.get(outputs.get("form", {}).get("form", ""), ""),
+        "everywhere": run.identity.get("everywhere") is True,
         "rows": [_row(trial) for trial in ghosts.get("trials", ())],
         "theoretical": 1 / ghosts["macs_ratio"] if ghosts else None,
         "measured": None if ratio is None else 1 / ratio,

@@ -118,6 +118,13 @@ def _of_the_accuracy(run: FitRun, summary: FitSummary, t: Translate) -> list[str
 
 def _of_what_would_do(run: FitRun, summary: FitSummary, t: Translate) -> list[str]:
     nearest_ms = summary.nearest_feasible_ms
+    if summary.verdict == "infeasible" and run.identity.get("verb") == "ghost":
+        return [
+            t(
+                "Ghost modules are not surely faster on {platform}: nothing was changed.",
+                platform=summary.platform,
+            )
+        ]
     if summary.verdict == "infeasible":
         nothing = t(
             "Nothing that was measured on {platform} keeps {budget}.",
