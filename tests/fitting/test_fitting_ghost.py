@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -57,7 +58,8 @@ def ask(parent: Path, few_digits: Path, tmp_path: Path, capsys: Any) -> Any:
         capsys.readouterr()
         place = ["--output", str(tmp_path / "run"), "--epochs", "1", "--json"]
         assert run(["ghost", str(parent), str(few_digits), *words, *place]) == status
-        return dict(json.loads(capsys.readouterr().out))
+        said = capsys.readouterr().out
+        return dict(json.loads(said)) if status != 130 else {}
 
     return ask
 
@@ -78,6 +80,27 @@ def test_modules_where_the_device_is_faster(ask: Any, form: str) -> None:
     stages = [one["stage"] for one in Journal(Path(found["run_directory"]) / "stages.jsonl").read()]
     assert stages.index("start") < stages.index("ghosts")
     assert ask("--form", form) == found, "a finished run is read back"
+
+
+def test_a_cut_ghost_in_int8_goes_on_with_the_same_modules(
+    ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--on", "local/onnxruntime:threads=1,precision=int8"]
+
+    def cut(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(import_module("featherweight.fitting.ghost"), "train_in_turn", cut)
+        ask(*words, status=130)
+    stages = Journal(tmp_path / "run" / "stages.jsonl")
+    before = [one for one in stages.read() if one["stage"] in ("start", "ghosts")]
+    assert len(before) == 2
+    found = ask(*words)
+    assert found["platform"].endswith("precision=int8")
+    assert found["verdict"] == "met"
+    assert [one for one in stages.read() if one["stage"] in ("start", "ghosts")] == before
+    assert found["layers"] == before[1]["outputs"]["trials"]
 
 
 def test_where_nothing_becomes_faster_nothing_is_changed(
