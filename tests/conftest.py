@@ -18,18 +18,11 @@ from sklearn.datasets import load_digits
 
 GOLDEN = Path(__file__).parent / "golden"
 LARGEST_GOLDEN_BYTES = 50_000
-LARGE = frozenset(
-    {
-        "efficientnet_lite2",
-        "efficientnet_lite3",
-        "efficientnet_lite4",
-        "mobilenet_v4_conv_large",
-        "mobilenet_v4_conv_medium",
-        "shufflenet_v2_164_se",
-        "snet535",
-    }
+LARGE = re.compile(
+    r"lite[1-4]$|v[34]_(conv_)?(large|medium)|shufflenet_v1_g[1248]|shufflenet_v2_(164|50)"
+    r"|snet(146|535)|ghost_resnet56|mnasnet_b1|(125|130|140|1[._]3|1[._]5|2[._]0)$"
 )
-"""Networks with smaller ones of the same blocks: what takes seconds with them is a slow test."""
+"""Networks with smaller ones of the same blocks: what computes with them is a slow test."""
 COMPUTING = {"adapting", "contracts", "exporting", "networks", "oracles", "runtimes"}
 """Folders whose tests make networks, and do not only count them."""
 
@@ -93,8 +86,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the cases of large networks as slow ones."""
     for item in items:
         case = getattr(item, "callspec", None)
-        words = set() if case is None else set(re.split(r"[\s-]", case.id))
-        if item.path.parent.name in COMPUTING and LARGE & words:
+        words = [] if case is None else re.split(r"[\s-]", case.id)
+        if item.path.parent.name in COMPUTING and any(map(LARGE.search, words)):
             item.add_marker(pytest.mark.slow)
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 FUZZ = Path(__file__).parent.parent / "benchmarks" / "fuzz.py"
-INPUTS = 48
-"""Six of each kind."""
+INPUTS = 24
+"""Three of each kind."""
 
 
 def test_odd_inputs_end_in_one_line(tmp_path: Path) -> None:

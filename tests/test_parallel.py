@@ -84,6 +84,7 @@ def test_work_that_kills_every_process_ends() -> None:
         executor.submit(die, 0).result(60)
 
 
+@pytest.mark.slow
 def test_ray_does_what_a_lost_worker_did_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
+from cases import often
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from oracles.transplant import randomise, relative_error
@@ -40,6 +41,15 @@ FAMILIES = (
     "snet49",
     "vgg16",
 )
+OFTEN = {
+    "ghostnet",
+    "mobilenet_v3_small",
+    "own module",
+    "resnet",
+    "shufflenet_v1_g3",
+    "shufflenet_v2",
+}
+"""What the others are made of; those are slow tests."""
 SHARES = (0.75, 0.5, 0.25)
 
 
@@ -130,7 +140,7 @@ def without_branches(network: Network, drops: Sequence[Drop]) -> Tensor:
 NETWORKS = (*FAMILIES, "timm:mobilenetv3_small_100", "timm:resnet18", "own module")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", often(NETWORKS, OFTEN))
 def test_every_network_has_something_to_cut(name: str) -> None:
     architecture = network_of(name).architecture
     groups = width_groups(architecture)
@@ -141,7 +151,7 @@ def test_every_network_has_something_to_cut(name: str) -> None:
     assert len(owners) == len(set(owners)), "two groups say one width"
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", often(NETWORKS, OFTEN))
 @settings(
     max_examples=3,
     deadline=None,
@@ -172,7 +182,7 @@ def test_removing_is_zeroing(name: str, data: st.DataObject) -> None:
     assert relative_error(answers(small), expected) <= 1e-9
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", often(NETWORKS, OFTEN))
 def test_a_branch_left_out_added_nothing(name: str) -> None:
     network = network_of(name)
     drops = droppable(network.architecture)

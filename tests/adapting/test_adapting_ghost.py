@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from cases import often
 from torch import Tensor
 
 from featherweight.adapting.ghost import (
@@ -103,7 +104,7 @@ def test_all_convolutions_of_vgg_make_the_papers_network(ratio: int, name: str) 
     [
         "convnet",
         "resnet",
-        "mobilenet_v2",
+        pytest.param("mobilenet_v2", marks=pytest.mark.slow),
         pytest.param("vgg16", marks=pytest.mark.slow),
         pytest.param("efficientnet_lite0", marks=pytest.mark.slow),
     ],
@@ -216,7 +217,7 @@ def test_without_reordering_a_channel_comes_from_its_own_place() -> None:
 
 
 @pytest.mark.parametrize("ratio", [2, 3])
-@pytest.mark.parametrize("name", ["vgg16", "mobilenet_v2", "resnet"])
+@pytest.mark.parametrize("name", often(["vgg16", "mobilenet_v2", "resnet"], ["resnet"]))
 def test_a_network_of_copied_channels_answers_nearly_the_same(name: str, ratio: int) -> None:
     """Every computed channel has copies where a ghost module would have made them."""
     network = trained(name)

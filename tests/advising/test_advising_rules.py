@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from cases import often
 
 from featherweight.advising.drafts import EQUAL, macs_of
 from featherweight.advising.guideline import GUIDELINES, Plan, Proposal
@@ -33,9 +34,7 @@ def proposed(network: Architecture, guideline: str) -> list[Proposal]:
     return [one for one in proposals_for(Plan(as_graph(network))) if one.guideline == guideline]
 
 
-@pytest.mark.parametrize(
-    "name", [one if one in FEW else pytest.param(one, marks=pytest.mark.slow) for one in MODELS]
-)
+@pytest.mark.parametrize("name", often(MODELS, FEW))
 def test_every_variant_of_the_zoo_is_another_network_of_equal_work(name: str) -> None:
     plan = Plan(as_graph(create_architecture(name)))
     for one in proposals_for(plan):

@@ -25,6 +25,7 @@ def ap50(network: DetectorNetwork, pictures: torch.Tensor, objects: list[Objects
     return found.ap50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ssdlite", pytest.param("thundernet", marks=pytest.mark.slow)])
 def test_it_learns_eight_pictures_by_heart(kind: str) -> None:
     pictures, objects = drawn_pictures(8)

@@ -91,6 +91,7 @@ def check(found: dict[str, Any], *, share: float) -> None:
     assert found["final"]["split"] == "test"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_quick")
 def test_auto_trains_the_best_two_of_five_ways(ask: Any, tmp_path: Path) -> None:
     found = ask("--latency", "60%")

@@ -64,7 +64,7 @@ def ask(parent: Path, few_digits: Path, tmp_path: Path, capsys: Any) -> Any:
     return ask
 
 
-@pytest.mark.parametrize("form", ["ghost", "rep"])
+@pytest.mark.parametrize("form", ["ghost", pytest.param("rep", marks=pytest.mark.slow)])
 def test_modules_where_the_device_is_faster(ask: Any, form: str) -> None:
     found = ask("--form", form)
     assert found["verdict"] == "met"
@@ -122,6 +122,7 @@ class ConcatDevice(FineDevice):
         return super()._ms(artifact) * (1 + joins)
 
 
+@pytest.mark.slow
 def test_everywhere_is_proven_as_it_is_though_it_is_slower(
     ask: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

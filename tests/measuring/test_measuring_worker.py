@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from featherweight.measuring import worker
-from featherweight.measuring.worker import CpuTicks, foreign_share, read_cpu_ticks, turn_order
+from featherweight.measuring.worker import CpuTicks, foreign_share, read_cpu_ticks, rounds_of_turns
 
 STAT = """cpu  100 0 100 800 0 0 0 0 0 0
 cpu0 60 0 40 380 20 0 0 0 7 0
@@ -21,22 +21,22 @@ intr 12345
 
 
 def test_every_round_holds_every_network_once_in_changing_order() -> None:
-    order = turn_order([50, 50, 50, 50], seed=0)
-    rounds = [order[start : start + 4] for start in range(0, 200, 4)]
+    rounds = rounds_of_turns([50, 50, 50, 50], seed=0)
+    assert len(rounds) == 50
     assert all(sorted(one) == [0, 1, 2, 3] for one in rounds)
     assert len({tuple(one) for one in rounds}) > 10
-    assert order == turn_order([50, 50, 50, 50], seed=0)
-    assert order != turn_order([50, 50, 50, 50], seed=1)
+    assert rounds == rounds_of_turns([50, 50, 50, 50], seed=0)
+    assert rounds != rounds_of_turns([50, 50, 50, 50], seed=1)
 
 
 def test_a_network_with_few_samples_is_spread_over_the_whole_time() -> None:
-    order = turn_order([100, 10], seed=0)
+    order = list(itertools.chain.from_iterable(rounds_of_turns([100, 10], seed=0)))
     assert (order.count(0), order.count(1)) == (100, 10)
     places = [place for place, index in enumerate(order) if index == 1]
     gaps = [after - before for before, after in itertools.pairwise(places)]
     assert max(gaps) <= 13
     assert places[-1] >= 105
-    assert turn_order([], seed=0) == []
+    assert rounds_of_turns([], seed=0) == []
 
 
 def test_ticks_are_read_and_a_missing_file_is_none(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 import torchvision
+from cases import often
 from oracles.transplant import count, randomise, relative_error
 from torch import nn
 from torch.nn import functional
@@ -43,7 +44,18 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
 }
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize(
+    "name",
+    often(
+        MODULES,
+        {
+            "torchvision mobilenet_v3_small",
+            "torchvision shufflenet_v2_x0_5",
+            "timm ghostnet_050",
+            "timm regnetx_002",
+        },
+    ),
+)
 def test_an_imported_network_computes_the_same(name: str) -> None:
     module = MODULES[name]()
     randomise(module, seed=0)
@@ -68,8 +80,8 @@ def test_an_imported_network_computes_the_same(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "torchvision mobilenet_v3_small",
-        "torchvision efficientnet_b0",  # SiLU
+        pytest.param("torchvision mobilenet_v3_small", marks=pytest.mark.slow),
+        pytest.param("torchvision efficientnet_b0", marks=pytest.mark.slow),  # SiLU
         "timm ghostnet_050",
         "timm tf_mobilenetv3_small_minimal_100",  # uneven padding
     ],

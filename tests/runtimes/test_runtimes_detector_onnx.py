@@ -67,7 +67,7 @@ def expected_of(network: DetectorNetwork, images: np.ndarray) -> dict[str, np.nd
         "openvino",
         "torch",
         "ncnn",
-        "litert",
+        pytest.param("litert", marks=pytest.mark.slow),
         pytest.param("executorch", marks=pytest.mark.slow),  # half a minute to lower
     ],
 )

@@ -47,7 +47,7 @@ GREY = network_of("grey", block("conv", 8, stride=2, activation="relu"), input_s
 @pytest.mark.parametrize(
     ("architecture", "channels"),
     [
-        (GREY, 1),
+        pytest.param(GREY, 1, marks=pytest.mark.slow),
         pytest.param(SHUFFLED, 3, marks=pytest.mark.slow),
         pytest.param(PYRAMID, 3, marks=pytest.mark.slow),
     ],

@@ -71,6 +71,7 @@ def go_on(study: Study, *, trials: int) -> list[Point]:
     return [one.point for one in study.trials()]
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_in_postgresql_as_in_a_file(server: Server, tmp_path: Path) -> None:
     with contextlib.closing(_open(f"sqlite:///{tmp_path}/study.db")) as in_file:
         expected = go_on(in_file, trials=17)

@@ -78,7 +78,7 @@ def test_a_study_is_read_back(whole: list[Trial], tmp_path: Path) -> None:
     assert any(one.slow for one in again), "what was drawn and passed over is kept"
 
 
-@pytest.mark.parametrize("calls", range(1, 60, 7))
+@pytest.mark.parametrize("calls", range(1, 60, 15))
 def test_killed_anywhere_it_goes_on_with_the_same_proposals(
     whole: list[Trial], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
 ) -> None:

@@ -258,8 +258,8 @@ def _of_same_turns(
     """Return as many samples of each network as there are of the one with fewest, turn by turn.
 
     A network with fewer samples, since its time was up sooner, sat out turns evenly (see
-    `worker.turn_order`): beside each of its samples stand those of the same round, or of the last
-    one before in which another network was there.
+    `worker.rounds_of_turns`): beside each of its samples stand those of the same round, or of the
+    last one before in which another network was there.
 
     Args:
         samples: of networks that took turns.

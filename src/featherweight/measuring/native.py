@@ -6,6 +6,7 @@ networks take turns, as with the worker.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from typing import Any
 from featherweight.devices.device import CompletedRun, Device
 from featherweight.devices.holding import last_line
 from featherweight.errors import DeviceError, UsageError
-from featherweight.measuring.worker import turn_order
+from featherweight.measuring.worker import rounds_of_turns
 from featherweight.runtimes.artifact import Artifact
 
 __all__ = ["answer_of_programs", "read_run_ms"]
@@ -89,7 +90,7 @@ def answer_of_programs(
         for count, ms in zip(runs, steady, strict=True)
     ]
     samples: list[list[float]] = [[] for _ in graphs]
-    for index in turn_order(counts, seed=job["seed"]):
+    for index in itertools.chain.from_iterable(rounds_of_turns(counts, seed=job["seed"])):
         samples[index].append(run_ms(index, runs[index]))
     return {
         "runtime_version": f"{program.rpartition('/')[2]} on the device",

@@ -34,7 +34,6 @@ __all__ = [
     "read_cpu_ticks",
     "rounds_of_turns",
     "seeded_picture",
-    "turn_order",
 ]
 
 MIN_SAMPLE_S = 0.2e-3
@@ -45,8 +44,8 @@ CACHE_WARM_S = 10e-3
 """Of untimed runs before a sample (at least one): the caches hold the network again after another
 one's turn, and 100 samples of a fast one span a second: speed drifts."""
 RETAKES, RETAKE_PAUSE_S = 4, 1e-3
-"""A sample in which another process got the CPU is taken again, so often at most, after a moment of
-sleep: who slept gets a whole turn from the scheduler, some milliseconds."""
+"""A sample in which another process got the CPU is taken again, so often at most, after a sleep:
+who slept gets a whole turn from the scheduler, some milliseconds."""
 STEADY_CHANGE = 0.02
 """Warm-up ends when the median of a window differs from the one before by less than this."""
 WINDOW_S, MIN_WINDOW_RUNS = 0.03, 3
@@ -106,17 +105,11 @@ def foreign_share(
     return min(max((busy - own) / total, 0.0), 1.0)
 
 
-def turn_order(counts: Sequence[int], *, seed: int) -> list[int]:
-    """Return whose turn it is, turn after turn; see `rounds_of_turns`."""
-    return [index for present in rounds_of_turns(counts, seed=seed) for index in present]
-
-
 def rounds_of_turns(counts: Sequence[int], *, seed: int) -> list[list[int]]:
     """Return whose turn it is, round after round.
 
-    The networks take turns in rounds, each in a new shuffled order, so that slow drift of the
-    machine meets all of them alike. One with fewer samples than the others sits out rounds
-    evenly instead of leaving early. `counts` are the samples of each network.
+    Each round is in a new shuffled order, so that slow drift of the machine meets all networks
+    alike. One with fewer samples (`counts`) sits out rounds evenly instead of leaving early.
     """
     generator = random.Random(seed)
     rounds = max(counts, default=0)
