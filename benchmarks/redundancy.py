@@ -33,6 +33,7 @@ from featherweight.adapting.importance import channel_importance
 from featherweight.adapting.pictures import PictureSet
 from featherweight.adapting.proposals import judged
 from featherweight.advising.redundancy import measure_redundancy
+from featherweight.data.images import ImageData
 from featherweight.networks.storage import StoredNetwork, load_network
 from featherweight.reporting.redundancy import render_redundancy
 from featherweight.tasks.task import load_data
@@ -59,8 +60,9 @@ def trained(name: str, data: list[str], work: Path, seconds: int) -> Path:
     return run
 
 
-def pictures(stored: StoredNetwork, data: str, split: str, count: int, *, seed: int) -> PictureSet:
-    images = load_data(data, seed=0)
+def pictures(
+    stored: StoredNetwork, images: ImageData, split: str, count: int, *, seed: int
+) -> PictureSet:
     rows = np.random.default_rng([seed, 5]).permutation(len(images.splits[split]))[:count]
     held = open_store(images).held_out(
         split,
@@ -71,10 +73,13 @@ def pictures(stored: StoredNetwork, data: str, split: str, count: int, *, seed: 
     return PictureSet.of(held, stored.preprocessing, seed=seed)
 
 
-def removed(stored: StoredNetwork, data: str) -> dict[str, Any]:
+def removed(stored: StoredNetwork, data: ImageData) -> dict[str, Any]:
     """Return the loss on val after channels are removed, by method, share and repair."""
     network = stored.classifier
     val = pictures(stored, data, "val", VAL, seed=0)
+    telling = [
+        list(pictures(stored, data, "train", TELLING, seed=draw).batches()) for draw in DRAWS
+    ]
     whole = judged(network, val)
     loss = val.objective.loss
     found: dict[str, Any] = {
@@ -83,30 +88,24 @@ def removed(stored: StoredNetwork, data: str) -> dict[str, Any]:
         "accuracy": whole.score,
         "removed": {},
     }
-    for share in SHARES:
-        changes = [
-            Narrow(group=group.name, channels=width)
-            for group in width_groups(network.architecture, step=1)
-            if (width := round((1 - share) * group.channels / group.step) * group.step)
-            < group.channels
-            and width > 0
+    for method in METHODS:
+        worths = [
+            channel_importance(network, batches, loss=loss, method=method, seed=draw)
+            for draw, batches in zip(DRAWS, telling, strict=True)
         ]
-        for method in METHODS:
+        for share in SHARES:
+            changes = [
+                Narrow(group=group.name, channels=width)
+                for group in width_groups(network.architecture, step=1)
+                if (width := round((1 - share) * group.channels / group.step) * group.step)
+                < group.channels
+                and width > 0
+            ]
             for repaired in (False, True):
                 losses = []
-                for draw in DRAWS:
-                    telling = pictures(stored, data, "train", TELLING, seed=draw)
-                    batches = list(telling.batches())
-                    worth = channel_importance(
-                        network, batches, loss=loss, method=method, seed=draw
-                    )
-                    images = torch.cat([batch for batch, _ in batches])
-                    thin = apply(
-                        network,
-                        changes,
-                        importance=worth,
-                        repaired_by=images if repaired else None,
-                    )
+                for worth, batches in zip(worths, telling, strict=True):
+                    seen = torch.cat([batch for batch, _ in batches]) if repaired else None
+                    thin = apply(network, changes, importance=worth, repaired_by=seen)
                     losses.append(float(judged(thin, val).losses.mean()))
                 key = f"{method}{' repaired' if repaired else ''}"
                 found["removed"].setdefault(f"{share:g}", {})[key] = {
@@ -123,7 +122,7 @@ def probe(what: str, run: Path, data: str) -> dict[str, float]:
     Both in a process of its own, after everything has been loaded.
     """
     stored = load_network(run)
-    held = pictures(stored, data, "val", MEASURED, seed=0)
+    held = pictures(stored, load_data(data, seed=0), "val", MEASURED, seed=0)
 
     def one_pass() -> None:
         with torch.no_grad():
@@ -202,7 +201,7 @@ def main() -> None:
             ),
             "constant": sum(one.constant for one in rows),
             "layers": [one.model_dump(mode="json") for one in rows],
-            "val": removed(stored, data),
+            "val": removed(stored, load_data(data, seed=0)),
             "cost": cost(run, data),
         }
         RESULT.write_text(json.dumps(found, indent=1) + "\n")
