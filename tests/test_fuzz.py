@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 FUZZ = Path(__file__).parent.parent / "benchmarks" / "fuzz.py"
-INPUTS = 24
-"""Three of each kind."""
+INPUTS = 48
+"""Six of each kind."""
 
 
+@pytest.mark.slow
 def test_odd_inputs_end_in_one_line(tmp_path: Path) -> None:
     result = tmp_path / "fuzz.json"
     done = subprocess.run(

@@ -256,6 +256,7 @@ def test_a_name_with_weights_starts_with_a_classifier_of_the_data(
         read_parent("mobilenet_v2", images, resolution=None, pretrained="auto")
 
 
+@pytest.mark.slow
 def test_a_cut_while_a_drawn_classifier_is_fitted_changes_nothing(
     parent: Path, few_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,6 +82,7 @@ def test_modules_where_the_device_is_faster(ask: Any, form: str) -> None:
     assert ask("--form", form) == found, "a finished run is read back"
 
 
+@pytest.mark.slow
 def test_a_cut_ghost_in_int8_goes_on_with_the_same_modules(
     ask: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -286,6 +286,7 @@ def test_in_a_short_fit_one_goes_on(trainer: Trainer, macs: dict[str, int]) -> N
     assert [row[1] for row in rows].count("kept") == 1
 
 
+@pytest.mark.slow
 def test_the_first_classifier_suits_the_size_of_the_training(trainer: Trainer) -> None:
     """Eight pixels more, and a classifier of before knows half as much."""
     small = Candidate(small_family("a", sizes=(16.0, 24.0)), 16.0, "fp32")

@@ -65,6 +65,7 @@ def test_check_looks_at_everything(server: Server, capsys: pytest.CaptureFixture
     assert found["ok"] == (not found["problems"])
 
 
+@pytest.mark.slow
 def test_a_device_that_computes_something_else_is_seen(
     server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

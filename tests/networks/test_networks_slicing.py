@@ -16,7 +16,7 @@ from featherweight.zoo.model import MODELS
 NAMES = (
     "mobilenet_v1",
     "mobilenet_v2",
-    "mobilenet_v3_small",
+    "mobilenet_v3_large",
     "mobilenet_v4_conv_small",
     "efficientnet_lite0",
     "mnasnet_a1",
