@@ -159,7 +159,7 @@ def test_one_scene_is_the_same_in_every_format(tmp_path, form):
             assert (one.difficult == hard).all()
             assert not one.boxes.flags.writeable
     # The gaps are those of COCO's ids; val shows no eel.
-    gaps = {"class_gap": 3} if form == "COCO" else {}
+    gaps = {"COCO": {"class_gap": 3}, "VOC": {"difficult": 1}}.get(form, {})
     assert kinds(data) == {"no_boxes": 1, "empty_class": 1, **gaps}
 
 

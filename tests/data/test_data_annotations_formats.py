@@ -262,6 +262,15 @@ def test_yolo_without_folders_in_the_yaml_and_with_one_folder_for_two_splits(tmp
     }
     assert "leak" not in kinds(data)
     assert kinds(data)["missing_split"] == 1
+    root = plant_yolo(tmp_path / "chosen", {"train": many(20), "test": many(4)})
+    write(root / "data.yaml", "train: images/train\nval: images/test\ntest: images/test\n")
+    with (root / "data.yaml").open("a") as stream:
+        stream.write("names: [cat, dog, eel]")
+    data = load_annotations(root, seed=0)
+    inner = {split: {one.name for one in part} for split, part in data.splits.items()}
+    assert len(inner["test"]) == 4
+    assert inner["val"], "cut from train: what is chosen by val must not have seen test"
+    assert not inner["val"] & inner["test"]
 
 
 def test_yolo_ids_with_gaps_are_closed(tmp_path):

@@ -225,3 +225,30 @@ def test_a_damaged_bundle_is_one_line(tmp_path, damage) -> None:
             assert "copy the bundle again" in line
         (folder / name).write_bytes(before)
     assert run(folder, tmp_path / "a.png").returncode == 0
+
+
+def test_objects_are_compared_by_class_and_place() -> None:
+    """Of two that are nearly as sure the rounding of another processor changes the order."""
+    one, other = [0.1, 0.1, 0.3, 0.3, 0.951, 0.0], [0.5, 0.5, 0.9, 0.9, 0.949, 0.0]
+    expected = np.array([one, other, [0.0] * 5 + [-1.0]], dtype=np.float32)
+    assert bundle_run.difference_of_objects(expected[[1, 0, 2]], expected) < 1e-6
+    moved = expected.copy()
+    moved[0, 0] += 0.2
+    assert bundle_run.difference_of_objects(moved, expected) == pytest.approx(0.2)
+    named = expected.copy()
+    named[:, 5] = 1.0
+    assert bundle_run.difference_of_objects(named, expected) == 1.0
+    unsure = expected.copy()
+    unsure[:, 4] = 0.1
+    assert bundle_run.difference_of_objects(unsure, unsure) == 0.0
+    assert bundle_run.difference_of_objects(named, unsure) == 1.0
+
+
+def test_no_picture_is_drawn_over(tmp_path: Path) -> None:
+    assert bundle_run.drawn_files(["a.jpg", "b.png"], tmp_path) == {
+        "a.jpg": tmp_path / "a.png",
+        "b.png": tmp_path / "b.png",
+    }
+    for paths in (["x/a.jpg", "y/a.png"], [str(tmp_path / "a.png")]):
+        with pytest.raises(ValueError, match="would be drawn over"):
+            bundle_run.drawn_files(paths, tmp_path)

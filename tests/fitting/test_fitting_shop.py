@@ -11,7 +11,7 @@ import torchvision
 from fakes import PHOTOS, SMALL, FakeMachine
 
 from featherweight.budget import Budget
-from featherweight.errors import UsageError
+from featherweight.errors import UnsupportedError, UsageError
 from featherweight.fitting.candidate import Candidate, Measured
 from featherweight.fitting.families import families
 from featherweight.fitting.family import Family
@@ -20,7 +20,8 @@ from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.stages.shop import ShopResult, find_fitting
 from featherweight.fitting.stages.size import SizeSelector
 from featherweight.fitting.time_plan import SamplePlan
-from featherweight.measuring.bench import Bench
+from featherweight.measuring.bench import Bench, Untrained
+from featherweight.measuring.measurement import Measurement
 
 MARGIN = 0.94
 SAMPLES = SamplePlan(glance=10, confirm=10, prove=10, margin=MARGIN)
@@ -302,3 +303,26 @@ def test_a_short_fit_keeps_more_margin() -> None:
     )
     assert short.margin < long.margin <= 0.95
     assert short.prove < long.prove
+
+
+def test_a_precision_that_the_runtime_cannot_hold_is_left_out(tmp_path: Path) -> None:
+    class WithoutInt8(FakeMachine):
+        def __call__(
+            self, wanted: Sequence[Untrained], folder: Path, samples: int
+        ) -> list[Measurement]:
+            if any(one.precision == "int8" for one in wanted):
+                raise UnsupportedError("int8 of a detector for litert", allowed="fp32")
+            return super().__call__(wanted, folder, samples)
+
+    machine = WithoutInt8(fixed_ms=0.1, fp32_gmacs=30.0, int8_gmacs=60.0)
+    (family,) = listed_for(SMALL, model="convnet")
+    (kept,) = kept_of(find([family], machine, budget_ms=1.0, folder=tmp_path))
+    assert kept.candidate.precision == "fp32"
+    with pytest.raises(UnsupportedError, match="int8 of a detector for litert"):
+        find_fitting(
+            [family],
+            precisions=("int8",),
+            budget_ms=1.0,
+            bench=bench(machine, tmp_path),
+            policy=POLICY,
+        )

@@ -119,6 +119,33 @@ def test_of_too_many_answers_the_surest_are_compared(runtime: str, tmp_path: Pat
     assert TASKS["detection"].agreement(found, expected) > 0.98
 
 
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino", "ncnn"])
+def test_proposals_without_width_are_dropped_as_in_torch(runtime: str, tmp_path: Path) -> None:
+    """The likeliest proposals lie beside the picture: clipped to it they have no width."""
+    network = build_detector(detector_of(HEADS["thundernet"]), seed=0).eval()
+    convs = dict(network.dense.named_modules())
+    with torch.no_grad():
+        scores, deltas = (convs[f"proposal.{one}"].conv for one in ("scores", "deltas"))
+        scores.bias.zero_()
+        scores.bias[1::8] = 10.0
+        deltas.bias.zero_()
+        deltas.bias[0::16] = 50.0
+    images = np.random.default_rng(0).integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+    inputs = normalise_batch(
+        torch.from_numpy(images), mean=PREPROCESSING.mean, std=PREPROCESSING.std
+    )
+    raw = network.raw(inputs)
+    kept = network.proposals(raw, most=50)[0]
+    assert len(kept)
+    assert (kept[:, 2] - kept[:, 0]).min() >= 1.0
+    found, expected = (
+        load_answers(export(network, runtime, tmp_path))(images),
+        expected_of(network, images),
+    )
+    assert TASKS["detection"].error(found, expected)[0] < 0.5 / SIDE
+    assert np.allclose(found[DETECTIONS], expected[DETECTIONS], atol=1e-3)
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_the_dense_part_is_rounded_to_int8(
     runtime: str, trained: tuple[DetectorNetwork, np.ndarray], tmp_path: Path

@@ -102,6 +102,56 @@ def test_figures_of_a_right_answer() -> None:
         task.check(targets[:, :0], outputs=2)
 
 
+def table_of(*rows: tuple[float, float, float, float, float, int]) -> dict[str, np.ndarray]:
+    """Return the answers to one picture: boxes, score and class, the surest first."""
+    one = np.array(rows)
+    found = Detections(one[:, :4], one[:, 4], one[:, 5].astype(int))
+    return {DETECTIONS: pack_detections([found])}
+
+
+def test_what_a_file_says_too_much_or_unsurely_is_compared() -> None:
+    task = TASKS["detection"]
+    box = (0.1, 0.1, 0.5, 0.5)
+    expected = table_of((*box, 0.9, 1))
+    more = table_of((*box, 0.9, 1), (0.6, 0.6, 0.9, 0.9, 0.8, 1))
+    assert task.error(more, expected) == (1.0, pytest.approx(1.0, abs=0.05))
+    assert task.error(expected, more)[0] == 1.0
+    # Sure on one side, a little less on the other: the same answer.
+    edge, below = table_of((*box, 0.31, 1)), table_of((*box, 0.29, 1))
+    assert task.error(edge, below)[0] == pytest.approx(0.02)
+    assert task.error(below, edge)[0] == pytest.approx(0.02)
+    # Where nothing is sure, the surest answers are.
+    unsure, elsewhere = table_of((*box, 0.2, 1)), table_of((0.6, 0.6, 0.9, 0.9, 0.2, 1))
+    assert task.error(unsure, unsure)[0] == 0.0
+    assert task.error(unsure, elsewhere)[0] == 1.0
+    assert (task.agreement(unsure, unsure), task.agreement(unsure, elsewhere)) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("thundernet_resnet", {}, "no map with cells of 32 pixels, which thundernet reads"),
+        ("ssdlite_vgg16", {}, "no map with cells of 32 pixels, which ssdlite reads"),
+        ("thundernet", {"classes": 0}, "thundernet with 0 classes; allowed: 1 or more"),
+    ],
+)
+def test_a_backbone_that_cannot_be_one(name: str, settings: dict[str, int], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        create_detector(name, **settings)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_without_boxes_is_refused(tmp_path: Path, split: str) -> None:
+    folder = write_drawn_data(tmp_path / "data", {"train": 4, "valid": 2, "test": 2})
+    file = next((folder / split).glob("*.json"))
+    listed = json.loads(file.read_text())
+    for one in listed["annotations"]:
+        one["iscrowd"] = 1
+    file.write_text(json.dumps(listed))
+    with pytest.raises(DataError, match=rf"{split} .*no (usable )?boxes|no (usable )?boxes"):
+        load_data(folder, quiet=True)
+
+
 def test_anchors_follow_the_objects() -> None:
     boxes = np.array([[0.1, 0.1, 0.15, 0.15]] * 30 + [[0.1, 0.1, 0.5, 0.5]] * 2)
     labels = np.array([0] * 30 + [1] * 2)
@@ -266,6 +316,16 @@ def test_drawn_pictures_and_folders(data: Path, trained: TrainSummary, tmp_path:
     assert changed == 6
     with pytest.raises(DataError, match="no pictures in"):
         predict(trained.run_directory, pictures=tmp_path)
+    with pytest.raises(UsageError, match="would be drawn over, and is one of the files given"):
+        predict(trained.run_directory, pictures=data / "test", draw=data / "test")
+    first = sorted((data / "test").glob("*.png"))[0]
+    Image.open(first).save(tmp_path / first.with_suffix(".jpg").name)
+    with pytest.raises(UsageError, match="would both be drawn to"):
+        predict(
+            trained.run_directory,
+            pictures=[first, tmp_path / first.with_suffix(".jpg").name],
+            draw=tmp_path / "drawn",
+        )
 
 
 def test_a_film_is_answered_and_drawn(

@@ -13,7 +13,7 @@ from featherweight.data.annotations import AnnotatedPicture, load_annotations
 from featherweight.data.dataset import ImageData, ImageSplit, Inspection, Problem
 from featherweight.data.decode import inspect_pictures
 from featherweight.detection.average_precision import Truth
-from featherweight.detection.table import DETECTION, pack_truths
+from featherweight.detection.table import DETECTION, pack_truths, truths_of
 from featherweight.errors import DataError
 from featherweight.readable import readable
 
@@ -55,6 +55,12 @@ def load_annotated_images(source: str | Path, *, seed: int, quiet: bool) -> Imag
         if not good:
             raise DataError(f"no picture of {split} can be decoded", hint=problems[-1].detail)
         parts[split] = _split(good)
+        if not any((~one.crowd).any() for one in truths_of(parts[split].targets)):
+            raise DataError(
+                f"the {split} pictures of {found.name} have no boxes to find",
+                allowed="objects that are not all crowds or difficult ones",
+                hint="annotate them, or take them away: a split that is missing is cut from train",
+            )
         sides += [min(seen.width, seen.height) for _, seen in good]
         digest.update("".join(seen.digest for _, seen in good).encode())
     if left_out and not quiet:

@@ -289,6 +289,10 @@ def _content_problems(
     if crowds:
         text = f"{crowds} boxes are around crowds: kept apart, not to be learned"
         problems.append(Problem(kind="crowd", where=name, text=text, left_out=False))
+    difficult = sum(int((picture.difficult & ~picture.crowd).sum()) for picture in everything)
+    if difficult:
+        text = f"{difficult} objects are marked difficult: neither to be learned nor to be found"
+        problems.append(Problem(kind="difficult", where=name, text=text, left_out=False))
     for split, part in splits.items():
         labels = np.concatenate([picture.labels[~picture.crowd] for picture in part])
         counts = np.bincount(labels, minlength=len(classes))

@@ -58,8 +58,9 @@ class Problem(Record):
 
     Attributes:
         kind: of a box `degenerate_box`, `clipped_box`, `outside_box`, `invalid_box` (not finite,
-            negative or no numbers), `duplicate_box`, `unknown_class`, `polygon`, `crowd`; of a
-            picture `broken` (not readable), `size_differs`, `size_missing`, `no_boxes`,
+            negative or no numbers), `duplicate_box`, `unknown_class`, `polygon`, `crowd`,
+            `difficult`; of a picture `broken` (not readable), `size_differs`, `size_missing`,
+            `no_boxes`,
             `missing_picture`, `missing_annotation`, `duplicate_picture`, `leak` (in two splits),
             `ignored`; of a class `class_gap`, `merged_class`, `empty_class`; of data.yaml `path`,
             `missing_split`.

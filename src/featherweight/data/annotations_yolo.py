@@ -168,9 +168,9 @@ def _split_folders(
                 text = f"{entry} is not in the data: {place_in(top, folder)} is taken for {split}"
                 problems.append(Problem(kind="path", where=where, text=text, left_out=False))
     found = found or {split: [folder] for split, folder in usual.items()}
-    for split in ("test", "val"):
-        if split in found and found[split] == found.get("train"):
-            text = f"{split} and train are the same folder: it is taken as train only"
+    for split, other in (("test", "train"), ("val", "train"), ("val", "test")):
+        if split in found and found[split] == found.get(other):
+            text = f"{split} and {other} are the same folder: it is taken as {other} only"
             problems.append(Problem(kind="missing_split", where=where, text=text, left_out=False))
             del found[split]
     return found

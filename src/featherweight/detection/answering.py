@@ -11,6 +11,7 @@ __all__ = [
     "IOU",
     "LARGEST_GROWTH",
     "LEAST_SCORE",
+    "LEAST_SIDE",
     "PROPOSAL_IOU",
     "PROPOSED",
 ]
@@ -34,3 +35,5 @@ COMPARED = 1000
 detector that has hardly learnt says more; its duplicates took four times as long as its layers."""
 LEAST_SCORE = 0.02
 """Below it nothing is answered; ours: average precision hardly sees what is below."""
+LEAST_SIDE = 1.0
+"""Pixels: what is thinner or lower is no proposal."""

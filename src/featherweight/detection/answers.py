@@ -15,6 +15,7 @@ from featherweight.detection.answering import (
     COMPARED,
     IOU,
     LEAST_SCORE,
+    LEAST_SIDE,
     PROPOSAL_IOU,
     PROPOSED,
 )
@@ -26,9 +27,6 @@ from featherweight.detection.parts import BOX_DELTAS, BOX_SCORES, DELTAS, FEATUR
 from featherweight.detection.table import pack_detections
 
 __all__ = ["answer_picture"]
-
-_LEAST_SIDE = 1.0
-"""Pixels, of a proposal."""
 
 Maps = Mapping[str, NDArray[np.float32]]
 
@@ -85,7 +83,7 @@ def _proposals(
     """Return the boxes (R, 4) that are likely objects and no duplicates, best first."""
     order = np.argsort(-surplus, kind="stable")[:PROPOSED]
     chosen = boxes[order]
-    large = (chosen[:, 2:] - chosen[:, :2] >= _LEAST_SIDE).all(axis=1)
+    large = (chosen[:, 2:] - chosen[:, :2] >= LEAST_SIDE).all(axis=1)
     chosen, best = chosen[large], surplus[order][large]
     return np.asarray(chosen[nms(chosen, best, threshold=PROPOSAL_IOU)[:most]])
 

@@ -18,6 +18,7 @@ from featherweight.detection.answering import (
     IOU,
     LARGEST_GROWTH,
     LEAST_SCORE,
+    LEAST_SIDE,
     PROPOSAL_IOU,
     PROPOSED,
 )
@@ -46,8 +47,6 @@ __all__ = [
 ]
 
 _FIRST_BACKGROUND = 0.99
-_LEAST_SIDE = 1.0
-"""Pixels: what is thinner is no proposal."""
 
 
 class Raw(NamedTuple):
@@ -126,7 +125,7 @@ class DetectorNetwork(nn.Module):
         for own_scores, own_boxes in zip(scores, boxes, strict=True):
             best, order = own_scores.topk(min(PROPOSED, len(own_scores)))
             chosen = clip_boxes_to_image(own_boxes[order], self.architecture.input_shape[1:])
-            large = remove_small_boxes(chosen, _LEAST_SIDE)
+            large = remove_small_boxes(chosen, LEAST_SIDE)
             chosen, best = chosen[large], best[large]
             one = torch.zeros(len(best), dtype=torch.int64, device=best.device)
             kept.append(chosen[batched_nms(chosen, best, one, PROPOSAL_IOU)[:most]])

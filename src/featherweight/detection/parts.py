@@ -14,7 +14,16 @@ from featherweight.architecture import Architecture, NamedOutput
 from featherweight.detection.detector import Detector, SsdLite, ThunderNet
 from featherweight.layers import INPUT, Builder, Layer, Value, as_primitives, layers
 
-__all__ = ["BOX_DELTAS", "BOX_SCORES", "DELTAS", "FEATURES", "SCORES", "box_head", "dense_part"]
+__all__ = [
+    "BOX_DELTAS",
+    "BOX_SCORES",
+    "DELTAS",
+    "FEATURES",
+    "SCORES",
+    "backbone_strides",
+    "box_head",
+    "dense_part",
+]
 
 SCORES = "anchor_scores"
 """Output of the dense part; those of a head with several maps are numbered: `anchor_scores.0`."""
@@ -87,6 +96,11 @@ def box_head(detector: Detector) -> Architecture | None:
         outputs=tuple(NamedOutput(name=one.name, layer=one.name) for one in (scores, deltas)),
         num_classes=0,
     )
+
+
+def backbone_strides(backbone: Architecture) -> set[int]:
+    """Return how many pixels the cells of the maps are apart that a head can read."""
+    return set(_backbone_maps(backbone).by_stride)
 
 
 def _backbone_maps(backbone: Architecture) -> _Maps:

@@ -192,6 +192,26 @@ class Bench(Generic[T]):
         if new:
             self._take(new, self._samples.glance)
 
+    def measure_each(self, wanted: Sequence[T]) -> dict[T, str]:
+        """Measure networks, together where the runtime holds all of them.
+
+        Returns:
+            those that the runtime cannot hold, and why.
+        """
+        try:
+            self.measure(wanted)
+        except UnsupportedError as error:
+            logger.warning("%s: not every network can run there: %s", self._purpose, error)
+        else:
+            return {}
+        refused = {}
+        for one in wanted:
+            try:
+                self.measure([one])
+            except UnsupportedError as refusal:
+                refused[one] = str(refusal)
+        return refused
+
     def remeasure(self, wanted: Sequence[T]) -> None:
         """Measure once more, longer, in a fresh process."""
         self._take(wanted, self._samples.confirm)

@@ -7,6 +7,7 @@ from typing import Any
 
 from featherweight.architecture import Architecture
 from featherweight.detection.detector import Detector, Head, SsdLite, ThunderNet, backbone_of
+from featherweight.detection.parts import backbone_strides
 from featherweight.errors import UsageError
 from featherweight.networks.kinds import AnyArchitecture, read_any_architecture
 from featherweight.networks.resolve import (
@@ -54,18 +55,28 @@ def create_detector(
         settings: of the backbone, as `create_architecture` takes them.
 
     Raises:
-        UsageError: an unknown name, or a setting out of range.
+        UsageError: an unknown name, a setting out of range, or a backbone without maps whose cells
+            are 16 and 32 pixels apart.
     """
     head_name, base = _parts_of(name)
     resolution = _RESOLUTION if resolution is None else resolution
     if resolution < 32 or resolution % 32:
         raise UsageError(f"{name} at {resolution} pixels", allowed="a multiple of 32")
+    if classes is not None and classes < 1:
+        raise UsageError(f"{name} with {classes} classes", allowed="1 or more")
     settings.setdefault("form", "standard")
     network = create_architecture(base, resolution=resolution, **settings)
     head: Head = ThunderNet() if head_name == "thundernet" else SsdLite()
+    backbone = backbone_of(network, keep_last=base.startswith("snet"))
+    if missing := {16, 32} - backbone_strides(backbone):
+        cells = " and of ".join(map(str, sorted(missing)))
+        raise UsageError(
+            f"{network.name} has no map with cells of {cells} pixels, which {head_name} reads",
+            allowed="a backbone that halves its maps five times, as mobilenet_v2",
+        )
     return Detector(
         name=f"{head_name}_{network.name}",
-        backbone=backbone_of(network, keep_last=base.startswith("snet")),
+        backbone=backbone,
         head=head,
         num_classes=_CLASSES if classes is None else classes,
     )

@@ -23,6 +23,7 @@ from featherweight.detection.answering import (
     IOU,
     LARGEST_GROWTH,
     LEAST_SCORE,
+    LEAST_SIDE,
     PROPOSAL_IOU,
     PROPOSED,
 )
@@ -161,12 +162,19 @@ class _Writer:
         node = helper.make_node("TopK", [surplus, most], [best, places], axis=0)
         self.model.nodes.append(node)
         chosen = self._node("Gather", [boxes, places], axis=0)
+        ends, starts = (self._slice(chosen, place, place + 2, axis=1) for place in (2, 0))
+        shorter = self._node("ReduceMin", [self._node("Sub", [ends, starts])], axes=[1], keepdims=0)
+        large = self._node(
+            "GreaterOrEqual", [shorter, self._constant(np.array(LEAST_SIDE, dtype=np.float32))]
+        )
+        nothing = self._constant(np.array(-1.0, dtype=np.float32))
+        scores = self._node("Where", [large, self._node("Sigmoid", [best]), nothing])
         kept = self._suppressed(
             self._reshape(chosen, (1, -1, 4)),
-            self._reshape(self._node("Sigmoid", [best]), (1, 1, -1)),
+            self._reshape(scores, (1, 1, -1)),
             most=head.regions,
             iou=PROPOSAL_IOU,
-            least=None,
+            least=-0.5,
         )
         rows = self._reshape(self._slice(kept, 2, 3, axis=1), (-1,))
         return self._node("Gather", [chosen, rows], axis=0)
@@ -296,14 +304,12 @@ class _Writer:
         inside = self._node("Min", [whole, limits])
         return self._node("Max", [inside, self._constant(np.array(0.0, dtype=np.float32))])
 
-    def _suppressed(
-        self, boxes: str, scores: str, *, most: int, iou: float, least: float | None
-    ) -> str:
+    def _suppressed(self, boxes: str, scores: str, *, most: int, iou: float, least: float) -> str:
         """Return rows of picture, class and box, (n, 3)."""
         numbers = [
             self._integers([most]),
             self._constant(np.array([iou], dtype=np.float32)),
-            *([] if least is None else [self._constant(np.array([least], dtype=np.float32))]),
+            self._constant(np.array([least], dtype=np.float32)),
         ]
         return self._node("NonMaxSuppression", [boxes, scores, *numbers])
 

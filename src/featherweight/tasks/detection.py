@@ -122,27 +122,31 @@ class Detection:
         return evaluate_detections(found, truths, classes=classes)
 
     def agreement(self, found: Answers, expected: Answers) -> float:
-        """Return the share of sure answers that both have: of one class, at IoU 0.5 or more."""
+        """Return the share of sure answers that both have: of one class, at IoU 0.5 or more.
+
+        Where neither is sure of anything, of each picture's surest answer.
+        """
         same = total = 0
-        for one, other in _pairs(found, expected):
-            same += len(_partners(_sure(one), other)[0]) + len(_partners(_sure(other), one)[0])
-            total += len(_sure(one).labels) + len(_sure(other).labels)
+        for one, other, mine, wanted in _compared(found, expected):
+            same += len(_partners(mine, other)[0]) + len(_partners(wanted, one)[0])
+            total += len(mine.labels) + len(wanted.labels)
         return same / total if total else 1.0
 
     def error(self, found: Answers, expected: Answers) -> tuple[float, float]:
         """Return how far sure answers lie from those expected: at most, and 99 % of them.
 
-        In shares of the picture's sides, and of a score of 1. What has no partner is 1 away.
+        In shares of the picture's sides, and of a score of 1. What has no partner, on either side,
+        is 1 away. Where neither is sure of anything, each picture's surest answer is compared.
         """
         errors = [0.0]
-        for one, other in _pairs(found, expected):
-            wanted = _sure(other)
-            rows, places = _partners(wanted, one)
-            errors += [1.0] * (len(wanted.labels) - len(rows))
-            errors += np.maximum(
-                np.abs(wanted.boxes[rows] - one.boxes[places]).max(axis=1, initial=0.0),
-                np.abs(wanted.scores[rows] - one.scores[places]),
-            ).tolist()
+        for one, other, mine, wanted in _compared(found, expected):
+            for sure, others in ((wanted, one), (mine, other)):
+                rows, places = _partners(sure, others)
+                errors += [1.0] * (len(sure.labels) - len(rows))
+                errors += np.maximum(
+                    np.abs(sure.boxes[rows] - others.boxes[places]).max(axis=1, initial=0.0),
+                    np.abs(sure.scores[rows] - others.scores[places]),
+                ).tolist()
         return max(errors), float(np.quantile(errors, _QUANTILE))
 
     def chance(self, targets: NDArray[Any]) -> float:  # noqa: ARG002
@@ -197,6 +201,20 @@ def _pairs(found: Answers, expected: Answers) -> list[tuple[Detections, Detectio
     return list(
         zip(detections_of(found[DETECTIONS]), detections_of(expected[DETECTIONS]), strict=True)
     )
+
+
+def _compared(
+    found: Answers, expected: Answers
+) -> list[tuple[Detections, Detections, Detections, Detections]]:
+    """Return all answers of each picture, found and expected, and those of both that count."""
+    pairs = _pairs(found, expected)
+    if any((one.scores >= SURE).any() for pair in pairs for one in pair):
+        return [(one, other, _sure(one), _sure(other)) for one, other in pairs]
+    return [(one, other, _surest(one), _surest(other)) for one, other in pairs]
+
+
+def _surest(one: Detections) -> Detections:
+    return Detections(one.boxes[:1], one.scores[:1], one.labels[:1])
 
 
 def _sure(one: Detections) -> Detections:

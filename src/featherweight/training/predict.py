@@ -114,14 +114,15 @@ def predict(
         raise UsageError(
             f"{network} answers no boxes that could be drawn", allowed="a trained detector"
         )
+    drawn = {} if folder is None else _drawn_files(files, folder)
     found = []
     for file in files:
         if stored.task == DETECTION and file.suffix.lower() in VIDEO_SUFFIXES:
-            found.append(_predict_video(stored, file, folder))
+            found.append(_predict_video(stored, file, drawn.get(file)))
             continue
         found.append(_predict_one(stored, file))
-        if folder is not None and found[-1]["error"] is None:
-            _draw(stored, file, found[-1]["objects"], folder)
+        if file in drawn and found[-1]["error"] is None:
+            _draw(stored, file, found[-1]["objects"], drawn[file])
     if found and all(one["error"] and "frames" not in one for one in found):
         raise DataError(
             f"cannot read the picture {found[0]['image']}: {found[0]['error']}",
@@ -144,13 +145,39 @@ def _pictures_in(path: Path) -> list[Path]:
     return found
 
 
+def _drawn_files(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
+    """Return where each picture and film is drawn to.
+
+    Raises:
+        UsageError: that is one of the files themselves, or one place for two of them.
+    """
+    places: dict[Path, Path] = {}
+    taken: dict[Path, Path] = {}
+    given = {file.resolve() for file in files}
+    for file in files:
+        suffix = ".mp4" if file.suffix.lower() in VIDEO_SUFFIXES else ".png"
+        place = folder / f"{file.stem}{suffix}"
+        if place.resolve() in given:
+            raise UsageError(
+                f"{place} would be drawn over, and is one of the files given",
+                allowed="another folder for the drawn ones",
+            )
+        if taken.setdefault(place, file).resolve() != file.resolve():
+            raise UsageError(
+                f"{taken[place]} and {file} would both be drawn to {place}",
+                allowed="files of different names, without their endings",
+            )
+        places[file] = place
+    return places
+
+
 def _draw(
-    stored: StoredNetwork, file: Path, objects: Sequence[dict[str, Any]], folder: Path
+    stored: StoredNetwork, file: Path, objects: Sequence[dict[str, Any]], place: Path
 ) -> None:
     drawn = draw_objects(upright(read_picture(file)), objects, stored.classes)
     stream = io.BytesIO()
     drawn.save(stream, "PNG")
-    write_bytes(folder / f"{file.stem}.png", stream.getvalue())
+    write_bytes(place, stream.getvalue())
 
 
 def _predict_one(stored: StoredNetwork, picture: Path) -> dict[str, Any]:
@@ -179,7 +206,7 @@ def _answer(stored: StoredNetwork, square: NDArray[np.uint8]) -> NDArray[Any]:
     return answered
 
 
-def _predict_video(stored: StoredNetwork, film: Path, folder: Path | None) -> dict[str, Any]:
+def _predict_video(stored: StoredNetwork, film: Path, drawn: Path | None) -> dict[str, Any]:
     side = stored.network.architecture.resolution
     how = FILTERS[stored.preprocessing.interpolation]
 
@@ -189,7 +216,7 @@ def _predict_video(stored: StoredNetwork, film: Path, folder: Path | None) -> di
         objects: list[dict[str, Any]] = said["objects"]
         return objects
 
-    return answer_video(film, answer, classes=stored.classes, folder=folder)
+    return answer_video(film, answer, classes=stored.classes, drawn=drawn)
 
 
 def _describe(

@@ -25,7 +25,7 @@ def answer_video(
     answer: Callable[[Image.Image], list[dict[str, Any]]],
     *,
     classes: Sequence[str],
-    folder: Path | None,
+    drawn: Path | None,
 ) -> dict[str, Any]:
     """Return the objects of every frame, and write the film with their boxes.
 
@@ -33,7 +33,7 @@ def answer_video(
         path: the film.
         answer: one frame in RGB -> its objects, boxes in pixels.
         classes: names, for the colours.
-        folder: where the drawn film goes, as MP4; `None` = nowhere.
+        drawn: the MP4 file to draw to; `None` = none.
 
     Returns:
         `image` (the path), `frames` (`time_s` and `objects` of each), `frames_per_s` (with decoding
@@ -49,7 +49,6 @@ def answer_video(
     rate = film.get(cv2.CAP_PROP_FPS) or _FRAMES_PER_S
     promised = int(film.get(cv2.CAP_PROP_FRAME_COUNT))
     frames: list[dict[str, Any]] = []
-    drawn = None if folder is None else folder / f"{path.stem}.mp4"
     writer, started = None, time.monotonic()
     try:
         while True:

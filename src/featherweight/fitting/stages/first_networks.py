@@ -21,7 +21,7 @@ from featherweight.searching.sampler import Fate, NoNetworkLeft, allowed_point
 from featherweight.searching.space import Point, Space, mutated, random_point
 from featherweight.searching.speeds import LEAST_TIMED, Foretold, foretell_speeds
 
-__all__ = ["FastDraws", "Speeds", "candidate_of", "measure_each", "time_first_networks"]
+__all__ = ["FastDraws", "Speeds", "candidate_of", "time_first_networks"]
 
 logger = logging.getLogger(__name__)
 
@@ -184,38 +184,13 @@ def _timed(
 ) -> Speeds:
     precision = context.settings.precisions[0]
     drawn = {candidate_of(space, point, precision=precision): point for point in points}
-    refused = measure_each(bench, list(drawn))
+    refused = bench.measure_each(list(drawn))
     candidates = [one for one in drawn if one not in refused]
     return Speeds(
         points=tuple(drawn[one] for one in candidates),
         latencies=tuple(bench.latency(one) for one in candidates),
         fits=tuple(bench.fits(one, context.settings.latency_ms) for one in candidates),
     )
-
-
-def measure_each(bench: Bench[Candidate], wanted: Sequence[Candidate]) -> dict[Candidate, str]:
-    """Measure networks, together where the runtime holds all of them.
-
-    Args:
-        bench: measures.
-        wanted: the networks.
-
-    Returns:
-        those that the runtime cannot hold, and why.
-    """
-    try:
-        bench.measure(wanted)
-    except UnsupportedError as error:
-        logger.warning("not every network of the space can run there: %s", error)
-    else:
-        return {}
-    refused = {}
-    for one in wanted:
-        try:
-            bench.measure([one])
-        except UnsupportedError as refusal:
-            refused[one] = str(refusal)
-    return refused
 
 
 def _fastest(space: Space, foretold: Foretold, generator: np.random.Generator) -> list[Point]:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from featherweight.errors import UnsupportedError
 from featherweight.fitting.candidate import Candidate, Measured, MeasuredRecord
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.family import Family
@@ -156,8 +157,17 @@ class _Search:
         self._promising: list[Candidate] = []
 
     def look_at_the_cheapest(self) -> None:
-        """Measure the cheapest size of everything; one slow moment must not lose a family."""
-        self._bench.measure(self._cheapest)
+        """Measure the cheapest size of everything; one slow moment must not lose a family.
+
+        What the runtime cannot hold in a precision is left out.
+
+        Raises:
+            UnsupportedError: it can hold nothing.
+        """
+        refused = self._bench.measure_each(self._cheapest)
+        self._cheapest = [one for one in self._cheapest if one not in refused]
+        if not self._cheapest:
+            raise UnsupportedError(next(iter(refused.values())))
         served = {one.family.name for one in self._cheapest if self._ms(one) <= self._budget_ms}
         near = [
             one

@@ -19,7 +19,7 @@ from featherweight.fitting.evaluator import (
     Scored,
     agreement_of,
 )
-from featherweight.fitting.stages.first_networks import Speeds, candidate_of, measure_each
+from featherweight.fitting.stages.first_networks import Speeds, candidate_of
 from featherweight.measuring.bench import Bench
 from featherweight.records import Record
 from featherweight.searching.agreement import Agreement
@@ -266,8 +266,7 @@ class Searcher:
         What the runtime cannot hold has failed, and is left out.
         """
         run, named = self.context.run, [(one, self._candidate(one)) for one in trials]
-        refused = measure_each(
-            bench,
+        refused = bench.measure_each(
             [one for _, one in named if run.stage_done(f"timed:{one.key}", inputs={}) is None],
         )
         found = []
