@@ -31,6 +31,7 @@ from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import create_architecture
 from featherweight.nn.network import build_network
 from featherweight.profiling.profile import profile
+from featherweight.records import write_bytes
 from featherweight.runtimes.answers import load_answers
 from featherweight.searching.trials_file import TRIALS_FILE
 from featherweight.training.loop import train_network
@@ -158,18 +159,18 @@ def compared(images: ImageData, work: Path, *, seconds: float, seeds: int) -> di
     noted = work / "plain.json"
     if not noted.exists():
         plain, ratio = same_ms(found, len(images.classes))
-        noted.write_text(json.dumps({"name": plain.name, "ratio_of_ms": ratio}))
         write_architecture(plain, work / "plain-architecture.json")
+        write_bytes(noted, json.dumps({"name": plain.name, "ratio_of_ms": ratio}).encode())
     plain = read_architecture(work / "plain-architecture.json")
     networks = {"found": found, "plain": plain}
     rows: dict[str, list[dict[str, Any]]] = {"found": [], "plain": []}
     for seed in range(seeds):
-        for name, architecture in networks.items():
+        for name, architecture in sorted(networks.items(), reverse=seed % 2 == 1):
             folder = work / f"{name}-{seed}"
             done = folder / "row.json"
             if not done.exists():
                 row = trained(architecture, store, seconds=seconds, seed=seed, folder=folder)
-                done.write_text(json.dumps(row))
+                write_bytes(done, json.dumps(row).encode())
                 print(name, done.read_text(), flush=True)
             rows[name].append(json.loads(done.read_text()))
     return {
@@ -202,7 +203,7 @@ def main() -> None:
             trials=options.trials,
             length=options.time,
         )
-        noted.write_text(json.dumps(row))
+        write_bytes(noted, json.dumps(row).encode())
     told = {**about(ON), "search": json.loads(noted.read_text())}
     RESULT.write_text(json.dumps(told, indent=1) + "\n")
     images = load_images(options.data, seed=0)

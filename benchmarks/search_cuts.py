@@ -134,6 +134,7 @@ def main() -> int:
         if not (row["killed"] and row["same_networks"])
         or row["lost_or_doubled"]
         or row["stages_twice"]
+        or not (row["same_lines"] and row["same_best"])
         or (not row["same_database"] and "ray" not in name)
     ]
     RESULT.write_text(json.dumps({**about("-"), "broken": broken, "runs": rows}, indent=1) + "\n")

@@ -17,9 +17,11 @@ import argparse
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from photographs import about
+from search_rows import read_rows, write_rows
 
 from featherweight.architecture import Architecture, BlockSpec
 from featherweight.profiling.profile import profile
@@ -93,17 +95,19 @@ def search(name: str, space_name: str, *, seed: int, own: float) -> dict[str, ob
     worth, sampler = Worth(seed, own), SAMPLERS[name](space)
     noise = np.random.default_rng((seed, 2))
     fates: dict[Point, Fate] = {}
+    proposed: set[str] = set()
 
     def judge(point: Point) -> Fate:
         if point not in fates:
             fates[point] = "slow" if macs(space.decode(point)) > MOST_MACS else "new"
-        return fates[point]
+        # Many points of the flat space are one network: choices of layers that it has not.
+        return "known" if space.key(point) in proposed else fates[point]
 
     seen: list[Seen] = []
     found: list[tuple[float, float]] = []
     for trial in range(max(COUNTS)):
         answer = propose_next(sampler, seen, trial=trial, seed=seed, judge=judge)
-        fates[answer.point] = "known"
+        proposed.add(space.key(answer.point))
         points = worth(space_name, answer.point)
         score = points + NOISE * float(noise.normal())
         seen += [Seen(point, 0.0, trained=False, trial=trial) for point in answer.slow]
@@ -141,7 +145,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--samplers", nargs="+", default=["predictor", "evolution", "random"])
     options = parser.parse_args()
-    told = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
+    told: dict[str, Any] = {"rows": read_rows(RESULTS)}
     done = {(r["sampler"], r["space"], r["own"], r["seed"]) for r in told["rows"]}
     for seed in range(options.seeds):
         for name in options.samplers:
@@ -152,7 +156,7 @@ def main() -> None:
                     told["rows"].append(search(name, space, seed=seed, own=own))
                     print(json.dumps(told["rows"][-1]), flush=True)
                 told |= {**about("none"), "points_by_stages_less_flat": summary(told["rows"])}
-                RESULTS.write_text(json.dumps(told, indent=1) + "\n")
+                write_rows(RESULTS, told)
     print(json.dumps(told["points_by_stages_less_flat"], indent=1))
 
 

@@ -15,9 +15,11 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from photographs import about
+from search_rows import read_rows, write_rows
 
 from featherweight.adapting.knapsack import Option, choose_options
 from featherweight.searching.sampler import SAMPLERS, Fate, Seen, propose_next
@@ -97,7 +99,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samplers", nargs="+", default=list(SAMPLERS))
     options = parser.parse_args()
-    told = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"rows": []}
+    told: dict[str, Any] = {"rows": read_rows(RESULTS)}
     done = {(row["sampler"], row["seed"]) for row in told["rows"]}
     for seed in range(options.seeds):
         for name in options.samplers:
@@ -105,7 +107,7 @@ def main() -> None:
                 told["rows"].append(search(name, seed=seed))
                 print(json.dumps(told["rows"][-1]), flush=True)
                 told |= {**about("none"), "median_regret": summary(told["rows"])}
-                RESULTS.write_text(json.dumps(told, indent=1) + "\n")
+                write_rows(RESULTS, told)
     print(json.dumps(told["median_regret"], indent=1))
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "RunDirectoryError",
     "UnsupportedError",
     "UsageError",
+    "WorkerLostError",
 ]
 
 
@@ -101,6 +102,10 @@ class FailedError(FeatherweightError):
 
 class DivergedError(FailedError):
     """The loss of a training stopped being finite."""
+
+
+class WorkerLostError(FailedError):
+    """A worker process ended by itself again and again: it was killed, or had no memory left."""
 
 
 class DeviceError(FeatherweightError):

@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from typing import Any, TypeVar
 
-from featherweight.errors import FailedError, MissingDependencyError, UsageError
+from featherweight.errors import MissingDependencyError, UsageError, WorkerLostError
 
 __all__ = ["HERE", "HereExecutor", "check_workers", "open_executor", "width_of"]
 
@@ -138,7 +138,7 @@ class _ProcessesExecutor(Executor):
                     self._give(outer, submit, lives=lives - 1)
                 else:
                     outer.set_exception(
-                        FailedError(f"a worker process was lost {_RETRIES + 1} times")
+                        WorkerLostError(f"a worker process was lost {_RETRIES + 1} times")
                     )
             elif error is not None:
                 outer.set_exception(error)

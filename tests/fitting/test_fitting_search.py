@@ -14,7 +14,7 @@ from fakes import PlayedDevice
 
 from featherweight.budget import Latency
 from featherweight.cli.app import run
-from featherweight.errors import DivergedError, UsageError
+from featherweight.errors import DivergedError, UsageError, WorkerLostError
 from featherweight.fitting import evaluator
 from featherweight.fitting.candidate import Measured
 from featherweight.fitting.stages import explore, first_networks, refine
@@ -261,16 +261,26 @@ def test_a_network_that_the_runtime_cannot_hold_has_failed(
     assert (found["complete"], found["failed"]) == (2, 1)
 
 
-def test_every_training_fails(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (DivergedError("the loss is not finite"), "the loss is not finite"),
+        (WorkerLostError("a worker process was lost 3 times"), "was lost 3 times"),
+        (MemoryError(), "needs more memory than there is"),
+    ],
+)
+def test_every_training_fails(
+    ask: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
     def diverges(*_: Any, **__: Any) -> Any:
         def finish() -> Any:
-            raise DivergedError("the loss is not finite")
+            raise error
 
         return finish
 
     monkeypatch.setattr(evaluator, "begin_training", diverges)
     found = ask("--latency", "0.02ms", "--trials", "1", "--sampler", "random", status=1)
-    assert "the loss is not finite" in found["error"]
+    assert said in found["error"]
 
 
 def test_all_that_is_proposed_is_too_slow(ask: Any, monkeypatch: pytest.MonkeyPatch) -> None:

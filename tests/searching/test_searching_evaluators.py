@@ -199,8 +199,21 @@ def test_a_network_is_asked_with_norms_that_have_seen_pictures(
         asked.append(network)
         return plain(network, *given, **named)
 
+    batches: list[torch.Tensor] = []
+    recalibrate = super_network.recalibrate_norms
+
+    def calibrate(network: Network, given: list[torch.Tensor]) -> None:
+        batches.extend(given)
+        recalibrate(network, given)
+
     monkeypatch.setattr(super_network, "evaluate_placed", evaluate)
+    monkeypatch.setattr(super_network, "recalibrate_norms", calibrate)
     trained.score(point)
+    assert len(batches) > 1
+    assert sum(map(len, batches)) == len(trained.norms)
+    # Pictures come class by class: a batch that is a stretch of them would be of one class.
+    for first, batch in enumerate(batches):
+        torch.testing.assert_close(batch[1], trained.norms[first + len(batches)])
     with torch.no_grad():
         seen = asked[0].get_submodule("blocks.0.main.conv")(trained.norms)
     norm = asked[0].get_submodule("blocks.0.main.norm")

@@ -92,10 +92,13 @@ def _new(_: Point) -> Fate:
     return "new"
 
 
-@pytest.mark.parametrize("name", ["evolution", "predictor", "tpe", "ppo"])
-def test_what_learns_finds_more_than_even_draws(name: str) -> None:
-    scores = [one.score for one in _study(name, 60) if one.trained]
-    even = [one.score for one in _study("random", 60) if one.trained]
+@pytest.mark.parametrize(
+    ("name", "trials"),
+    [("evolution", 60), ("predictor", 60), ("tpe", 60), ("ppo", 60), ("nsga2", 120)],
+)
+def test_what_learns_finds_more_than_even_draws(name: str, trials: int) -> None:
+    scores = [one.score for one in _study(name, trials) if one.trained]
+    even = [one.score for one in _study("random", trials) if one.trained]
     assert np.mean(scores[-20:]) > np.mean(even[-20:]) + 0.05
 
 

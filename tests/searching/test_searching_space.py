@@ -190,6 +190,8 @@ def test_own_spaces_are_read_from_yaml(tmp_path: Path) -> None:
         (OWN.replace("stride: 2}", "repeats: [0, 1], stride: 2}"), RecordError, "left out"),
         (OWN.replace("[3, 5]", "[4]"), RecordError, "odd"),
         ("a: [", UsageError, "cannot read the space"),
+        (OWN.replace("[0]", "[]"), RecordError, "head_channels needs widths of at least 0"),
+        (OWN.replace("[0]", "[0, -8, 64]"), RecordError, "widths of at least 0, each once"),
         (OWN.replace("stride: 2}", "stride: 64, reduction: [pool]}"), UsageError, "impossible"),
     ],
 )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
 import math
 import time as clock
 import uuid
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from featherweight.arguments import to_data
 from featherweight.budget import Budget
 from featherweight.data.images import ImageData
 from featherweight.errors import UnsupportedError, UsageError
+from featherweight.fitting.candidate import Trained
 from featherweight.fitting.conclude import (
     conclude,
     conclude_again,
@@ -31,6 +34,7 @@ from featherweight.fitting.stages.explore import Nothing, Objective, SearchReque
 from featherweight.fitting.stages.look import Look, look
 from featherweight.fitting.stages.prove import prove
 from featherweight.fitting.stages.refine import SLACK, refine
+from featherweight.fitting.stages.trials import Judged
 from featherweight.fitting.verb_run import begin, open_verb_run, verb_settings
 from featherweight.parallel import HERE, check_workers, open_executor
 from featherweight.records import Record
@@ -248,11 +252,7 @@ def _search(
         reason=lambda training: f"val loss {training.val_loss:.3f}",
         until_s=_last_training_s(context) if request.adapt and is_wide else None,
     )
-    logger.info(
-        "val accuracy of the best trials, the best first: %s; after their last training: %s",
-        ", ".join(f"{one.accuracy:.3f}" for one in searched.best),
-        ", ".join(f"{one.val.value:.3f}" for one in ends),
-    )
+    _say_ranks(searched.best, ends)
     ranked = sorted(ends, key=lambda one: one.val_loss)
     found = refine(context, ranked, budget_ms=settings.latency_ms) if request.adapt else ranked
     shipped = cheapest_of_equals(found, seed=settings.seed)
@@ -274,8 +274,28 @@ def _search(
         tuple(one.val.value for one in ends),
         searched.agreement,
         refined=refined,
+        weight=searched.weight,
     )
     return read_search(run, conclude(run, summary))
+
+
+def _say_ranks(best: Sequence[Judged], ends: Sequence[Trained]) -> None:
+    """Say what the best trials came to in their last training, and whether the order held."""
+    after = {one.candidate.label: one.val.value for one in ends}
+    trained = [one for one in best if one.measured.candidate.label in after]
+    for one in trained:
+        label = one.measured.candidate.label
+        logger.info(
+            "%s: val accuracy %.3f as a trial, %.3f after its last training",
+            label,
+            one.accuracy,
+            after[label],
+        )
+    pairs = [(one.accuracy, after[one.measured.candidate.label]) for one in trained]
+    signs = [(a - c) * (b - d) for (a, b), (c, d) in itertools.combinations(pairs, 2)]
+    if signs:
+        held = sum(sign > 0 for sign in signs)
+        logger.info("of %d pairs of these, %d are in the same order", len(signs), held)
 
 
 def _last_training_s(context: FitContext) -> float | None:

@@ -32,6 +32,7 @@ class Searched(Record):
             alone, or too few were.
         refined: whether NetAdapt's steps made the network that ships of that of `best`.
         foretold: networks that a cheap evaluator judged by itself.
+        weight: w of the rewards, fitted or given; `None` = a hard limit.
     """
 
     trials: int
@@ -44,6 +45,7 @@ class Searched(Record):
     agreement: Agreement | None = None
     refined: bool = False
     foretold: int = 0
+    weight: float | None = None
 
     @property
     def is_cheap(self) -> bool:
@@ -90,6 +92,7 @@ class SearchResult:
                 "used": found.is_cheap,
             },
             "refined": found is not None and found.refined,
+            "weight": None if found is None else found.weight,
             "best": None
             if best is None
             else {
@@ -117,6 +120,7 @@ def note_search(
     agreement: Agreement | None,
     *,
     refined: bool = False,
+    weight: float | None = None,
 ) -> None:
     """Write down how a search went: a stage.
 
@@ -127,6 +131,7 @@ def note_search(
         retrained: val accuracy of the best trials after their last training.
         agreement: of a cheap evaluator with trainings alone.
         refined: whether NetAdapt's steps followed on `shipped`.
+        weight: w of the rewards; `None` = a hard limit.
     """
     trained = [one for one in rows if one.state == "trained"]
     record = Searched(
@@ -140,6 +145,7 @@ def note_search(
         agreement=agreement,
         refined=refined,
         foretold=sum(one.score is not None and one.alone is None for one in trained),
+        weight=weight,
     )
     run.stage("searched", inputs={}, outputs=Searched, work=lambda: record)
 

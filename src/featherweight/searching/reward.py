@@ -40,12 +40,14 @@ class Reward:
         exponent: w, at most 0; of `soft` alone.
         is_fitted: whether w is fitted to the first networks that were judged, see `told`; before
             that it is `exponent`.
+        was_fitted: whether `exponent` was fitted.
     """
 
     budget_ms: float
     kind: Literal["soft", "hard"] = "hard"
     exponent: float = SOFT_EXPONENT
     is_fitted: bool = False
+    was_fitted: bool = False
 
     def __post_init__(self) -> None:
         if not (self.budget_ms > 0 and math.isfinite(self.budget_ms)):
@@ -65,8 +67,8 @@ class Reward:
             exponent = fitted_exponent(*zip(*points[:_FITTED], strict=True))
         except UsageError as failure:
             logger.warning("w stays %.2f: %s", self.exponent, failure)
-            exponent = self.exponent
-        return replace(self, is_fitted=False, exponent=min(exponent, 0.0))
+            return replace(self, is_fitted=False)
+        return replace(self, is_fitted=False, was_fitted=True, exponent=min(exponent, 0.0))
 
     def __call__(self, accuracy: float, latency_ms: float) -> float:
         """Return the reward of a network."""

@@ -87,6 +87,14 @@ class StagedSpaceRecord(Record):
     activation: Activation = "relu"
     per_layer: bool = False
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name, least in (("stem_channels", 1), ("head_channels", 0)):
+            widths = getattr(self, name)
+            if not widths or len(set(widths)) < len(widths) or min(widths) < least:
+                raise ValueError(f"{name} needs widths of at least {least}, each once")
+        return self
+
 
 class _Layer(NamedTuple):
     op: Op

@@ -74,7 +74,9 @@ class SuperNetwork:
         """Return the accuracy of a network with the shared weights."""
         network = self.compute.place(self.shared.network(point))
         norms = self.norms.to(self.compute.device)
-        recalibrate_norms(network, torch.split(norms, _NORM_BATCH))
+        # Pictures come class by class: every batch is of all of them, as those of the training.
+        count = max(1, len(norms) // _NORM_BATCH)
+        recalibrate_norms(network, [norms[first::count] for first in range(count)])
         return evaluate_placed(
             network, self.judging, preprocessing=self.preprocessing, compute=self.compute
         ).accuracy

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from featherweight.journal import Journal
-from featherweight.records import Record, to_plain
+from featherweight.journal import encode_plain
+from featherweight.records import Record, to_plain, write_bytes
 
 __all__ = ["TRIALS_FILE", "TrialRow", "front_of", "note_trials"]
 
@@ -24,7 +24,7 @@ class TrialRow(Record):
         accuracy: on val, in 0..1, as the search goes by it; foretold from the score where the
             network was not trained alone.
         latency_ms: of its file.
-        reward: what the search goes by.
+        reward: what the search goes by, as it is counted at the end.
         macs: multiply-adds.
         score: what a cheap evaluator said.
         alone: accuracy after a training alone, of networks that were judged both ways.
@@ -48,12 +48,9 @@ class TrialRow(Record):
 
 
 def note_trials(run: Path, rows: Sequence[TrialRow]) -> None:
-    """Append the rows that are not there yet."""
-    journal = Journal(run / TRIALS_FILE)
-    known = {line["trial"] for line in journal.read()}
-    for row in rows:
-        if row.trial not in known:
-            journal.append(to_plain(row))
+    """Write the rows: all of them anew, for a fitted reward counts earlier ones differently."""
+    lines = [f"{encode_plain(to_plain(row), source=TRIALS_FILE)}\n" for row in rows]
+    write_bytes(run / TRIALS_FILE, "".join(lines).encode())
 
 
 def front_of(rows: Sequence[TrialRow]) -> list[TrialRow]:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from featherweight.errors import FailedError
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.evaluator import SCORE, STOPPED, agreement_of
+from featherweight.fitting.kept_seconds import kept_seconds
 from featherweight.fitting.settings import FitSettings
 from featherweight.fitting.stages.first_networks import time_first_networks
 from featherweight.fitting.stages.judging import TRIALS_SHARE, open_evaluator
@@ -57,11 +58,12 @@ class SearchRequest:
 
 
 class Found(NamedTuple):
-    """The trials of a search, and the best of them by their rewards."""
+    """The trials of a search, and the best of them by their rewards; `weight` is w of soft ones."""
 
     rows: list[TrialRow]
     best: list[Judged]
     agreement: Agreement | None
+    weight: float | None
 
 
 class Nothing(NamedTuple):
@@ -107,7 +109,11 @@ def explore(context: FitContext, study: Study, request: SearchRequest) -> Found 
         features,
         speeds,
         wanted=request.trials,
-        most_s=None if total_s is None else TRIALS_SHARE * total_s,
+        most_s=(
+            None
+            if total_s is None
+            else kept_seconds(context.run, "trials-end", lambda: TRIALS_SHARE * total_s)
+        ),
     )
     trials = searcher.go()
     rows = searcher.rows()
@@ -120,7 +126,9 @@ def explore(context: FitContext, study: Study, request: SearchRequest) -> Found 
     found = agreement_of(trials)
     reward = searcher.reward_at(len(trials) + GENERATION)
     if searcher.reward.is_fitted:
-        logger.info("w = %.3f, fitted to the first networks", reward.exponent)
+        logger.info(
+            "w = %.3f %s", reward.exponent, "is fitted" if reward.was_fitted else "as given"
+        )
     rewards = {one.number: _reward(one, found, reward) for one in trials}
     ranked = sorted(searcher.judged, key=lambda number: -rewards[number])
     best = [searcher.judged[number] for number in ranked[:_RETRAINED]]
@@ -130,7 +138,7 @@ def explore(context: FitContext, study: Study, request: SearchRequest) -> Found 
         fast = [one for one in ranked_judged if one.measured.latency.median_ms <= most_ms]
         if fast and fast[0] not in best:
             best[-1] = fast[0]
-    return Found(rows, best, found)
+    return Found(rows, best, found, None if reward.kind == "hard" else reward.exponent)
 
 
 def _reward(trial: Trial, found: Agreement | None, reward: Reward) -> float:

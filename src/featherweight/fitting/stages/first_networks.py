@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from featherweight.budget import Latency
-from featherweight.errors import UnsupportedError
+from featherweight.errors import UnsupportedError, UsageError
 from featherweight.fitting.candidate import Candidate
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.family import Family
@@ -98,6 +98,10 @@ def time_first_networks(context: FitContext, space: Space, *, features: PointFea
             points.setdefault(space.key(point), point)
             if len(points) == count:
                 break
+        if len(points) < 2:
+            raise UsageError(
+                f"all draws of {space.name} are one network", allowed="a space of two or more"
+            )
         found = _timed(context, bench, space, list(points.values()))
         if len(found.points) < min(len(points), LEAST_TIMED):
             raise UnsupportedError(

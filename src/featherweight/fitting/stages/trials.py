@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import torch
+
 from featherweight.budget import Latency
-from featherweight.errors import DivergedError
+from featherweight.errors import DivergedError, UnsupportedError, WorkerLostError
 from featherweight.fitting.candidate import Candidate, Measured
 from featherweight.fitting.context import FitContext
 from featherweight.fitting.evaluator import (
@@ -122,7 +124,9 @@ class Searcher:
         )
 
     def rows(self) -> list[TrialRow]:
-        """Return the finished trials as people read them."""
+        """Return the finished trials as people read them, all with the reward of now."""
+        trials = self.study.trials()
+        reward = self.reward_at(len(trials) + GENERATION)
         return [
             TrialRow(
                 trial=one.number,
@@ -134,14 +138,18 @@ class Searcher:
                 },
                 accuracy=one.notes.get("accuracy"),
                 latency_ms=one.notes.get("latency_ms"),
-                reward=one.reward,
+                reward=(
+                    reward(float(one.notes["accuracy"]), float(one.notes["latency_ms"]))
+                    if one.state == "trained"
+                    else None
+                ),
                 macs=one.notes.get("macs"),
                 score=one.notes.get(SCORE),
                 alone=one.notes.get(CHECK),
                 stopped=one.notes.get(STOPPED),
                 reason=one.notes.get("reason"),
             )
-            for one in self.study.trials()
+            for one in trials
             if one.state != "running"
         ]
 
@@ -241,7 +249,9 @@ class Searcher:
             if keys[point] in known:
                 return "known"
             if point not in fates:
-                is_slow = timed.get(point, foretold(point)) > target_ms
+                # Where the forecast cannot tell, the network is timed; that costs no training.
+                least_ms = timed.get(point, foretold(point) * (1.0 - foretold.error))
+                is_slow = least_ms > target_ms
                 fates[point] = "slow" if is_slow and self.reward.kind == "hard" else "new"
             return fates[point]
 
@@ -297,12 +307,15 @@ class Searcher:
         for one, measured, finish in begun:
             try:
                 self._note(one, measured, finish())
-            except DivergedError as failure:
-                self._fail(one, str(failure))
+            except (DivergedError, UnsupportedError, WorkerLostError) as failure:
+                self._fail(one, str(failure), measured)
+            except (MemoryError, torch.OutOfMemoryError):
+                self._fail(one, "its training needs more memory than there is", measured)
 
-    def _fail(self, trial: Trial, reason: str) -> None:
+    def _fail(self, trial: Trial, reason: str, measured: Measured | None = None) -> None:
         logger.warning("trial %d failed: %s", trial.number, reason)
-        self.study.finish(trial, "failed", notes={"reason": reason})
+        notes = {} if measured is None else _notes_of(measured)
+        self.study.finish(trial, "failed", notes={**notes, "reason": reason})
 
     def _note(self, trial: Trial, measured: Measured, scored: Scored) -> None:
         self.judged[trial.number] = Judged(measured, scored.accuracy)

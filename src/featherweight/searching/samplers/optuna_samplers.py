@@ -23,6 +23,8 @@ _ATTEMPTS = 60
 """Draws of Optuna, of some milliseconds each."""
 _POPULATION = 20
 """Of NSGA-II: as many live as in `evolution`."""
+_GENERATION_OF = "NSGAIISampler:generation"
+"""Where Optuna's NSGA-II notes the generation of a trial; without it all draws are even ones."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,15 @@ class OptunaSampler:
         with _silent():
             study = optuna.create_study(direction="maximize")
         distributions = self._distributions
-        for one in trained:
+        for place, one in enumerate(trained):
             names = (choice.name for choice in self.space.choices)
             study.add_trial(
                 optuna.trial.create_trial(
                     params=dict(zip(names, one.point, strict=True)),
                     distributions=distributions,
                     value=one.score,
+                    # NSGA-II breeds from whole generations; a trial it was told has none.
+                    system_attrs={_GENERATION_OF: place // _POPULATION},
                 )
             )
         return study
