@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seconds", type=int, default=150)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
+    parser.add_argument("--cost-again", action="store_true", help="only the cost, of all there is")
     parser.add_argument("--probe", help="what a process of its own does; the work is a run then")
     options = parser.parse_args()
     if options.probe:
@@ -179,9 +180,12 @@ def main() -> None:
     networks = found.setdefault("networks", {})
     options.work.mkdir(parents=True, exist_ok=True)
     for name in options.networks:
+        data = options.data[NETWORKS[name][1]]
+        if name in networks and options.cost_again:
+            networks[name]["cost"] = cost(options.work / name, data)
+            RESULT.write_text(json.dumps(found, indent=1) + "\n")
         if name in networks:
             continue
-        data = options.data[NETWORKS[name][1]]
         run = trained(name, options.data, options.work, options.seconds)
         stored = load_network(run)
         seen = fw.redundancy(run, data=data)

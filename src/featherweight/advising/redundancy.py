@@ -47,7 +47,8 @@ _EXPLAINED = 0.01
 _PLACES_EACH = 4
 """Positions for each channel that are enough to tell what the others explain."""
 _PAIRS = 3
-_BATCH = 16
+_FEWEST_IN_BATCH, _BATCH_POSITIONS = 16, 64 * 32 * 32
+"""Pictures at once: more of small ones, whose layers are short."""
 
 
 class MapPair(Record):
@@ -180,13 +181,14 @@ def measure_redundancy(
         )
     listed = layers(network.architecture)
     readers = [layer for layer in listed if mixes_channels(layer) and layer.inputs[0] != "input"]
+    size = max(_FEWEST_IN_BATCH, _BATCH_POSITIONS // (pixels.shape[1] * pixels.shape[2]))
     batches = (
         normalise_batch(
-            torch.from_numpy(pixels[first : first + _BATCH]),
+            torch.from_numpy(pixels[first : first + size]),
             mean=preprocessing.mean,
             std=preprocessing.std,
         )
-        for first in range(0, len(pixels), _BATCH)
+        for first in range(0, len(pixels), size)
     )
     grams = covariances(network, readers, batches)
     order = {layer.name: place for place, layer in enumerate(listed)}
