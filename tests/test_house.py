@@ -167,8 +167,15 @@ def test_test_files_have_unique_names() -> None:
 
 
 @pytest.mark.parametrize("path", modules())
-def test_all_is_sorted_and_complete(path: Path) -> None:
+def test_a_module_keeps_the_rules(path: Path) -> None:
     tree = parse(path)
+    check_exports(path, tree)
+    check_prints_and_pickles(path, tree)
+    check_homes(path, tree)
+
+
+def check_exports(path: Path, tree: ast.Module) -> None:
+    """`__all__` is sorted and complete."""
     if path == PACKAGE / "__init__.py":  # computed; see test_imports.py
         return
     names = exported(tree)
@@ -183,9 +190,8 @@ def test_all_is_sorted_and_complete(path: Path) -> None:
     assert set(names) - bound_names(tree) == set(), "in __all__, but not defined"
 
 
-@pytest.mark.parametrize("path", modules())
-def test_nothing_prints_or_pickles(path: Path) -> None:
-    tree = parse(path)
+def check_prints_and_pickles(path: Path, tree: ast.Module) -> None:
+    """Nothing prints or pickles."""
     assert relative(path) in PRINTS or not calls(tree, module=None, function="print")
     assert not PICKLES & {name.split(".")[0] for name in imported(tree)}
     assert attributes(tree, module="pickle") <= {"UnpicklingError"}, "only torch.load's error"
@@ -197,11 +203,11 @@ def test_nothing_prints_or_pickles(path: Path) -> None:
         assert arguments == {"weights_only": True}, "a file from elsewhere may execute code"
 
 
-@pytest.mark.parametrize("path", modules())
-def test_heavy_libraries_stay_in_their_homes(path: Path) -> None:
+def check_homes(path: Path, tree: ast.Module) -> None:
+    """Heavy libraries stay in their homes."""
     strangers = {
         name
-        for name in {n.split(".")[0] for n in imported(parse(path))} & HOMES.keys()
+        for name in {n.split(".")[0] for n in imported(tree)} & HOMES.keys()
         if not relative(path).startswith(HOMES[name])
     }
     assert strangers == set()

@@ -162,7 +162,7 @@ def test_nothing_is_fast_enough(ask: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "tau_of_macs"),
     [
-        ("super-network", -2.0),
+        pytest.param("super-network", -2.0, marks=pytest.mark.slow),
         pytest.param("super-network", 2.0, marks=pytest.mark.slow),
         pytest.param("inherited", -2.0, marks=pytest.mark.slow),
     ],
@@ -265,8 +265,12 @@ def test_a_network_that_the_runtime_cannot_hold_has_failed(
     ("error", "said"),
     [
         (DivergedError("the loss is not finite"), "the loss is not finite"),
-        (WorkerLostError("a worker process was lost 3 times"), "was lost 3 times"),
-        (MemoryError(), "needs more memory than there is"),
+        pytest.param(
+            WorkerLostError("a worker process was lost 3 times"),
+            "was lost 3 times",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(MemoryError(), "needs more memory than there is", marks=pytest.mark.slow),
     ],
 )
 def test_every_training_fails(

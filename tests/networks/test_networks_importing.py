@@ -49,7 +49,6 @@ MODULES: dict[str, Callable[[], nn.Module]] = {
     often(
         MODULES,
         {
-            "torchvision mobilenet_v3_small",
             "torchvision shufflenet_v2_x0_5",
             "timm ghostnet_050",
             "timm regnetx_002",

@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from cases import often
 from drawn_objects import FINE, HEADS, SIDE, detector_of, drawn_pictures, learnt
 
 from featherweight.data.augmentation import normalise_batch
@@ -65,8 +66,8 @@ def expected_of(network: DetectorNetwork, images: np.ndarray) -> dict[str, np.nd
     [
         "onnxruntime",
         "openvino",
-        "torch",
-        "ncnn",
+        pytest.param("torch", marks=pytest.mark.slow),
+        pytest.param("ncnn", marks=pytest.mark.slow),
         pytest.param("litert", marks=pytest.mark.slow),
         pytest.param("executorch", marks=pytest.mark.slow),  # half a minute to lower
     ],
@@ -146,7 +147,7 @@ def test_proposals_without_width_are_dropped_as_in_torch(runtime: str, tmp_path:
     assert np.allclose(found[DETECTIONS], expected[DETECTIONS], atol=1e-3)
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("runtime", often(["onnxruntime", "openvino"], ["onnxruntime"]))
 def test_the_dense_part_is_rounded_to_int8(
     runtime: str, trained: tuple[DetectorNetwork, np.ndarray], tmp_path: Path
 ) -> None:
