@@ -96,6 +96,7 @@ def test_another_budget_and_precision_are_proven_without_training(earlier, tmp_p
     assert "trained nothing" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_impossible_budget_names_the_nearest(earlier, tmp_path, capsys):
     code, summary = fit(
         "--from",
@@ -111,17 +112,30 @@ def test_an_impossible_budget_names_the_nearest(earlier, tmp_path, capsys):
     assert summary["nearest_feasible_ms"] > 0.001
 
 
+FROM_NOTHING = [
+    (["--from", "nowhere"], "is not a run directory"),
+    ([], "no DATA was named"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), FROM_NOTHING)
+def test_without_an_earlier_run_it_is_one_line(arguments, message, tmp_path, capsys):
+    assert run(["fit", *arguments, "--latency", "2ms", "--output", str(tmp_path / "out")]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--from", "nowhere"], "is not a run directory"),
         (["--from", "RUN", "--time", "5m"], "--time was given together with --from"),
         (["demo", "--from", "RUN"], "DATA was given together with --from"),
         (["--from", "EMPTY"], "has no trained network"),
         (["--from", "OTHER"], "is a run of another command"),
         (["--from", "CHANGED"], "has changed since"),
         (["--from", "RUN", "--on", "local/torch"], "none of the precisions"),
-        ([], "no DATA was named"),
     ],
 )
 def test_bad_input_is_one_line(arguments, message, earlier, tmp_path, capsys):
@@ -169,6 +183,7 @@ def test_each_network_takes_its_largest_size_that_fits(tmp_path):
     assert found == [(88.0, 96.0), (120.0, 112.0)]
 
 
+@pytest.mark.slow
 def test_the_longest_training_of_a_network_counts(earlier, tmp_path):
     """A race's network that was trained again is taken from its last training."""
     shutil.copytree(earlier, tmp_path / "run")

@@ -135,7 +135,7 @@ def test_a_finished_run_is_read_back(
 
 def test_ctrl_c_is_exit_130_with_a_hint(tmp_path: Path) -> None:
     process = start(tmp_path)
-    assert wait_for(Path("checkpoints/*/train.jsonl"), tmp_path / "runs", process=process)
+    assert wait_for(Path("stages.jsonl"), tmp_path / "runs", process=process)
     os.kill(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

@@ -29,6 +29,7 @@ from featherweight.detection.table import (
 from featherweight.errors import DataError, UsageError
 from featherweight.exporting.export_run import export, verify
 from featherweight.fitting.fit import fit
+from featherweight.fitting.stages import float32
 from featherweight.networks.detectors import classifier_of, create_detector, resolve_network
 from featherweight.networks.storage import load_network
 from featherweight.profiling.profile import profile
@@ -399,3 +400,23 @@ def test_fit_gives_a_detector_with_a_bundle(data: Path, tmp_path: Path) -> None:
     for program in bundle.glob("*.py"):
         assert "import featherweight" not in program.read_text()
         assert "from featherweight" not in program.read_text()
+
+
+@pytest.mark.slow
+def test_float32_ships_where_int8_costs_a_detector_too_much(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shipped(of_file: float) -> str | None:
+        monkeypatch.setattr(float32, "scores_on_val", lambda *_, **__: (0.5, of_file))
+        found = fit(
+            data,
+            latency="500ms",
+            epochs=1,
+            model="ssdlite_efficientnet_lite0:resolution=96",
+            output=tmp_path / f"fit-{of_file}",
+        )
+        assert found.summary.artifact == f"artifacts/onnxruntime-{found.summary.precision}"
+        return found.summary.precision
+
+    assert shipped(0.496) == "int8"
+    assert shipped(0.494) == "fp32"

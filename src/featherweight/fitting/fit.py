@@ -25,6 +25,7 @@ from featherweight.fitting.curve import fit_from
 from featherweight.fitting.families import families
 from featherweight.fitting.settings import FitSettings, allowed_metric, allowed_precisions
 from featherweight.fitting.stages.fill import fill
+from featherweight.fitting.stages.float32 import prefer_float32
 from featherweight.fitting.stages.int8_finetune import finetune_int8
 from featherweight.fitting.stages.look import look
 from featherweight.fitting.stages.pace import pace
@@ -236,6 +237,7 @@ def _fit(
     times = plan_training(context, winner.candidate, raced)
     trained = train(context, winner, raced, times=times)
     trained = finetune_int8(context, trained, time_s=times.int8_s)
+    trained = prefer_float32(context, trained)
     trained, largest = _settle(context, trained)
     summary = prove(
         context,

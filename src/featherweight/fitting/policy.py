@@ -248,10 +248,12 @@ class Int8Policy:
 
     Attributes:
         most_cost: accuracy that int8 may cost without anything being done about it.
+        most_ap_cost: average precision that it may cost a detector before float32 is preferred.
         epochs_share: one epoch for every so many of the last training, where epochs are given.
     """
 
     most_cost: float = 0.003
+    most_ap_cost: float = 0.005
     epochs_share: int = 8
 
 

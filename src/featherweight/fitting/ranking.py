@@ -12,6 +12,7 @@ from featherweight.budget import Evaluation
 from featherweight.data.metrics import accuracy_interval, difference_interval
 from featherweight.data.rows import spaced_rows
 from featherweight.errors import DivergedError
+from featherweight.exporting.verify import network_answers
 from featherweight.fitting.candidate import Candidate, Phase, Trained
 from featherweight.fitting.policy import DEFAULT_POLICY
 from featherweight.fitting.trainer import Trainer
@@ -27,6 +28,7 @@ __all__ = [
     "kept_losses",
     "losses_on_val",
     "paired_scores",
+    "scores_on_val",
     "val_evaluation",
 ]
 
@@ -80,6 +82,22 @@ def paired_scores(
     own = _evaluate(trainer, candidate, network, val).scores[rows]
     answers = _file_answers(trainer, candidate, network, val.pixels[rows], phase=phase)
     return own * weights, trainer.task.scores(answers, val.targets[rows]) * weights
+
+
+def scores_on_val(
+    trainer: Trainer,
+    candidate: Candidate,
+    network: AnyNetwork,
+    *,
+    phase: Phase,
+    most: int = DEFAULT_POLICY.race.val_pictures,
+) -> tuple[float, float]:
+    """Return the task's score of network and file on the ranked val pictures."""
+    val, rows = _ranked_pictures(trainer, candidate, most=most)
+    pixels, targets = val.pixels[rows], val.targets[rows]
+    own = network_answers(network, pixels, preprocessing=candidate.family.preprocessing)
+    of_file = _file_answers(trainer, candidate, network, pixels, phase=phase)
+    return trainer.task.score(own, targets), trainer.task.score(of_file, targets)
 
 
 def evaluate_on_val(trainer: Trainer, candidate: Candidate, network: AnyNetwork) -> Evaluation:
