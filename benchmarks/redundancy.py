@@ -118,6 +118,26 @@ def removed(stored: StoredNetwork, data: ImageData, *, count: int) -> dict[str, 
     return found
 
 
+def seen(run: Path, data: str, page: Path) -> dict[str, Any]:
+    """Measure the redundancy of every layer, and draw it."""
+    found = fw.redundancy(run, data=data)
+    page.write_text(render_redundancy(found))
+    rows = found.found.layers
+    told = [one for one in rows if one.explained_share is not None]
+    return {
+        "network": found.found.network,
+        "channels": sum(one.channels for one in rows),
+        "explained_share": float(
+            np.average(
+                [one.explained_share for one in told], weights=[one.channels for one in told]
+            )
+        ),
+        "effective_rank_share": float(np.mean([one.effective_rank / one.channels for one in rows])),
+        "constant": sum(one.constant for one in rows),
+        "layers": [one.model_dump(mode="json") for one in rows],
+    }
+
+
 def probe(what: str, run: Path, data: str) -> dict[str, float]:
     """Return seconds and peak memory of a pass over pictures, or of measuring redundancy on them.
 
@@ -171,7 +191,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--seconds", type=int, default=150)
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
-    parser.add_argument("--cost-again", action="store_true", help="only the cost, of all there is")
+    parser.add_argument(
+        "--cost-again", action="store_true", help="layers and cost of what is there, too"
+    )
     parser.add_argument("--probe", help="what a process of its own does; the work is a run then")
     options = parser.parse_args()
     if options.probe:
@@ -183,33 +205,16 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     for name in options.networks:
         data = options.data[NETWORKS[name][1]]
-        if name in networks and options.cost_again:
-            networks[name]["cost"] = cost(options.work / name, data)
-            RESULT.write_text(json.dumps(found, indent=1) + "\n")
-        if name in networks:
+        if name in networks and not options.cost_again:
             continue
         run = trained(name, options.data, options.work, options.seconds)
-        stored = load_network(run)
-        seen = fw.redundancy(run, data=data)
-        (options.work / f"{name}.html").write_text(render_redundancy(seen))
-        rows = seen.found.layers
-        networks[name] = {
-            "network": stored.classifier.architecture.name,
-            "channels": sum(one.channels for one in rows),
-            "explained_share": float(
-                np.average(
-                    [one.explained_share for one in rows if one.explained_share is not None],
-                    weights=[one.channels for one in rows if one.explained_share is not None],
-                )
-            ),
-            "effective_rank_share": float(
-                np.mean([one.effective_rank / one.channels for one in rows])
-            ),
-            "constant": sum(one.constant for one in rows),
-            "layers": [one.model_dump(mode="json") for one in rows],
-            "val": removed(stored, load_data(data, seed=0), count=VAL[NETWORKS[name][1]]),
-            "cost": cost(run, data),
-        }
+        if name not in networks:
+            count = VAL[NETWORKS[name][1]]
+            networks[name] = {
+                "val": removed(load_network(run), load_data(data, seed=0), count=count)
+            }
+        page = options.work / f"{name}.html"
+        networks[name] |= {**seen(run, data, page), "cost": cost(run, data)}
         RESULT.write_text(json.dumps(found, indent=1) + "\n")
         print(name, json.dumps(networks[name]["cost"]), flush=True)
 

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import torch
 
+from featherweight.adapting.samples import covariances
 from featherweight.advising.redundancy import Seen, measure_redundancy, redundancy, similar_maps
 from featherweight.cli.app import run
 from featherweight.data.augmentation import normalise_batch
 from featherweight.errors import DataError
+from featherweight.layers import layers
+from featherweight.networks.channels import mixes_channels
 from featherweight.networks.preprocessing import Preprocessing
 from featherweight.networks.resolve import create_architecture
 from featherweight.networks.storage import save_network
@@ -45,12 +48,26 @@ def test_figures_are_those_of_the_maps(network: Network) -> None:
     images = normalise_batch(torch.from_numpy(PIXELS), mean=usual.mean, std=usual.std)
     with torch.no_grad():
         (maps,) = network.forward_layers(images, [found.layer])
-    rows = maps.permute(0, 2, 3, 1).reshape(-1, found.channels).double().numpy()
+    places = maps[:, :, 1::2, 1::2]  # of few pictures every fourth position is looked at
+    rows = places.permute(0, 2, 3, 1).reshape(-1, found.channels).double().numpy()
     correlations = np.corrcoef(rows.T)
     pair = found.pairs[0]
     assert pair.correlation == pytest.approx(correlations[pair.first, pair.second], abs=0.01)
     off = np.abs(np.nan_to_num(correlations) - np.eye(found.channels))
     assert abs(pair.correlation) == pytest.approx(off.max(), abs=0.01)
+
+
+def test_of_many_pictures_fewer_positions_are_looked_at(network: Network) -> None:
+    readers = [one for one in layers(network.architecture) if mixes_channels(one)][1:]
+
+    def looked_at(count: int | None) -> dict[str, int]:
+        found = covariances(network, readers, [torch.zeros(2, 3, 16, 16)], count=count)
+        return {name: one.count // 2 for name, one in found.items()}
+
+    every = looked_at(None)
+    assert max(every.values()) == 256
+    assert looked_at(1) == every, "forty for each channel"
+    assert max(looked_at(10_000).values()) == 64
 
 
 def test_the_page_shows_the_maps_and_fetches_nothing(network: Network) -> None:

@@ -83,10 +83,17 @@ def before_readers(
 
 _MOST_PLACES = 256
 """Of each picture that a covariance looks at, about: neighbours say nearly the same."""
+_FEWEST_PLACES, _PLACES_A_CHANNEL = 64, 40
+"""Of each picture, and of all for each channel, where it is known how many there are: a matrix of
+twice the channels costs four times as much for each place, and needs twice as many."""
 
 
 def covariances(
-    network: Network, readers: Sequence[Layer], pictures: Iterable[Tensor]
+    network: Network,
+    readers: Sequence[Layer],
+    pictures: Iterable[Tensor],
+    *,
+    count: int | None = None,
 ) -> dict[str, Covariance]:
     """Return the covariance of the channels of every map that some layers read.
 
@@ -96,6 +103,7 @@ def covariances(
         network: in eval mode.
         readers: convolutions and linear layers of it.
         pictures: batches, normalised (N, C, H, W).
+        count: how many pictures come; of many fewer places of each are enough.
 
     Returns:
         name of the map -> its covariance.
@@ -105,7 +113,11 @@ def covariances(
 
     def visit(layer: Layer, x: Tensor) -> None:
         map_ = x if x.dim() == 4 else x[..., None, None]
-        step = math.ceil(math.sqrt(map_.shape[2] * map_.shape[3] / _MOST_PLACES))
+        places = _MOST_PLACES
+        if count is not None:
+            enough = math.ceil(_PLACES_A_CHANNEL * map_.shape[1] / count)
+            places = min(places, max(_FEWEST_PLACES, enough))
+        step = math.ceil(math.sqrt(map_.shape[2] * map_.shape[3] / places))
         chosen = map_[:, :, step // 2 :: step, step // 2 :: step]
         rows = chosen.permute(0, 2, 3, 1).reshape(-1, map_.shape[1])
         found[layer.inputs[0]].add(rows.float().numpy())

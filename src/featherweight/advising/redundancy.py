@@ -190,7 +190,7 @@ def measure_redundancy(
         )
         for first in range(0, len(pixels), size)
     )
-    grams = covariances(network, readers, batches)
+    grams = covariances(network, readers, batches, count=len(pixels))
     order = {layer.name: place for place, layer in enumerate(listed)}
     return Redundancy(
         network=network.architecture.name,
