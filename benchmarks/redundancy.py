@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from photographs import about
+from smaller import as_row, read_rows
 
 import featherweight as fw
 from featherweight.adapting.changes import Narrow, apply
@@ -36,10 +37,12 @@ from featherweight.adapting.proposals import judged
 from featherweight.advising.redundancy import measure_redundancy
 from featherweight.data.images import ImageData
 from featherweight.networks.storage import StoredNetwork, load_network
+from featherweight.nn.network import Network
 from featherweight.reporting.redundancy import render_redundancy
 from featherweight.tasks.task import load_data
 from featherweight.training.pixels import open_store
 
+Worth = dict[str, np.ndarray]
 RESULT = Path(__file__).parent / "results" / "redundancy.json"
 ON = "local/onnxruntime:threads=1"
 SHARES, METHODS, DRAWS = (0.1, 0.2, 0.3), ("redundancy", "random", "l2", "taylor"), (0, 1, 2)
@@ -75,47 +78,65 @@ def pictures(
     return PictureSet.of(held, stored.preprocessing, seed=seed)
 
 
-def removed(stored: StoredNetwork, data: ImageData, *, count: int) -> dict[str, Any]:
-    """Return the loss on val after channels are removed, by method, share and repair."""
+def removed(stored: StoredNetwork, data: ImageData, *, count: int, kept: Path) -> dict[str, Any]:
+    """Return the loss on val after channels are removed, by method, share and repair.
+
+    Each is a line of `kept`, and is not computed again.
+    """
     network = stored.classifier
     val = pictures(stored, data, "val", count, seed=0)
     telling = [
         list(pictures(stored, data, "train", TELLING, seed=draw).batches()) for draw in DRAWS
     ]
     whole = judged(network, val)
-    loss = val.objective.loss
+    rows = {(row["share"], row["method"], row["repaired"]): row for row in read_rows(kept)}
+    worths: dict[tuple[str, int], Worth] = {}
+
+    def worth_of(method: str, draw: int) -> Worth:
+        if (method, draw) not in worths:
+            worths[method, draw] = channel_importance(
+                network, telling[draw], loss=val.objective.loss, method=method, seed=draw
+            )
+        return worths[method, draw]
+
+    for method in METHODS:
+        for share in SHARES:
+            for repaired in (False, True):
+                if (share, method, repaired) in rows:
+                    continue
+                losses = []
+                for draw in DRAWS:
+                    images = torch.cat([batch for batch, _ in telling[draw]]) if repaired else None
+                    thin = apply(
+                        network,
+                        narrower(network, share),
+                        importance=worth_of(method, draw),
+                        repaired_by=images,
+                    )
+                    losses.append(float(judged(thin, val).losses.mean()))
+                row = {"share": share, "method": method, "repaired": repaired, "losses": losses}
+                rows[share, method, repaired] = as_row(kept, row)
     found: dict[str, Any] = {
         "n": len(val.targets),
         "loss": float(whole.losses.mean()),
         "accuracy": whole.score,
-        "removed": {},
+        "removed": {f"{share:g}": {} for share in SHARES},
     }
-    for method in METHODS:
-        worths = [
-            channel_importance(network, batches, loss=loss, method=method, seed=draw)
-            for draw, batches in zip(DRAWS, telling, strict=True)
-        ]
-        for share in SHARES:
-            changes = [
-                Narrow(group=group.name, channels=width)
-                for group in width_groups(network.architecture, step=1)
-                if (width := round((1 - share) * group.channels / group.step) * group.step)
-                < group.channels
-                and width > 0
-            ]
-            for repaired in (False, True):
-                losses = []
-                for worth, batches in zip(worths, telling, strict=True):
-                    seen = torch.cat([batch for batch, _ in batches]) if repaired else None
-                    thin = apply(network, changes, importance=worth, repaired_by=seen)
-                    losses.append(float(judged(thin, val).losses.mean()))
-                key = f"{method}{' repaired' if repaired else ''}"
-                found["removed"].setdefault(f"{share:g}", {})[key] = {
-                    "mean": statistics.mean(losses),
-                    "losses": losses,
-                }
-                print(share, key, [round(one, 3) for one in losses], flush=True)
+    for (share, method, repaired), row in rows.items():
+        key = f"{method} repaired" if repaired else method
+        of_share = found["removed"][f"{share:g}"]
+        of_share[key] = {"mean": statistics.mean(row["losses"]), "losses": row["losses"]}
     return found
+
+
+def narrower(network: Network, share: float) -> list[Narrow]:
+    """Return the changes that take a share of the channels from every width."""
+    return [
+        Narrow(group=group.name, channels=width)
+        for group in width_groups(network.architecture, step=1)
+        if (width := round((1 - share) * group.channels / group.step) * group.step) < group.channels
+        and width > 0
+    ]
 
 
 def seen(run: Path, data: str, page: Path) -> dict[str, Any]:
