@@ -92,7 +92,7 @@ def trained(
     seconds = time.monotonic() - started
     file = export_network(
         result.network,
-        platform=parse_platform(ON),
+        runtime=parse_platform(ON).runtime,
         out=folder / "file",
         preprocessing=PREPROCESSING,
         labels=images.classes,

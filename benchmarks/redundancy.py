@@ -230,10 +230,13 @@ def main() -> None:
             continue
         run = trained(name, options.data, options.work, options.seconds)
         if name not in networks:
-            count = VAL[NETWORKS[name][1]]
-            networks[name] = {
-                "val": removed(load_network(run), load_data(data, seed=0), count=count)
-            }
+            left = removed(
+                load_network(run),
+                load_data(data, seed=0),
+                count=VAL[NETWORKS[name][1]],
+                kept=options.work / f"{name}.jsonl",
+            )
+            networks[name] = {"val": left}
         page = options.work / f"{name}.html"
         networks[name] |= {**seen(run, data, page), "cost": cost(run, data)}
         RESULT.write_text(json.dumps(found, indent=1) + "\n")
