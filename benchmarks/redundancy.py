@@ -29,8 +29,8 @@ from photographs import about
 from smaller import as_row, read_rows
 
 import featherweight as fw
-from featherweight.adapting.changes import Narrow, apply
-from featherweight.adapting.groups import width_groups
+from featherweight.adapting.changes import apply
+from featherweight.adapting.groups import Narrow, width_groups
 from featherweight.adapting.importance import channel_importance
 from featherweight.adapting.pictures import PictureSet
 from featherweight.adapting.proposals import judged
