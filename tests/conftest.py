@@ -20,7 +20,7 @@ GOLDEN = Path(__file__).parent / "golden"
 LARGEST_GOLDEN_BYTES = 50_000
 LARGE = re.compile(
     r"lite[1-4]$|v[34]_(conv_)?(large|medium)|shufflenet_v1_g[1248]|shufflenet_v2_(164|50)"
-    r"|snet(146|535)|ghost_resnet56|mnasnet_b1|(125|130|140|1[._]3|1[._]5|2[._]0)$"
+    r"|snet(146|535)|ghost_resnet56|mnasnet_b1|(035|050|075|125|130|140|1[._]3|1[._]5|2[._]0)$"
 )
 """Networks with smaller ones of the same blocks: what computes with them is a slow test."""
 COMPUTING = {"adapting", "contracts", "exporting", "networks", "oracles", "runtimes"}

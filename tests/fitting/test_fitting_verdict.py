@@ -54,6 +54,7 @@ def test_an_accuracy_that_is_of_no_use_is_named(
     assert proof(accuracy, low, commonest).shortfall(least) == shortfall
 
 
+@pytest.mark.slow
 def test_a_file_below_the_asked_accuracy_ends_with_exit_code_3(
     tmp_path: Path,
     few_digits: Path,

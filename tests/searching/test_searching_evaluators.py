@@ -158,6 +158,7 @@ class _Killed(BaseException):
     pass
 
 
+@pytest.mark.slow
 def test_networks_of_a_super_network_know_the_digits(
     digits: TrainingImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
