@@ -243,13 +243,3 @@ def test_objects_are_compared_by_class_and_place() -> None:
     unsure[:, 4] = 0.1
     assert bundle_run.difference_of_objects(unsure, unsure) == 0.0
     assert bundle_run.difference_of_objects(named, unsure) == 1.0
-
-
-def test_no_picture_is_drawn_over(tmp_path: Path) -> None:
-    assert bundle_run.drawn_files(["a.jpg", "b.png"], tmp_path) == {
-        "a.jpg": tmp_path / "a.png",
-        "b.png": tmp_path / "b.png",
-    }
-    for paths in (["x/a.jpg", "y/a.png"], [str(tmp_path / "a.png")]):
-        with pytest.raises(ValueError, match="would be drawn over"):
-            bundle_run.drawn_files(paths, tmp_path)

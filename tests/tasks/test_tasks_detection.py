@@ -404,6 +404,16 @@ def test_fit_gives_a_detector_with_a_bundle(data: Path, tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / picture.name).exists()
+    before = picture.read_bytes()
+    over = subprocess.run(
+        [sys.executable, "-s", str(bundle / "run.py"), str(picture), "--draw", str(picture.parent)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (over.returncode, picture.read_bytes()) == (2, before)
+    assert "would be drawn over, and is one of the files given" in over.stderr
     for program in bundle.glob("*.py"):
         assert "import featherweight" not in program.read_text()
         assert "from featherweight" not in program.read_text()

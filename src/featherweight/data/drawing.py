@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
 from featherweight.data.pictures import open_picture, to_eight_bit
 
-__all__ = ["draw_objects", "upright"]
+__all__ = ["draw_objects", "drawing_places", "upright"]
 
 _COLOURS = ("#e6194b", "#3cb44b", "#4363d8", "#f58231", "#911eb4", "#008080", "#9a6324", "#808000")
 _WHOLE = 1 << 30
@@ -23,6 +24,32 @@ def upright(content: bytes) -> Image.Image:
     """
     with open_picture(content, short=_WHOLE) as (opened, _):
         return to_eight_bit(opened).convert("RGB")
+
+
+def drawing_places(
+    files: Sequence[Path], folder: Path, *, films: Collection[str] = ()
+) -> dict[Path, Path]:
+    """Return the file in a folder that each picture (PNG) or film (MP4) is drawn to.
+
+    Args:
+        files: pictures and films; one given twice counts once.
+        folder: for what is drawn.
+        films: endings of films, in small letters.
+
+    Raises:
+        ValueError: that is one of the files themselves, or one place for two of them.
+    """
+    places: dict[Path, Path] = {}
+    taken: dict[Path, Path] = {}
+    given = {file.resolve() for file in files}
+    for file in files:
+        place = folder / f"{file.stem}{'.mp4' if file.suffix.lower() in films else '.png'}"
+        if place.resolve() in given:
+            raise ValueError(f"{place} would be drawn over, and is one of the files given")
+        if taken.setdefault(place, file).resolve() != file.resolve():
+            raise ValueError(f"{taken[place]} and {file} would both be drawn to {place}")
+        places[file] = place
+    return places
 
 
 def draw_objects(

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from featherweight.data.drawing import draw_objects, upright
+from featherweight.data.drawing import draw_objects, drawing_places, upright
 from featherweight.data.pictures import read_picture_file, square_pixels
 
 FOLDER = Path(__file__).resolve().parent
@@ -103,22 +103,6 @@ def difference_of_objects(found: np.ndarray, expected: np.ndarray) -> float:
     return farthest
 
 
-def drawn_files(paths: list[str], folder: Path) -> dict[str, Path]:
-    """Return where each picture is drawn to.
-
-    Raises:
-        ValueError: that is one of the pictures themselves, or one place for two of them.
-    """
-    places: dict[str, Path] = {}
-    given = {Path(path).resolve() for path in paths}
-    for path in dict.fromkeys(paths):
-        place = folder / f"{Path(path).stem}.png"
-        if place.resolve() in given or place in places.values():
-            raise ValueError(f"{path} would be drawn over another picture, {place}")
-        places[path] = place
-    return places
-
-
 def self_test(settings: dict[str, Any], threads: int) -> int:
     """Compare with the answers stored at the export; return the exit code."""
     stored = np.load(beside("selftest.npz"), allow_pickle=False)
@@ -143,7 +127,7 @@ def self_test(settings: dict[str, Any], threads: int) -> int:
 
 
 def answer_pictures(
-    paths: list[str], settings: dict[str, Any], given: argparse.Namespace, drawn: dict[str, Path]
+    paths: list[str], settings: dict[str, Any], given: argparse.Namespace, drawn: dict[Path, Path]
 ) -> int:
     """Write the answers for each picture; return 2 if one of them could not be read."""
     # Names need not be UTF-8, nor printable: as bytes they come back, as text they are escaped.
@@ -162,7 +146,7 @@ def answer_pictures(
         if settings["task"] == "classification":
             answers += named(path, found["logits"][0], labels, given.top)
         elif settings["task"] == "detection":
-            answers.append(located(path, found["detections"][0], labels, drawn.get(path)))
+            answers.append(located(path, found["detections"][0], labels, drawn.get(Path(path))))
         else:  # what another task's numbers mean is not known here
             answers.append({"image": path, **{name: a[0].tolist() for name, a in found.items()}})
     if given.json or settings["task"] not in ("classification", "detection"):
@@ -231,7 +215,7 @@ def main() -> int:
     if not given.pictures and not given.self_test:
         parser.error("give picture files or --self-test")
     try:
-        drawn = drawn_files(given.pictures, given.draw) if given.draw else {}
+        drawn = drawing_places(list(map(Path, given.pictures)), given.draw) if given.draw else {}
     except ValueError as error:
         parser.error(printable(str(error)))
     # What Pillow thinks of odd metadata changes no answer.

@@ -15,7 +15,7 @@ from PIL import Image
 from featherweight.arguments import check_seed, optional_path, to_data, to_path
 from featherweight.data.augmentation import normalise_batch
 from featherweight.data.decode import decode_square, read_picture
-from featherweight.data.drawing import draw_objects, upright
+from featherweight.data.drawing import draw_objects, drawing_places, upright
 from featherweight.data.picture_size import shown_size
 from featherweight.data.pictures import FILTERS, readable_suffixes
 from featherweight.detection.table import DETECTION
@@ -146,29 +146,13 @@ def _pictures_in(path: Path) -> list[Path]:
 
 
 def _drawn_files(files: Sequence[Path], folder: Path) -> dict[Path, Path]:
-    """Return where each picture and film is drawn to.
-
-    Raises:
-        UsageError: that is one of the files themselves, or one place for two of them.
-    """
-    places: dict[Path, Path] = {}
-    taken: dict[Path, Path] = {}
-    given = {file.resolve() for file in files}
-    for file in files:
-        suffix = ".mp4" if file.suffix.lower() in VIDEO_SUFFIXES else ".png"
-        place = folder / f"{file.stem}{suffix}"
-        if place.resolve() in given:
-            raise UsageError(
-                f"{place} would be drawn over, and is one of the files given",
-                allowed="another folder for the drawn ones",
-            )
-        if taken.setdefault(place, file).resolve() != file.resolve():
-            raise UsageError(
-                f"{taken[place]} and {file} would both be drawn to {place}",
-                allowed="files of different names, without their endings",
-            )
-        places[file] = place
-    return places
+    """Return where each picture and film is drawn to; UsageError where that would lose one."""
+    try:
+        return drawing_places(files, folder, films=VIDEO_SUFFIXES)
+    except ValueError as error:
+        raise UsageError(
+            str(error), allowed="another folder, and files of different names without their endings"
+        ) from error
 
 
 def _draw(

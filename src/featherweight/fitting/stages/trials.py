@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 _LEAST_PROPOSALS = 4 * GENERATION
 """Looked at before a search gives up for want of time with nothing trained."""
+_MOST_DOUBT = 0.1
+"""Share of its milliseconds by which a network that is foretold to be too slow may be timed yet."""
 _MOST_PROPOSALS = 10
 """For each trial that is wanted: further ones are too slow, one after the other."""
 
@@ -240,6 +242,7 @@ class Searcher:
             100.0 * foretold.error,
         )
         target_ms = self.context.samples.margin * self.context.settings.latency_ms
+        doubt = min(foretold.error, _MOST_DOUBT)
         fates: dict[Point, Fate] = {}
         keys: dict[Point, str] = {}
 
@@ -250,7 +253,7 @@ class Searcher:
                 return "known"
             if point not in fates:
                 # Where the forecast cannot tell, the network is timed; that costs no training.
-                least_ms = timed.get(point, foretold(point) * (1.0 - foretold.error))
+                least_ms = timed.get(point, foretold(point) * (1.0 - doubt))
                 is_slow = least_ms > target_ms
                 fates[point] = "slow" if is_slow and self.reward.kind == "hard" else "new"
             return fates[point]
